@@ -1,0 +1,36 @@
+"""How open is each unit? One method per file."""
+
+import keras
+
+from tfgates.gates.base import Gate
+from tfgates.gates.hard_concrete import HardConcreteGate, hard_concrete
+
+# Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
+NAMES = {
+    "hard_concrete": HardConcreteGate,
+}
+
+
+def get(identifier, **arguments):
+    """Returns a gate from a gate, its name as a string, or its serialised config.
+
+    Args:
+        identifier: a `Gate`, one of the names in `tfgates.gates.NAMES`, or a config made by
+            `keras.saving.serialize_keras_object(gate)`.
+        **arguments: arguments for a gate that is made from its name.
+    """
+    if isinstance(identifier, Gate):
+        return identifier
+    if isinstance(identifier, dict):
+        gate = keras.saving.deserialize_keras_object(identifier)
+        if isinstance(gate, Gate):
+            return gate
+    if isinstance(identifier, str) and identifier in NAMES:
+        return NAMES[identifier](**arguments)
+    raise ValueError(
+        f"`gate` must be a tfgates.gates.Gate, its config, or one of {sorted(NAMES)}. "
+        f"Received: gate={identifier!r}"
+    )
+
+
+__all__ = ["Gate", "HardConcreteGate", "NAMES", "get", "hard_concrete"]

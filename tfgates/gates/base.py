@@ -1,0 +1,272 @@
+"""The gate: the layer that every method subclasses."""
+
+import weakref
+
+import keras
+from keras import ops
+
+from tfgates.backend import uniform
+
+
+def check_probability(name, value):
+    """Raises a `ValueError` unless `value` lies strictly between 0 and 1."""
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Received: {name}={value}")
+    return float(value)
+
+
+def check_choice(name, value, allowed):
+    """Raises a `ValueError` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
+    return value
+
+
+class Gate(keras.layers.Layer):
+    """Multiplies its input by one gate value `z` per unit: the base of every method.
+
+    A unit is one position along `axis`, a group of neighbouring positions (`groups`), or the
+    whole tensor (`axis=None`). While training, `z` is drawn at random; at inference it is
+    `test_gates()`. A subclass says how by four small overrides: `initial_value`,
+    `probability_from`, `test_gates_from` and `sample_from`. Each takes the gate's trainable
+    variable (or what a `tfgates.layers.GateGenerator` computes in its place), in float32
+    whatever the dtype policy.
+
+    Args:
+        axis: int or None. The axis along which the units lie. `None` makes the whole tensor
+            one unit. Defaults to -1.
+        groups: int or None. Number of units when each unit is a group of neighbouring
+            positions; must divide the length of `axis`. `None`: one unit per position.
+        sampling: `"batch"` (one draw per step, shared by all examples and all replicas) or
+            `"example"` (one draw per example). Defaults to `"batch"`.
+        l0: float, the penalty added to the loss for each expected open weight: the layer adds
+            `l0 * |g| * sum(open_probability())`, where `|g|` is the number of weights that one
+            unit owns (1 for a gate that stands alone, so that `l0` is then per unit). Its unit
+            is loss per weight. Defaults to 0.
+        initial_open_probability: float in (0, 1). Defaults to 0.9.
+        seed: int or None, seed of the noise.
+
+    Call arguments:
+        inputs: the tensor to gate.
+        logits: optional tensor of shape `(units,)` from a `GateGenerator`, used in place of
+            the gate's own variable.
+        noise: optional tensor of shape `(units,)` from a `GateNoise`, uniform in (0, 1), so
+            that several calls of one gate share one draw.
+        training: bool, whether to draw (True) or to use `test_gates()` (False).
+
+    Output shape: that of the input.
+    """
+
+    variable_name = "logits"
+
+    def __init__(
+        self,
+        axis=-1,
+        groups=None,
+        sampling="batch",
+        l0=0.0,
+        initial_open_probability=0.9,
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if groups is not None and (not isinstance(groups, int) or groups < 1):
+            raise ValueError(f"`groups` must be a positive integer or None. Received: groups={groups}")
+        if groups is not None and axis is None:
+            raise ValueError(f"`groups` needs an `axis`. Received: groups={groups}, axis=None")
+        if l0 < 0:
+            raise ValueError(f"`l0` must not be negative. Received: l0={l0}")
+        self.axis = axis
+        self.groups = groups
+        self.sampling = check_choice("sampling", sampling, ("batch", "example"))
+        self.l0 = float(l0)
+        self.initial_open_probability = check_probability(
+            "initial_open_probability", initial_open_probability
+        )
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.weights_per_unit = 1
+        self.unit_shape = None
+        self._source = None
+        self.supports_masking = True
+
+    # What a method overrides.
+
+    def initial_value(self):
+        """The initial value of the trainable variable, a float."""
+        raise NotImplementedError
+
+    def probability_from(self, value):
+        """P(z != 0) for each unit, from the variable's `value`."""
+        raise NotImplementedError
+
+    def test_gates_from(self, value):
+        """The gate values used at inference, from the variable's `value`."""
+        raise NotImplementedError
+
+    def sample_from(self, value, noise):
+        """Gate values for training from the variable's `value` and uniform `noise` of its shape."""
+        raise NotImplementedError
+
+    def variable_constraint(self):
+        """Constraint of the trainable variable, or None."""
+        return None
+
+    # What everything else uses.
+
+    def build(self, input_shape):
+        self.build_units(self._unit_shape_of(input_shape))
+
+    def _unit_shape_of(self, input_shape):
+        if self.axis is None:
+            return (1,)
+        rank = len(input_shape)
+        if not -rank <= self.axis < rank or self.axis % rank == 0:
+            raise ValueError(
+                f"`axis` must name an axis of the input other than the batch axis, here one of "
+                f"1 to {rank - 1} or -1 to {1 - rank}. "
+                f"Received: axis={self.axis}, input shape {tuple(input_shape)}"
+            )
+        size = input_shape[self.axis]
+        if size is None:
+            raise ValueError(
+                f"The length of `axis` must be known. "
+                f"Received: axis={self.axis}, input shape {tuple(input_shape)}"
+            )
+        if self.groups is None:
+            return (size,)
+        if size % self.groups:
+            raise ValueError(
+                f"`groups` must divide the length of `axis`, {size}. Received: groups={self.groups}"
+            )
+        return (self.groups,)
+
+    def build_units(self, unit_shape):
+        """Creates the trainable variable with one entry per unit."""
+        unit_shape = tuple(unit_shape)
+        if self.built:
+            if unit_shape != self.unit_shape:
+                raise ValueError(
+                    f"A gate can be shared only between tensors with the same units. `{self.name}` "
+                    f"was built for units of shape {self.unit_shape}. Received: {unit_shape}"
+                )
+            return
+        self.unit_shape = unit_shape
+        if self._source is None:
+            variable = self.add_weight(
+                name=self.variable_name,
+                shape=unit_shape,
+                dtype="float32",
+                autocast=False,
+                initializer=keras.initializers.Constant(self.initial_value()),
+                constraint=self.variable_constraint(),
+            )
+            setattr(self, self.variable_name, variable)
+        self.built = True
+
+    def __call__(self, inputs, *args, logits=None, **kwargs):
+        if logits is None:
+            return super().__call__(inputs, *args, **kwargs)
+        self.bind(logits)
+        return super().__call__(inputs, *args, logits=logits, **kwargs)
+
+    def bind(self, logits):
+        """Remembers which `GateGenerator` the symbolic tensor `logits` comes from.
+
+        The gate then creates no variable of its own, and its methods ask the generator.
+        """
+        if isinstance(logits, keras.KerasTensor):
+            history = logits._keras_history
+            # A weak reference: the generator belongs to the model, not to each of its gates.
+            self._source = (weakref.ref(history.operation), history.tensor_index)
+
+    @property
+    def units(self):
+        """Number of units, an int; known once the gate is built."""
+        if self.unit_shape is None:
+            raise ValueError(f"Gate `{self.name}` has no units yet: call it on a tensor or build it first.")
+        units = 1
+        for size in self.unit_shape:
+            units *= size
+        return units
+
+    def value(self):
+        """What the gate is computed from: its own variable, or its generator's current output."""
+        if self._source is None:
+            return ops.convert_to_tensor(getattr(self, self.variable_name))
+        generator, index = self._source
+        return generator().generate()[index]
+
+    def open_probability(self):
+        """P(z != 0) for each unit: a float32 tensor of the variable's shape."""
+        return self.probability_from(self.value())
+
+    def test_gates(self):
+        """The gate values used at inference: a float32 tensor of the variable's shape."""
+        return self.test_gates_from(self.value())
+
+    def open_units(self):
+        """Which units are open at inference: a boolean tensor, `test_gates() != 0`."""
+        return ops.not_equal(self.test_gates(), 0.0)
+
+    def uniform(self, shape):
+        """Uniform noise in (0, 1); for `sampling="batch"` the same on all replicas."""
+        return uniform(shape, self.seed_generator, per_replica=self.sampling == "example")
+
+    def draw(self, training=False, batch_size=None, logits=None, noise=None):
+        """Gate values `z`, float32: `(units,)`, or `(batch_size, units)` when drawn per example."""
+        value = self.value() if logits is None else ops.cast(logits, "float32")
+        if not training:
+            return self.test_gates_from(value)
+        if self.sampling == "example":
+            shape = (batch_size, *self.unit_shape)
+            value = ops.broadcast_to(ops.expand_dims(value, 0), shape)
+            noise = self.uniform(shape)
+        elif noise is None:
+            noise = self.uniform(self.unit_shape)
+        return self.sample_from(value, noise)
+
+    def positions(self, z, size):
+        """Repeats `z` (units last) so that it has one entry for each of `size` positions."""
+        if self.groups is None or size == self.groups:
+            return z
+        return ops.repeat(z, size // self.groups, axis=-1)
+
+    def add_penalty(self, logits=None):
+        """Adds `l0 * weights_per_unit * sum(P(open))` to the losses of the current call."""
+        if self.l0:
+            value = self.value() if logits is None else ops.cast(logits, "float32")
+            self.add_loss(self.l0 * self.weights_per_unit * ops.sum(self.probability_from(value)))
+
+    def broadcastable(self, z, shape):
+        """Reshapes `z` from `draw` so that it multiplies a tensor of `shape`."""
+        rank = len(shape)
+        if self.axis is None:
+            return ops.reshape(z, (-1,) + (1,) * (rank - 1))
+        axis = self.axis % rank
+        z = self.positions(z, shape[axis])
+        target = [1] * rank
+        target[axis] = shape[axis]
+        if len(z.shape) > 1:
+            target[0] = -1
+        return ops.reshape(z, target)
+
+    def call(self, inputs, logits=None, noise=None, training=False):
+        self.add_penalty(logits)
+        z = self.draw(training, ops.shape(inputs)[0], logits, noise)
+        return inputs * ops.cast(self.broadcastable(z, inputs.shape), inputs.dtype)
+
+    def compute_output_shape(self, input_shape, logits_shape=None, noise_shape=None):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            axis=self.axis,
+            groups=self.groups,
+            sampling=self.sampling,
+            l0=self.l0,
+            initial_open_probability=self.initial_open_probability,
+            seed=self.seed,
+        )
+        return config

@@ -1,0 +1,8 @@
+"""Keras layers with a gate in them."""
+
+from tfgates.layers.gated import GatedLayer
+from tfgates.layers.gated_batch_normalization import GatedBatchNormalization
+from tfgates.layers.gated_conv2d import GatedConv2D
+from tfgates.layers.gated_dense import GatedDense
+
+__all__ = ["GatedBatchNormalization", "GatedConv2D", "GatedDense", "GatedLayer"]

@@ -1,0 +1,76 @@
+"""What a Keras layer with a gate in it has in common, whatever the layer."""
+
+import math
+
+import keras
+from keras import ops
+
+from tfgates import gates
+from tfgates.gates.base import check_choice
+
+# With an unknown batch size the layer assumes this many examples when it decides whether the
+# gate multiplies the kernel or the activations; the result is the same either way.
+ASSUMED_BATCH = 32
+
+
+class GatedLayer:
+    """Mixin for a Keras layer that carries a gate on its output channels, inputs or weights.
+
+    The gate stands between the layer's linear part and its activation.
+    """
+
+    def _set_gate(self, gate, granularity, channel_axis):
+        if gate is None:
+            raise ValueError("`gate` must be a gate, its name or its config. Received: gate=None")
+        self.granularity = check_choice("granularity", granularity, ("unit", "weight"))
+        self.gate = gates.get(gate, name=f"{self.name}_gate") if isinstance(gate, str) else gates.get(gate)
+        if granularity == "weight" and self.gate.sampling == "example":
+            raise ValueError(
+                '`granularity="weight"` needs a gate with `sampling="batch"`: one kernel serves the '
+                f"whole batch. Received: sampling={self.gate.sampling!r}"
+            )
+        if granularity == "unit" and self.gate.axis is not None and self.gate.axis != channel_axis:
+            if self.gate.axis != -1:
+                raise ValueError(
+                    f"The gate of a gated layer lies along the channels, axis {channel_axis}. "
+                    f"Received: gate.axis={self.gate.axis}"
+                )
+            self.gate.axis = channel_axis
+
+    def __call__(self, inputs, *args, logits=None, **kwargs):
+        if logits is None:
+            return super().__call__(inputs, *args, **kwargs)
+        self.gate.bind(logits)
+        return super().__call__(inputs, *args, logits=logits, **kwargs)
+
+    def gated_kernel(self):
+        """The kernel that acts at inference: times the test gates where weights are gated."""
+        if self.granularity == "unit":
+            return ops.convert_to_tensor(self.kernel)
+        return self.kernel * ops.cast(self.gate.test_gates(), self.kernel.dtype)
+
+    def _draw(self, inputs, training, logits, noise):
+        self.gate.add_penalty(logits)
+        return self.gate.draw(training, ops.shape(inputs)[0], logits, noise)
+
+    def _cheaper_on_kernel(self, z, output_shape):
+        """Whether z times the kernel costs less than z times the activations."""
+        if len(z.shape) > 1:
+            return False
+        positions = [ASSUMED_BATCH if size is None else size for size in output_shape]
+        return math.prod(self.kernel.shape) <= math.prod(positions)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            gate=keras.saving.serialize_keras_object(self.gate),
+            granularity=self.granularity,
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("gate"), dict):
+            config["gate"] = keras.saving.deserialize_keras_object(config["gate"])
+        return super().from_config(config)
