@@ -256,8 +256,8 @@ class Gate(keras.layers.Layer):
         z = self.draw(training, ops.shape(inputs)[0], logits, noise)
         return inputs * ops.cast(self.broadcastable(z, inputs.shape), inputs.dtype)
 
-    def compute_output_shape(self, input_shape, logits_shape=None, noise_shape=None):
-        return input_shape
+    def compute_output_shape(self, inputs_shape, logits_shape=None, noise_shape=None):
+        return inputs_shape
 
     def get_config(self):
         config = super().get_config()

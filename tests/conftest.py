@@ -1,0 +1,27 @@
+"""Settings that every test shares."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import pytest
+
+from tests.reload import ReloadProcess
+
+
+@pytest.fixture(autouse=True)
+def clean_state():
+    """Every test starts from the same seed and names and leaves the dtype policy as it was."""
+    policy = keras.config.dtype_policy()
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(1)
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def close_reload_process():
+    """Ends the process that reloads models, if a test started it."""
+    yield
+    ReloadProcess.close()
