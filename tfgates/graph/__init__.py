@@ -1,0 +1,19 @@
+"""One walk over the graph serves pruning, costs and the placing of gates."""
+
+from tfgates.graph import rules
+from tfgates.graph.network import Network, Node, Ref
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, map_constants, register_rule
+from tfgates.graph.walk import Walk
+
+__all__ = [
+    "ElementwiseRule",
+    "Network",
+    "Node",
+    "Ref",
+    "Rule",
+    "Term",
+    "Walk",
+    "map_constants",
+    "register_rule",
+    "rules",
+]

@@ -1,0 +1,103 @@
+"""Boolean formulas over gate units: under which gates is a position alive?
+
+A formula is a small integer that names an entry of a table, so that one array holds the formulas
+of all positions of a tensor. Entries are monotone: a disjunction of conjunctions of units
+("unit 3 and unit 7, or unit 9"). With actual gates only `FALSE` and `TRUE` occur; with symbolic
+ones the same walk yields the exact expected cost.
+"""
+
+import numpy as np
+
+FALSE, TRUE = 0, 1
+
+# A disjunction with more conjunctions than this is replaced by what they have in common: an upper
+# bound, reached only where many differently gated tensors are added.
+MOST_TERMS = 128
+
+
+class Formulas:
+    """Table of formulas, each stored once."""
+
+    def __init__(self):
+        self.terms = [frozenset(), frozenset([frozenset()])]
+        self._ids = {self.terms[0]: FALSE, self.terms[1]: TRUE}
+        self._memo = {}
+
+    def _intern(self, terms):
+        if len(terms) > 1:
+            terms = frozenset(t for t in terms if not any(other < t for other in terms))
+        if len(terms) > MOST_TERMS:
+            terms = frozenset([frozenset.intersection(*terms)])
+        if terms not in self._ids:
+            self._ids[terms] = len(self.terms)
+            self.terms.append(terms)
+        return self._ids[terms]
+
+    def literal(self, unit):
+        """The formula "this unit is open"."""
+        return self._intern(frozenset([frozenset([unit])]))
+
+    def _pair(self, kind, a, b):
+        a, b = (a, b) if a <= b else (b, a)
+        if kind == "and":
+            if a == FALSE or b == FALSE:
+                return FALSE
+            if a == TRUE or a == b:
+                return b
+        else:
+            if a == FALSE or a == b:
+                return b
+            if a == TRUE or b == TRUE:
+                return TRUE
+        key = (kind, a, b)
+        if key not in self._memo:
+            left, right = self.terms[a], self.terms[b]
+            terms = frozenset(x | y for x in left for y in right) if kind == "and" else left | right
+            self._memo[key] = self._intern(terms)
+        return self._memo[key]
+
+    def _arrays(self, kind, a, b):
+        a, b = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
+        if a.size == 0:
+            return a.copy()
+        pairs, inverse = np.unique(a.ravel() * len(self.terms) + b.ravel(), return_inverse=True)
+        size = len(self.terms)
+        found = np.array([self._pair(kind, int(p // size), int(p % size)) for p in pairs], np.int64)
+        return found[inverse].reshape(a.shape)
+
+    def both(self, a, b):
+        """Elementwise conjunction of two arrays of formulas."""
+        return self._arrays("and", a, b)
+
+    def either(self, a, b):
+        """Elementwise disjunction of two arrays of formulas."""
+        return self._arrays("or", a, b)
+
+    def any(self, formulas):
+        """One formula implied by each of `formulas`: exact when they agree or one is TRUE.
+
+        Otherwise what all their conjunctions have in common: that one of many independent units is
+        open is taken for granted.
+        """
+        distinct = [int(f) for f in np.unique(formulas) if f != FALSE]
+        if not distinct:
+            return FALSE
+        if TRUE in distinct:
+            return TRUE
+        if len(distinct) == 1:
+            return distinct[0]
+        return self._intern(frozenset([self.common(distinct)]))
+
+    def common(self, formulas):
+        """The units that occur in every conjunction of every formula (FALSE ones left out)."""
+        shared = None
+        for f in np.unique(formulas):
+            for term in self.terms[int(f)]:
+                shared = term if shared is None else shared & term
+                if not shared:
+                    return frozenset()
+        return shared or frozenset()
+
+    def without(self, formula, units):
+        """`formula` with `units` taken to be open."""
+        return self._intern(frozenset(term - units for term in self.terms[int(formula)]))

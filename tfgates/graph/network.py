@@ -1,0 +1,159 @@
+"""A Keras model as one flat list of calls, nested models and shared layers included."""
+
+import dataclasses
+from typing import Any
+
+import keras
+from keras import tree
+
+
+@dataclasses.dataclass(frozen=True)
+class Ref:
+    """Stands for a tensor, by its number, in the arguments of a call."""
+
+    tensor: int
+
+
+@dataclasses.dataclass
+class Node:
+    """One call of a layer or operator."""
+
+    index: int
+    op: Any
+    args: Any
+    kwargs: Any
+    inputs: list
+    outputs: list
+    name: str
+
+    @property
+    def layer(self):
+        """The layer, or None if the call is of an operator that is no layer."""
+        return self.op if isinstance(self.op, keras.Layer) else None
+
+
+class Network:
+    """The calls of a model in topological order.
+
+    Args:
+        model: a Functional or Sequential `keras.Model`.
+
+    Raises:
+        ValueError: if the model is no graph of layers (a subclassed model), or not built.
+    """
+
+    def __init__(self, model):
+        self.model = model
+        self.nodes = []
+        self.shapes = []
+        self.dtypes = []
+        self.producer = []
+        self._names = {}
+        functional = as_functional(model)
+        if functional is None:
+            raise ValueError(
+                "`model` must be a Sequential or Functional keras.Model, whose layers form a graph that "
+                "can be walked. A subclassed model hides its layers in `call`: rebuild it as "
+                "`keras.Model(inputs, outputs)`, or use tfgates.layers in its own code. "
+                f"Received: model={model.__class__.__name__} named {getattr(model, 'name', None)!r}"
+            )
+        self.functional = functional
+        self.inputs = [self._tensor(t) for t in functional.inputs]
+        produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
+        self._expand(functional, produced, prefix="")
+        self.outputs = [produced[id(t)] for t in functional.outputs]
+        self.consumers = [[] for _ in self.shapes]
+        for node in self.nodes:
+            for tensor in dict.fromkeys(node.inputs):
+                self.consumers[tensor].append(node)
+
+    def _tensor(self, keras_tensor, producer=None):
+        self.shapes.append(tuple(keras_tensor.shape))
+        self.dtypes.append(keras_tensor.dtype)
+        self.producer.append(producer)
+        return len(self.shapes) - 1
+
+    def _expand(self, functional, produced, prefix):
+        """Adds the calls of `functional`; `produced` maps its tensors to numbers, and grows."""
+        by_depth = functional._nodes_by_depth
+        for depth in sorted(by_depth, reverse=True):
+            for node in by_depth[depth]:
+                if not node.is_input:
+                    self._call(node, produced, prefix)
+
+    def _call(self, node, produced, prefix):
+        op = node.operation
+        args, kwargs = node.arguments.args, node.arguments.kwargs
+        inner = as_functional(op) if isinstance(op, keras.Model) else None
+        if inner is not None:
+            given = [produced[id(t)] for t in tree.flatten(args) if isinstance(t, keras.KerasTensor)]
+            inside = dict(zip(map(id, inner.inputs), given[: len(inner.inputs)], strict=True))
+            self._expand(inner, inside, prefix=f"{prefix}{op.name}/")
+            for outer, tensor in zip(tree.flatten(node.outputs), inner.outputs, strict=True):
+                produced[id(outer)] = inside[id(tensor)]
+            return
+
+        def ref(x):
+            return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x
+
+        args, kwargs = tree.map_structure(ref, (args, kwargs))
+        inputs = [r.tensor for r in tree.flatten((args, kwargs)) if isinstance(r, Ref)]
+        new = Node(len(self.nodes), op, args, kwargs, inputs, [], f"{prefix}{op.name}")
+        for tensor in tree.flatten(node.outputs):
+            new.outputs.append(self._tensor(tensor, new))
+            produced[id(tensor)] = new.outputs[-1]
+        self.nodes.append(new)
+
+
+def as_functional(model):
+    """The graph of a model as a Functional model, or None if it has none."""
+    if isinstance(model, keras.Sequential):
+        if not model.built or not model.layers:
+            raise ValueError(
+                "`model` must be built: give it a keras.Input as first layer, or call it on data once. "
+                f"Received: Sequential {model.name!r}, not built"
+            )
+        return keras.Model(model.inputs[0], model.outputs[0])
+    return model if hasattr(model, "_nodes_by_depth") else None
+
+
+def rebuild(network, emit, used_nodes=None):
+    """Calls `emit(node, args, kwargs)` for each call in order and returns the new inputs, outputs.
+
+    Args:
+        network: a `Network`.
+        emit: function that makes the new call and returns its output or outputs. `args` and
+            `kwargs` hold the new tensors in place of references.
+        used_nodes: indices of the calls to make; all by default.
+
+    Returns:
+        Pair of the inputs and outputs, in the structure of the original model's.
+    """
+    tensors = {}
+    for number, original in zip(network.inputs, network.functional.inputs, strict=True):
+        tensors[number] = keras.Input(
+            batch_shape=original.shape, dtype=original.dtype, sparse=original.sparse, name=original.name
+        )
+
+    def value(x):
+        return tensors.get(x.tensor) if isinstance(x, Ref) else x
+
+    for node in network.nodes:
+        if used_nodes is not None and node.index not in used_nodes:
+            continue
+        args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
+        outputs = emit(node, args, kwargs)
+        for number, tensor in zip(node.outputs, tree.flatten(outputs), strict=True):
+            tensors[number] = tensor
+    functional = network.functional
+    inputs = tree.pack_sequence_as(functional._inputs_struct, [tensors[n] for n in network.inputs])
+    outputs = tree.pack_sequence_as(functional._outputs_struct, [tensors[n] for n in network.outputs])
+    return inputs, outputs
+
+
+def copy_operation(op):
+    """A fresh operator like `op`, so that the original takes no part in another graph."""
+    try:
+        return op.__class__.from_config(op.get_config())
+    except (TypeError, ValueError, NotImplementedError):
+        return op

@@ -1,0 +1,164 @@
+"""A rule: what one kind of layer does to the channels of its tensors."""
+
+import dataclasses
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import TRUE
+
+_RULES = {}
+
+# Functions that find a rule for an operation by more than its class; asked in order.
+FALLBACKS = []
+
+
+@dataclasses.dataclass
+class Term:
+    """One summand of the cost: `amount * product over arrays of (number of channels left)`.
+
+    Attributes:
+        layer: name of the layer.
+        params: parameters per combination of channels.
+        macs: multiply-accumulates per combination of channels, for one example.
+        over: up to two arrays of groups, the channels that the summand counts.
+        exists: formula: under which gates is the layer there at all?
+    """
+
+    layer: str
+    params: float
+    macs: float
+    over: tuple = ()
+    exists: int = TRUE
+
+
+class Rule:
+    """How the walk treats one kind of layer; subclass it and `register_rule` it for your own.
+
+    The base class is what an unknown layer gets: nothing around it is removed.
+
+    `forward` says what is known of the output's channels and ties groups, `backward` what of the
+    inputs is needed, `terms` what the layer costs, and `emit` makes the layer's smaller
+    successor. Each takes the running `Walk` (or, for `emit`, the surgery) and the `Node`.
+    """
+
+    reason = "tfgates has no rule for this layer"
+
+    def why(self, node):
+        """The reason to report for what an unknown layer keeps."""
+        return f"{node.name} ({node.op.__class__.__name__}): {self.reason}"
+
+    def forward(self, walk, node):
+        self.refuse(walk, node)
+
+    def refuse(self, walk, node, reason=None):
+        """Keeps everything that the call reads, and what it makes, whole."""
+        for channels in walk.inputs(node):
+            if channels is not None:
+                walk.groups.lock(channels.group, reason or self.why(node))
+        for tensor in node.outputs:
+            walk.channels[tensor] = None
+        walk.refused.add(node.index)
+
+    def backward(self, walk, node):
+        for channels in walk.inputs(node):
+            if channels is not None:
+                walk.need(channels, TRUE)
+
+    def terms(self, walk, node):
+        if node.layer is None or node.layer.count_params() == 0:
+            return []
+        params = 0 if walk.seen_before(node) else node.layer.count_params()
+        return [Term(node.name, params, 0)]
+
+    def terms_left(self, walk, node, keep):
+        """The terms when only the groups that the function `keep` says stay: what it costs then."""
+        return self.terms(walk, node)
+
+    def sources(self, walk, node, keep):
+        """The inputs that the smaller call still reads, as numbers of tensors."""
+        return node.inputs
+
+    def emit(self, surgery, node, args, kwargs):
+        return surgery.copy(node)(*args, **kwargs)
+
+
+class ElementwiseRule(Rule):
+    """A layer that treats each channel by itself, alike at all places: y = f(x).
+
+    A subclass overrides `apply` where f depends on the channel, and `emit` where the layer has
+    weights or arguments per channel.
+    """
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        if x is None:
+            walk.set(node, None)
+        elif not self.keeps_axis(walk, node, x):
+            self.refuse(walk, node)
+        else:
+            walk.set(node, walk.like(x, value=self.apply(walk, node, x)))
+
+    def keeps_axis(self, walk, node, x):
+        """Whether f treats each position along `x.axis` by itself."""
+        return True
+
+    def apply(self, walk, node, x):
+        """The constants after f; nan where f makes something else of a constant."""
+        return x.value
+
+    def backward(self, walk, node):
+        if node.index in walk.refused:
+            return super().backward(walk, node)
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if x is not None and y is not None:
+            walk.need(x, y.need)
+
+
+def map_constants(function, value):
+    """`function` applied to the constants in `value`, each distinct one once; nan stays nan."""
+    known = np.isfinite(value)
+    result = np.full(value.shape, np.nan)
+    if known.any():
+        distinct, inverse = np.unique(value[known], return_inverse=True)
+        column = keras.ops.convert_to_tensor(distinct.astype("float32")[:, None])
+        mapped = np.asarray(keras.ops.convert_to_numpy(function(column)), np.float64)
+        result[known] = mapped.reshape(-1)[inverse]
+    return result
+
+
+def register_rule(*kinds):
+    """Class decorator: uses the rule for the given layer classes, or for operators by class name.
+
+    Args:
+        *kinds: layer classes, or names of classes (for Keras's operators, which have no public
+            class). A rule serves subclasses of a layer class too only when they are registered.
+
+    Example:
+
+    >>> @tfgates.graph.register_rule(MyActivation)
+    ... class MyActivationRule(tfgates.graph.ElementwiseRule):
+    ...     def apply(self, walk, node, x):
+    ...         return tfgates.graph.map_constants(node.op, x.value)
+    """
+
+    def register(rule):
+        for kind in kinds:
+            _RULES[kind] = rule()
+        return rule
+
+    return register
+
+
+def rule_for(op):
+    """The rule for a layer or operator; the base class, which refuses, for an unknown one."""
+    kind = type(op)
+    if kind in _RULES:
+        return _RULES[kind]
+    if kind.__module__.split(".")[0] == "keras" and kind.__name__ in _RULES:
+        return _RULES[kind.__name__]
+    for find in FALLBACKS:
+        rule = find(op)
+        if rule is not None:
+            return rule
+    return Rule()

@@ -1,0 +1,282 @@
+"""Convolutions: plain, grouped, depthwise, separable, transposed, in one to three dimensions."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.rule import Term, register_rule
+from tfgates.graph.rules import activations
+from tfgates.graph.rules.linear import LinearRule, kernel_of, positions_of
+from tfgates.layers import GatedConv2D
+
+layers = keras.layers
+
+
+def channel_axis(layer, rank):
+    return 1 if layer.data_format == "channels_first" else rank - 1
+
+
+class ConvolutionRule(LinearRule):
+    """Kernel `(*window, inputs / groups, outputs)`."""
+
+    def axes(self, walk, node):
+        return (
+            channel_axis(node.op, len(walk.shape(node.inputs[0]))),
+            channel_axis(node.op, len(walk.shape(node.outputs[0]))),
+        )
+
+    def sizes(self, node):
+        shape = node.op.kernel.shape
+        return shape[-2] * node.op.groups, shape[-1]
+
+    def uniform(self, node):
+        return node.op.padding == "valid" or max(node.op.kernel_size) == 1
+
+    def _blocks(self, node, matrix):
+        """The block-diagonal matrix (inputs, outputs) of a grouped convolution."""
+        groups = node.op.groups
+        if groups == 1:
+            return matrix
+        inputs, outputs = self.sizes(node)
+        owner_in = np.arange(inputs) // (inputs // groups)
+        owner_out = np.arange(outputs) // (outputs // groups)
+        tiled = np.tile(matrix, (groups, 1))
+        return np.where(owner_in[:, None] == owner_out, tiled, np.zeros((), matrix.dtype))
+
+    def mixing(self, walk, node):
+        kernel = kernel_of(walk, node.op)
+        return self._blocks(node, walk.nonzero(kernel, range(kernel.ndim - 2)))
+
+    def sums(self, walk, node):
+        kernel = kernel_of(walk, node.op)
+        return self._blocks(node, kernel.sum(axis=tuple(range(kernel.ndim - 2)), dtype=np.float64))
+
+    def output_groups(self, walk, node, x, outputs):
+        slot = super().output_groups(walk, node, x, outputs)
+        groups = node.op.groups
+        if groups > 1:
+            # A group goes as a whole: the others must keep their equal sizes.
+            first = x.group[:: len(x.group) // groups]
+            walk.groups.tie(np.repeat(first, len(x.group) // groups), x.group)
+            walk.groups.tie(np.repeat(first, outputs // groups), slot)
+        return slot
+
+    def terms(self, walk, node):
+        terms = super().terms(walk, node)
+        if node.op.groups > 1 and node.index not in walk.refused:
+            # Inputs and outputs of a group stay together: one factor counts both.
+            inputs = node.op.kernel.shape[-2]
+            terms[0].params *= inputs
+            terms[0].macs *= inputs
+            terms[0].over = terms[0].over[1:]
+        return terms
+
+    def kernel_size(self, node):
+        return int(np.prod(node.op.kernel_size))
+
+    def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
+        kernel = kernel_of(walk, node.op) * factor_out
+        if node.op.groups == 1:
+            kernel = kernel[..., keep_in, :]
+        else:
+            outputs_per_group = len(keep_out) // node.op.groups
+            config["groups"] = int(keep_out.sum()) // outputs_per_group
+        config["filters"] = int(keep_out.sum())
+        return {"kernel": kernel[..., keep_out]}
+
+
+@register_rule(layers.Conv1D)
+class Conv1DRule(ConvolutionRule):
+    plain = layers.Conv1D
+
+
+@register_rule(layers.Conv2D, GatedConv2D)
+class Conv2DRule(ConvolutionRule):
+    plain = layers.Conv2D
+
+
+@register_rule(layers.Conv3D)
+class Conv3DRule(ConvolutionRule):
+    plain = layers.Conv3D
+
+
+class TransposedRule(ConvolutionRule):
+    """Kernel `(*window, outputs, inputs)`."""
+
+    def sizes(self, node):
+        shape = node.op.kernel.shape
+        return shape[-1], shape[-2]
+
+    def supported(self, node):
+        if getattr(node.op, "groups", 1) != 1:
+            return f"{node.name}: grouped transposed convolutions are kept whole"
+        return super().supported(node)
+
+    def uniform(self, node):
+        # Even unpadded, its border sees fewer taps than its middle.
+        return max(node.op.kernel_size) == 1 and max(node.op.strides) == 1
+
+    def mixing(self, walk, node):
+        return super().mixing(walk, node).T
+
+    def sums(self, walk, node):
+        return super().sums(walk, node).T
+
+    def _blocks(self, node, matrix):
+        return matrix
+
+    def terms(self, walk, node):
+        return LinearRule.terms(self, walk, node)
+
+    def output_groups(self, walk, node, x, outputs):
+        return LinearRule.output_groups(self, walk, node, x, outputs)
+
+    def positions(self, walk, node):
+        return positions_of(walk.shape(node.inputs[0]), self.axes(walk, node)[0])
+
+    def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
+        kernel = walk.weight(node.op.kernel)
+        config["filters"] = int(keep_out.sum())
+        return {"kernel": kernel[..., keep_out, :][..., keep_in]}
+
+
+@register_rule(layers.Conv1DTranspose)
+class Conv1DTransposeRule(TransposedRule):
+    plain = layers.Conv1DTranspose
+
+
+@register_rule(layers.Conv2DTranspose)
+class Conv2DTransposeRule(TransposedRule):
+    plain = layers.Conv2DTranspose
+
+
+@register_rule(layers.Conv3DTranspose)
+class Conv3DTransposeRule(TransposedRule):
+    plain = layers.Conv3DTranspose
+
+
+class SeparableRule(ConvolutionRule):
+    """A depthwise kernel `(*window, inputs, multiplier)`, then a pointwise one."""
+
+    def sizes(self, node):
+        return node.op.depthwise_kernel.shape[-2], node.op.pointwise_kernel.shape[-1]
+
+    def _parts(self, walk, node):
+        depthwise = walk.weight(node.op.depthwise_kernel)
+        pointwise = walk.weight(node.op.pointwise_kernel)
+        shape = (*depthwise.shape[-2:], pointwise.shape[-1])
+        return depthwise, pointwise.reshape(shape)
+
+    def _blocks(self, node, matrix):
+        return matrix
+
+    def mixing(self, walk, node):
+        depthwise, pointwise = self._parts(walk, node)
+        first = walk.nonzero(depthwise, range(depthwise.ndim - 2))
+        return np.any(first[..., None] & walk.nonzero(pointwise, ()), axis=1)
+
+    def sums(self, walk, node):
+        depthwise, pointwise = self._parts(walk, node)
+        first = depthwise.sum(axis=tuple(range(depthwise.ndim - 2)), dtype=np.float64)
+        return np.einsum("im,imo->io", first, pointwise)
+
+    def output_groups(self, walk, node, x, outputs):
+        return LinearRule.output_groups(self, walk, node, x, outputs)
+
+    def terms(self, walk, node):
+        if node.index in walk.refused:
+            return LinearRule.terms(self, walk, node)
+        pointwise, *rest = LinearRule.terms(self, walk, node)
+        window = int(np.prod(node.op.kernel_size)) * node.op.depth_multiplier
+        once = 0 if walk.seen_before(node) else 1
+        depthwise = Term(
+            node.name,
+            window * once,
+            window * self.positions(walk, node),
+            (walk.slots[id(node.op)]["in"],),
+            pointwise.exists,
+        )
+        return [depthwise, pointwise, *rest]
+
+    def kernel_size(self, node):
+        return node.op.depth_multiplier
+
+    def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
+        depthwise, pointwise = self._parts(walk, node)
+        config["filters"] = int(keep_out.sum())
+        pointwise = pointwise[keep_in][..., keep_out]
+        shape = (1,) * (depthwise.ndim - 2) + (-1, pointwise.shape[-1])
+        return {"depthwise_kernel": depthwise[..., keep_in, :], "pointwise_kernel": pointwise.reshape(shape)}
+
+
+@register_rule(layers.SeparableConv1D)
+class SeparableConv1DRule(SeparableRule):
+    plain = layers.SeparableConv1D
+
+
+@register_rule(layers.SeparableConv2D)
+class SeparableConv2DRule(SeparableRule):
+    plain = layers.SeparableConv2D
+
+
+class DepthwiseRule(ConvolutionRule):
+    """Kernel `(*window, inputs, multiplier)`: an output belongs to its one input."""
+
+    def sizes(self, node):
+        inputs, multiplier = node.op.kernel.shape[-2:]
+        return inputs, inputs * multiplier
+
+    def mix(self, walk, node, live, value, outputs):
+        kernel = walk.weight(node.op.kernel)
+        window = tuple(range(kernel.ndim - 2))
+        live, value = (np.repeat(v, node.op.depth_multiplier) for v in (live, value))
+        reaches = walk.nonzero(kernel, window).reshape(-1)
+        total = value * kernel.sum(axis=window, dtype=np.float64).reshape(-1)
+        constant = self.passes(node, value)
+        total = np.where(reaches, np.where(constant, total, np.nan), 0.0) + self.bias(walk, node, outputs)
+        live = np.where(reaches, np.where(constant | (live == TRUE), live, TRUE), FALSE)
+        return live, total
+
+    def output_groups(self, walk, node, x, outputs):
+        slot = np.repeat(x.group, node.op.depth_multiplier)
+        return walk.slot(node, "out", slot)
+
+    def backward(self, walk, node):
+        if node.index in walk.refused:
+            return super().backward(walk, node)
+        x, y = walk.state[node.index, "x"], walk.output(node)
+        walk.state[node.index, "exists"] = walk.formulas.any(y.need)
+        demand = y.need
+        if not activations.is_elementwise(node.op.activation):
+            demand = np.full(len(y), walk.formulas.any(demand), np.int64)
+        demand = demand.reshape(-1, node.op.depth_multiplier)
+        for column in demand.T:
+            walk.need(x, column)
+
+    def terms(self, walk, node):
+        if node.index in walk.refused:
+            return LinearRule.terms(self, walk, node)
+        kernel, *rest = LinearRule.terms(self, walk, node)
+        kernel.over = kernel.over[1:]
+        return [kernel, *rest]
+
+    def smaller(self, surgery, node):
+        walk, layer = surgery.walk, node.op
+        keep_in = surgery.keep(walk.slots[id(layer)]["in"])
+        keep_out = np.repeat(keep_in, layer.depth_multiplier)
+        if not keep_in.any():
+            surgery.nothing_left(node)
+        weights = {"kernel": walk.weight(layer.kernel)[..., keep_in, :]}
+        if layer.bias is not None:
+            weights["bias"] = walk.weight(layer.bias)[keep_out]
+        return surgery.make(node, self.plain, self.plain.get_config(layer), weights)
+
+
+@register_rule(layers.DepthwiseConv1D)
+class DepthwiseConv1DRule(DepthwiseRule):
+    plain = layers.DepthwiseConv1D
+
+
+@register_rule(layers.DepthwiseConv2D)
+class DepthwiseConv2DRule(DepthwiseRule):
+    plain = layers.DepthwiseConv2D

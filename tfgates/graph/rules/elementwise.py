@@ -1,0 +1,103 @@
+"""Layers and operators that treat each number by itself, and those that act only in training."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.rule import ElementwiseRule, map_constants, register_rule
+from tfgates.graph.rules import activations
+
+layers = keras.layers
+
+
+def call_at_inference(op, x):
+    """Calls a layer on data outside of any model."""
+    return op(x, training=False) if getattr(op, "_call_has_training_arg", False) else op(x)
+
+
+@register_rule(
+    layers.ReLU, layers.LeakyReLU, layers.ELU,
+    "Relu", "Relu6", "Sigmoid", "Silu", "Gelu", "Tanh", "Elu", "Selu", "HardSigmoid", "HardSilu", "HardTanh",
+    "LeakyRelu", "Softplus", "Softsign", "Exp", "Negative", "Absolute", "Square", "Sqrt", "Log1p",
+    "Clip", "Sin", "Cos", "Mish",
+)  # fmt: skip
+class FunctionRule(ElementwiseRule):
+    """`f(x)`, one number at a time."""
+
+    def apply(self, walk, node, x):
+        return map_constants(lambda v: call_at_inference(self.function(node), v), x.value)
+
+    def function(self, node):
+        return node.op
+
+
+@register_rule(layers.Activation)
+class ActivationRule(FunctionRule):
+    def keeps_axis(self, walk, node, x):
+        return activations.is_elementwise(node.op.activation)
+
+    def function(self, node):
+        return node.op.activation
+
+    def why(self, node):
+        return f"{node.name}: its activation mixes channels, or is unknown"
+
+
+@register_rule(layers.Softmax)
+class SoftmaxRule(ElementwiseRule):
+    """Over another axis than the channels' it makes something else of constants, but mixes none."""
+
+    def keeps_axis(self, walk, node, x):
+        axes = node.op.axis if isinstance(node.op.axis, (list, tuple)) else [node.op.axis]
+        rank = len(walk.shape(node.inputs[0]))
+        return len(node.inputs) == 1 and x.axis not in [axis % rank for axis in axes]
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        y = walk.output(node)
+        if y is not None:
+            y.live = np.ones_like(y.live)
+
+    def apply(self, walk, node, x):
+        return np.full(len(x), np.nan)
+
+    def why(self, node):
+        return f"{node.name}: softmax runs over the channels"
+
+
+@register_rule(layers.Rescaling)
+class RescalingRule(FunctionRule):
+    def keeps_axis(self, walk, node, x):
+        return np.ndim(node.op.scale) == 0 and np.ndim(node.op.offset) == 0
+
+    def function(self, node):
+        scale, offset = float(node.op.scale), float(node.op.offset)
+        return lambda v: v * scale + offset
+
+    def why(self, node):
+        return f"{node.name}: it rescales each channel differently"
+
+
+@register_rule(
+    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
+    layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization,
+    layers.Identity, layers.Masking, "StochasticDepth", "Cast",
+)  # fmt: skip
+class IdentityRule(ElementwiseRule):
+    """Does nothing at inference."""
+
+    def apply(self, walk, node, x):
+        return x.value if type(node.op) is not layers.Masking else np.where(x.value == 0.0, 0.0, np.nan)
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        y = walk.output(node)
+        if y is not None and type(node.op) is layers.Masking:
+            y.live = np.where(np.isnan(y.value), 1, y.live)
+
+
+@register_rule(layers.Normalization)
+class InputNormalizationRule(ElementwiseRule):
+    """Preprocessing with a mean and a variance per feature."""
+
+    def keeps_axis(self, walk, node, x):
+        return False

@@ -1,0 +1,91 @@
+"""Gates that stand alone in the network, and what feeds them."""
+
+import numpy as np
+
+from tfgates.gates import Gate
+from tfgates.graph import rule as rules
+from tfgates.graph.rule import ElementwiseRule, Rule
+from tfgates.graph.rules.linear import through_gate
+
+
+class GateRule(ElementwiseRule):
+    """`z * x`: a closed unit is the constant 0 and needs nothing."""
+
+    def factors(self, walk, node, x):
+        """Formula and factor for each channel of x, or None if the units lie along another axis."""
+        gate = node.op
+        if gate.axis is None:
+            formulas, values = walk.gate(gate)
+            return np.repeat(formulas, len(x)), np.repeat(values, len(x))
+        if gate.axis % len(walk.shape(node.inputs[0])) != x.axis:
+            return None
+        return walk.gate_positions(gate, len(x))
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        if x is None:
+            walk.set(node, None)
+            return
+        factors = self.factors(walk, node, x)
+        if factors is None:
+            zero = x.value == 0.0
+            walk.set(node, walk.like(x, live=np.where(zero, x.live, 1), value=np.where(zero, 0.0, np.nan)))
+            return
+        live, value = through_gate(walk, x.live, x.value, *factors)
+        walk.set(node, walk.like(x, live=live, value=value))
+
+    def backward(self, walk, node):
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if x is None or y is None:
+            return
+        factors = self.factors(walk, node, x)
+        walk.need(x, y.need if factors is None else walk.formulas.both(y.need, factors[0]))
+
+    def terms(self, walk, node):
+        return []
+
+    def sources(self, walk, node, keep):
+        return node.inputs[:1]
+
+    def emit(self, surgery, node, args, kwargs):
+        if surgery.is_folded(node):
+            return args[0]
+        walk, gate = surgery.walk, node.op
+        rank = len(walk.shape(node.inputs[0]))
+        axis = rank - 1 if gate.axis is None else gate.axis % rank
+        size = walk.shape(node.inputs[0])[axis]
+        values = walk.gate(gate)[1] if gate.axis is None else walk.gate_positions(gate, size)[1]
+        values = np.broadcast_to(values, (size,)) if gate.axis is None else values
+        x = walk.inputs(node)[0]
+        if x is not None and x.axis == axis:
+            values = values[surgery.keep(x.group)]
+        return surgery.scale(args[0], values, axis, node)
+
+
+class SourceRule(Rule):
+    """What makes logits or noise for gates: not part of what is left, and ties nothing."""
+
+    def forward(self, walk, node):
+        for tensor in node.outputs:
+            walk.channels[tensor] = None
+
+    def backward(self, walk, node):
+        pass
+
+    def terms(self, walk, node):
+        return []
+
+
+_GATE, _SOURCE = GateRule(), SourceRule()
+
+
+def find(op):
+    """The rule for any subclass of Gate and for the layers that feed gates, else None."""
+    if isinstance(op, Gate):
+        return _GATE
+    if getattr(op, "feeds_gates", False):
+        return _SOURCE
+    return None
+
+
+rules.FALLBACKS.append(find)

@@ -1,0 +1,305 @@
+"""Merges: addition, subtraction, multiplication, maximum, minimum, average, concatenation."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.network import Ref
+from tfgates.graph.rule import Rule, register_rule
+
+layers = keras.layers
+
+
+class MergeRule(Rule):
+    """`f(x1, x2, ...)` position by position, smaller tensors broadcast.
+
+    Constant operands that are numbers take part; a constant tensor of an addition is dropped when
+    something else is left to carry the shape.
+    """
+
+    def combine(self, node, values):
+        """f of a list of arrays of constants."""
+        raise NotImplementedError
+
+    def operands(self, node):
+        """The operands in order: `Ref`s and numbers."""
+        first = node.args[0]
+        return list(first) if isinstance(first, (list, tuple)) else list(node.args[:2])
+
+    def forward(self, walk, node):
+        shape = walk.shape(node.outputs[0])
+        operands = self.operands(node)
+        known = [
+            walk.channels[o.tensor] if isinstance(o, Ref) else None for o in operands
+        ]
+        axes = {
+            c.axis - len(walk.shape(o.tensor))
+            for o, c in zip(operands, known, strict=True)
+            if c is not None and len(c) > 1
+        }
+        if not axes:
+            walk.set(node, None)
+            return self.keep_single(walk, known, node)
+        if len(axes) > 1 or len({type(o) for o in operands} - {Ref, int, float}) > 0:
+            return self.refuse(walk, node)
+        axis = axes.pop() % len(shape)
+        if axis == 0 or shape[axis] is None:
+            return self.refuse(walk, node)
+        size, parts = shape[axis], []
+        for operand, channels in zip(operands, known, strict=True):
+            parts.append(self.part(walk, node, operand, channels, axis, size, len(shape)))
+        if any(p is None for p in parts):
+            return self.refuse(walk, node)
+        dropped = self.droppable(walk, node, operands, parts, shape, axis)
+        walk.state[node.index, "parts"] = (axis, parts, dropped)
+        rest = [p for i, p in enumerate(parts) if i not in dropped]
+        tied = [p.group for p in rest if p.group is not None]
+        if not tied:
+            return self.refuse(walk, node)
+        for group in tied[1:]:
+            walk.groups.tie(tied[0], group)
+        value = self.combine(node, [p.value for p in parts])
+        y = walk.fresh(axis, size, self.liveness(walk, parts), value)
+        y.group = tied[0]
+        walk.set(node, y)
+
+    def keep_single(self, walk, known, node):
+        for channels in known:
+            if channels is not None:
+                walk.groups.lock(channels.group, f"{node.name}: broadcast along the channels")
+
+    def part(self, walk, node, operand, channels, axis, size, rank):
+        """What an operand says of each of the output's positions; None where it cannot be said."""
+        if not isinstance(operand, Ref):
+            return Part(None, np.full(size, FALSE, np.int64), np.full(size, float(operand)))
+        shape = walk.shape(operand.tensor)
+        place = axis - (rank - len(shape))
+        # A tensor of lower rank gets its new axes behind the batch axis.
+        if place < 1 or shape[place] == 1:
+            if channels is not None:
+                walk.groups.lock(channels.group, f"{node.name}: broadcast along the channels")
+            return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan))
+        if channels is None or channels.axis != place:
+            if channels is not None:
+                return None
+            channels = walk.local(place, size)
+            walk.need(channels, TRUE)
+            walk.groups.lock(channels.group, f"{node.name}: it joins the channels with a tensor that keeps its own")
+        return Part(channels.group, channels.live, channels.value)
+
+    def droppable(self, walk, node, operands, parts, shape, axis):
+        return {}
+
+    def liveness(self, walk, parts):
+        live = parts[0].live
+        for part in parts[1:]:
+            live = walk.formulas.either(live, part.live)
+        return live
+
+    def demand(self, walk, index, parts, need):
+        """What of operand `index` is needed when `need` of the output is."""
+        return need
+
+    def backward(self, walk, node):
+        if (node.index, "parts") not in walk.state:
+            return super().backward(walk, node)
+        _, parts, dropped = walk.state[node.index, "parts"]
+        need = walk.output(node).need
+        for i, operand in enumerate(self.operands(node)):
+            channels = walk.channels[operand.tensor] if isinstance(operand, Ref) else None
+            if channels is None or i in dropped:
+                continue
+            if parts[i].group is None:
+                walk.need(channels, walk.formulas.any(need))
+            else:
+                walk.need(channels, self.demand(walk, i, parts, need))
+
+    def sources(self, walk, node, keep):
+        state = walk.state.get((node.index, "parts"))
+        if state is None or not state[2]:
+            return node.inputs
+        operands = self.operands(node)
+        return [o.tensor for i, o in enumerate(operands) if isinstance(o, Ref) and i not in state[2]]
+
+    def emit(self, surgery, node, args, kwargs):
+        state = surgery.walk.state.get((node.index, "parts"))
+        if state is None or not state[2]:
+            return super().emit(surgery, node, args, kwargs)
+        axis, _, dropped = state
+        rest = [x for i, x in enumerate(self.operands_of(args)) if i not in dropped]
+        result = rest[0] if len(rest) == 1 else surgery.copy(node)(rest)
+        offset = sum(dropped.values())
+        keep = surgery.keep(surgery.walk.output(node).group)
+        return surgery.shift(result, offset[keep], axis, node)
+
+    def operands_of(self, args):
+        return list(args[0]) if isinstance(args[0], (list, tuple)) else list(args[:2])
+
+
+class Part:
+    """An operand as the output's positions see it; `group` is None if it is broadcast."""
+
+    def __init__(self, group, live, value):
+        self.group, self.live, self.value = group, live, value
+
+
+@register_rule(layers.Add, "Add")
+class AddRule(MergeRule):
+    def combine(self, node, values):
+        return np.sum(values, axis=0)
+
+    def droppable(self, walk, node, operands, parts, shape, axis):
+        """Constant operands, if another one has the output's shape: `{operand: constants}`."""
+        if walk.symbolic or not self.is_plain(node):
+            return {}
+        constant = {
+            i: p.value
+            for i, p in enumerate(parts)
+            if p.group is not None and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
+        }
+        carrier = any(
+            isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape
+            for i, o in enumerate(operands)
+        )
+        return constant if carrier else {}
+
+    def is_plain(self, node):
+        return all(isinstance(o, Ref) for o in self.operands(node))
+
+
+@register_rule(layers.Subtract, "Subtract")
+class SubtractRule(MergeRule):
+    def combine(self, node, values):
+        return values[0] - np.sum(values[1:], axis=0)
+
+
+@register_rule(layers.Average)
+class AverageRule(MergeRule):
+    def combine(self, node, values):
+        return np.mean(values, axis=0)
+
+
+@register_rule(layers.Maximum, "Maximum")
+class MaximumRule(MergeRule):
+    def combine(self, node, values):
+        return np.max(values, axis=0)
+
+
+@register_rule(layers.Minimum, "Minimum")
+class MinimumRule(MergeRule):
+    def combine(self, node, values):
+        return np.min(values, axis=0)
+
+
+@register_rule(layers.Multiply, "Multiply")
+class MultiplyRule(MergeRule):
+    """A product is constant where one factor is the constant 0, or where all are constant."""
+
+    def combine(self, node, values):
+        values = np.asarray(values)
+        return np.where(np.any(values == 0.0, axis=0), 0.0, np.prod(values, axis=0))
+
+    def liveness(self, walk, parts):
+        live = super().liveness(walk, parts)
+        for part in parts:
+            zero = np.where(part.value == 0.0, part.live, TRUE)
+            live = walk.formulas.both(live, zero)
+        return live
+
+    def demand(self, walk, index, parts, need):
+        for i, part in enumerate(parts):
+            if i != index:
+                need = walk.formulas.both(need, np.where(part.value == 0.0, part.live, TRUE))
+        return need
+
+
+@register_rule("Divide", "TrueDivide")
+class DivideRule(MergeRule):
+    def combine(self, node, values):
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return values[0] / values[1]
+
+
+@register_rule("CustomScaleLayer")
+class ScaledAddRule(AddRule):
+    """`x1 + scale * x2`, as in keras.applications.inception_resnet_v2."""
+
+    def combine(self, node, values):
+        return values[0] + node.op.scale * values[1]
+
+    def droppable(self, walk, node, operands, parts, shape, axis):
+        found = super().droppable(walk, node, operands, parts, shape, axis)
+        return {1: node.op.scale * found[1]} if 1 in found else {}
+
+
+@register_rule(layers.Concatenate, "Concatenate")
+class ConcatenateRule(Rule):
+    """Along the channels: their groups side by side. Along another axis: channel tied to channel."""
+
+    def axis(self, walk, node):
+        axis = node.op.axis
+        return axis % len(walk.shape(node.outputs[0]))
+
+    def forward(self, walk, node):
+        known, axis = walk.inputs(node), self.axis(walk, node)
+        if all(c is None for c in known):
+            walk.set(node, None)
+            return
+        axes = {c.axis for c in known if c is not None}
+        if len(axes) > 1:
+            return self.refuse(walk, node)
+        place = axes.pop()
+        sizes = [walk.shape(t)[place] for t in node.inputs]
+        if None in sizes:
+            return self.refuse(walk, node)
+        parts = []
+        for channels, size in zip(known, sizes, strict=True):
+            if channels is None:
+                channels = walk.local(place, size)
+                walk.groups.lock(channels.group, f"{node.name}: joined with a tensor that keeps its channels")
+                walk.need(channels, TRUE)
+            parts.append(channels)
+        if place == axis:
+            y = walk.fresh(place, 0)
+            y.group, y.live, y.value = (
+                np.concatenate([getattr(p, name) for p in parts]) for name in ("group", "live", "value")
+            )
+            y.need = np.zeros(len(y.group), np.int64)
+        else:
+            for part in parts[1:]:
+                walk.groups.tie(parts[0].group, part.group)
+            same = np.all([p.value == parts[0].value for p in parts], axis=0)
+            live = parts[0].live
+            for part in parts[1:]:
+                live = walk.formulas.either(live, part.live)
+            live = np.where(same, live, TRUE)
+            y = walk.like(parts[0], live=live, value=np.where(same, parts[0].value, np.nan))
+        walk.set(node, y)
+
+    def backward(self, walk, node):
+        y = walk.output(node)
+        if node.index in walk.refused or y is None:
+            return super().backward(walk, node)
+        start = 0
+        for channels, tensor in zip(walk.inputs(node), node.inputs, strict=True):
+            if y.axis != self.axis(walk, node):
+                need = y.need
+            else:
+                size = walk.shape(tensor)[y.axis]
+                need, start = y.need[start : start + size], start + size
+            if channels is not None:
+                walk.need(channels, need)
+
+    def sources(self, walk, node, keep):
+        y = walk.output(node)
+        if y is None or y.axis != self.axis(walk, node):
+            return node.inputs
+        known = zip(node.inputs, walk.inputs(node), strict=True)
+        return [t for t, channels in known if channels is None or keep(channels.group).any()]
+
+    def emit(self, surgery, node, args, kwargs):
+        left = self.sources(surgery.walk, node, surgery.keep)
+        tensors = [x for x, t in zip(args[0], node.inputs, strict=True) if t in left]
+        if len(tensors) == 1:
+            return tensors[0]
+        return surgery.copy(node)(tensors)

@@ -1,0 +1,188 @@
+"""Normalisations: batch normalisation treats each channel by itself, the others average over them."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import TRUE
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
+from tfgates.graph.rules.linear import through_gate
+from tfgates.layers import GatedBatchNormalization
+
+layers = keras.layers
+
+
+class PerChannelRule(ElementwiseRule):
+    """A layer with weights of one entry per channel."""
+
+    weights = ()
+    plain = None
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        if walk.output(node) is not None:
+            walk.slot(node, "out", walk.output(node).group)
+
+    def terms(self, walk, node):
+        if walk.output(node) is None:
+            return super().terms(walk, node)
+        count = sum(getattr(node.op, name, None) is not None for name in self.weights)
+        once = 0 if walk.seen_before(node) else 1
+        exists = walk.formulas.any(walk.output(node).need)
+        return [Term(node.name, count * once, 0, (walk.slots[id(node.op)]["out"],), exists)]
+
+    def values(self, surgery, node):
+        """The weights as a dict from name to array."""
+        found = {name: getattr(node.op, name, None) for name in self.weights}
+        return {name: surgery.walk.weight(value) for name, value in found.items() if value is not None}
+
+    def sources(self, walk, node, keep):
+        return node.inputs[:1]
+
+    def emit(self, surgery, node, args, kwargs):
+        new = surgery.made(node)
+        if new is None:
+            plain = self.plain or type(node.op)
+            channels = surgery.walk.output(node)
+            values = self.values(surgery, node)
+            config = plain.get_config(node.op)
+            size = len(next(iter(values.values()), ()))
+            keep = np.ones(size, bool) if channels is None else surgery.keep(channels.group)
+            self.width(node, config, keep)
+            new = surgery.make(node, plain, config, {name: v[keep] for name, v in values.items()})
+        return new(args[0], **{k: v for k, v in kwargs.items() if k == "mask"})
+
+    def width(self, node, config, keep):
+        """Writes the new number of channels into the layer's config, where it stands there."""
+
+
+@register_rule(layers.BatchNormalization, GatedBatchNormalization)
+class BatchNormalizationRule(PerChannelRule):
+    """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, then its gate if it has one."""
+
+    plain = layers.BatchNormalization
+    weights = ("gamma", "beta", "moving_mean", "moving_variance")
+
+    def keeps_axis(self, walk, node, x):
+        return node.op.axis % len(walk.shape(node.inputs[0])) == x.axis
+
+    def gate(self, walk, node, size):
+        gate = getattr(node.op, "gate", None)
+        if gate is None:
+            return np.full(size, TRUE, np.int64), np.ones(size)
+        return walk.gate_positions(gate, size)
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        y = walk.output(node)
+        if y is not None:
+            live, value = through_gate(walk, y.live, y.value, *self.gate(walk, node, len(y)))
+            walk.set(node, walk.like(y, live=live, value=value))
+
+    def apply(self, walk, node, x):
+        layer = node.op
+        v = {name: walk.weight(getattr(layer, name)) for name in ("moving_mean", "moving_variance")}
+        scale = 1.0 / np.sqrt(v["moving_variance"].astype(np.float64) + layer.epsilon)
+        if layer.gamma is not None:
+            scale = scale * walk.weight(layer.gamma)
+        shift = 0.0 if layer.beta is None else walk.weight(layer.beta)
+        return (x.value - v["moving_mean"]) * scale + shift
+
+    def backward(self, walk, node):
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if node.index in walk.refused or x is None:
+            return super().backward(walk, node)
+        walk.need(x, walk.formulas.both(y.need, self.gate(walk, node, len(y))[0]))
+
+    def terms(self, walk, node):
+        terms = super().terms(walk, node)
+        if hasattr(node.op, "gate") and node.op.gamma is None and walk.output(node) is not None:
+            # The gate's factor needs a gamma to live in.
+            terms[0].params += 0 if walk.seen_before(node) else 1
+        return terms
+
+    def values(self, surgery, node):
+        values = super().values(surgery, node)
+        size = len(values["moving_mean"])
+        factor = self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size)
+        if hasattr(node.op, "gate") or "gamma" in values:
+            values["gamma"] = values.get("gamma", np.ones(size)) * factor
+        if "beta" in values:
+            values["beta"] = values["beta"] * factor
+        return values
+
+    def width(self, node, config, keep):
+        config["scale"] = node.op.gamma is not None or hasattr(node.op, "gate")
+
+
+class AveragingRule(Rule):
+    """A normalisation whose statistics run over the channels."""
+
+    reason = "its statistics are averaged over the channels, so none of them can go"
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        if x is None:
+            walk.set(node, None)
+            return
+        walk.groups.lock(x.group, self.why(node))
+        walk.set(node, walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan)))
+
+    def backward(self, walk, node):
+        super().backward(walk, node)
+
+
+for kind in (
+    layers.LayerNormalization,
+    layers.GroupNormalization,
+    layers.RMSNormalization,
+    layers.UnitNormalization,
+    layers.SpectralNormalization,
+):
+    register_rule(kind)(AveragingRule)
+
+
+@register_rule("LayerScale")
+class LayerScaleRule(PerChannelRule):
+    """`x * gamma`, as in keras.applications.convnext."""
+
+    weights = ("gamma",)
+
+    def keeps_axis(self, walk, node, x):
+        return x.axis == len(walk.shape(node.inputs[0])) - 1
+
+    def apply(self, walk, node, x):
+        return x.value * walk.weight(node.op.gamma)
+
+    def width(self, node, config, keep):
+        config["projection_dim"] = int(keep.sum())
+
+
+@register_rule(layers.PReLU)
+class PReLURule(PerChannelRule):
+    """`max(x, 0) + alpha * min(x, 0)`, alpha shared over all places but not over the channels."""
+
+    weights = ("alpha",)
+
+    def keeps_axis(self, walk, node, x):
+        shape = node.op.alpha.shape
+        return all(size == 1 or axis == x.axis for axis, size in enumerate(shape, start=1))
+
+    def apply(self, walk, node, x):
+        alpha = walk.weight(node.op.alpha).reshape(-1)
+        return np.where(x.value < 0.0, alpha * x.value, x.value)
+
+    def values(self, surgery, node):
+        # Sliced below along one of several axes.
+        return {}
+
+    def emit(self, surgery, node, args, kwargs):
+        channels = surgery.walk.output(node)
+        if channels is None:
+            return surgery.copy(node)(*args, **kwargs)
+        new = surgery.made(node)
+        if new is None:
+            alpha = surgery.walk.weight(node.op.alpha)
+            if alpha.shape[channels.axis - 1] > 1:
+                alpha = np.compress(surgery.keep(channels.group), alpha, axis=channels.axis - 1)
+            new = surgery.make(node, layers.PReLU, layers.PReLU.get_config(node.op), {"alpha": alpha})
+        return new(args[0])

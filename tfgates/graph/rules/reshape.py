@@ -1,0 +1,184 @@
+"""Layers that move places around: flatten, reshape, permute, crop, pad, up-sample, repeat, slice."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+
+layers = keras.layers
+
+
+def trace(shape, axis, new_shape):
+    """Which channel each position of a reshaped tensor holds.
+
+    Args:
+        shape, new_shape: shapes without the batch axis.
+        axis: int, the channels' axis in `shape`.
+
+    Returns:
+        Pair of the axis of `new_shape` that tells the channels apart and the channel of each
+        position along it; None if no single axis does.
+    """
+    index = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    index = np.broadcast_to(index, shape).reshape(new_shape)
+    for new_axis in range(len(new_shape)):
+        first = index[tuple(slice(None) if i == new_axis else slice(0, 1) for i in range(len(new_shape)))]
+        if np.array_equal(np.broadcast_to(first, new_shape), index):
+            return new_axis, first.reshape(-1)
+    return None
+
+
+@register_rule(layers.Reshape, layers.Flatten, "Reshape")
+class ReshapeRule(Rule):
+    """Positions are traced through; where one channel becomes several positions (flattening behind a
+    convolution), each of them can go by itself, and the channel when all of them do."""
+
+    reason = "it splits the channels over several axes, or its shape is not known"
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        old, new = walk.shape(node.inputs[0])[1:], walk.shape(node.outputs[0])[1:]
+        if x is None:
+            walk.set(node, None)
+            return
+        if None in old or None in new or getattr(node.op, "data_format", None) == "channels_first":
+            return self.refuse(walk, node)
+        traced = trace(old, x.axis - 1, new)
+        if traced is None:
+            return self.refuse(walk, node)
+        axis, channel = traced
+        walk.state[node.index, "channel"] = channel
+        y = walk.like(x, axis=axis + 1)
+        if len(channel) > len(x):
+            y = walk.fresh(axis + 1, len(channel), x.live[channel], x.value[channel])
+            walk.imply(y.group, x.group[channel])
+        walk.set(node, y)
+
+    def backward(self, walk, node):
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if node.index in walk.refused or x is None:
+            return super().backward(walk, node)
+        channel = walk.state[node.index, "channel"]
+        order = np.argsort(channel, kind="stable").reshape(len(x), -1)
+        for column in order.T:
+            walk.need(x, y.need[column])
+
+    def emit(self, surgery, node, args, kwargs):
+        walk = surgery.walk
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if y is None:
+            return super().emit(surgery, node, args, kwargs)
+        channel = walk.state[node.index, "channel"]
+        # What is left when whole channels are gone; single positions are picked out of it.
+        whole = surgery.keep(x.group)[channel]
+        keep = surgery.keep(y.group)
+        shape = list(walk.shape(node.outputs[0])[1:])
+        shape[y.axis - 1] = int(whole.sum())
+        if isinstance(node.op, layers.Flatten):
+            result = surgery.copy(node)(args[0])
+        else:
+            result = surgery.reshaped(node, shape)(args[0])
+        return surgery.pick(result, keep[whole], y.axis)
+
+
+@register_rule(layers.Permute)
+class PermuteRule(ElementwiseRule):
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if y is not None:
+            y.axis = node.op.dims.index(x.axis) + 1
+
+
+class PlacesRule(ElementwiseRule):
+    """Moves places along other axes than the channels'."""
+
+    def keeps_axis(self, walk, node, x):
+        before, after = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
+        rank = len(before)
+        channels = 1 if getattr(node.op, "data_format", None) == "channels_first" else rank - 1
+        return len(after) == rank and x.axis == channels
+
+
+@register_rule(
+    layers.Cropping1D, layers.Cropping2D, layers.Cropping3D,
+    layers.UpSampling1D, layers.UpSampling2D, layers.UpSampling3D,
+)  # fmt: skip
+class CopyingRule(PlacesRule):
+    """Leaves out or repeats places: a constant stays what it is."""
+
+
+@register_rule(layers.ZeroPadding1D, layers.ZeroPadding2D, layers.ZeroPadding3D)
+class ZeroPaddingRule(PlacesRule):
+    """A constant other than 0 differs from the zeros at the border: no constant any more."""
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        y = walk.output(node)
+        if y is not None:
+            y.live = np.where((y.value == 0.0) | (y.live == TRUE), y.live, TRUE)
+
+
+@register_rule(layers.RepeatVector)
+class RepeatVectorRule(ElementwiseRule):
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        y = walk.output(node)
+        if y is not None:
+            y.axis = 2
+
+
+@register_rule("GetItem")
+class SliceRule(ElementwiseRule):
+    """Slices along other axes than the channels'."""
+
+    reason = "it slices the channels"
+
+    def keeps_axis(self, walk, node, x):
+        key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
+        key = key if isinstance(key, tuple) else (key,)
+        before, after = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
+        if Ellipsis in key or None in key or len(key) > len(before):
+            return False
+        if any(not isinstance(part, slice) for part in key) or len(before) != len(after):
+            return False
+        return x.axis >= len(key) or key[x.axis] == slice(None)
+
+
+@register_rule(layers.Embedding)
+class EmbeddingRule(Rule):
+    """A table `(words, features)`: a column is a channel."""
+
+    def forward(self, walk, node):
+        table = walk.weight(node.op.embeddings)
+        dead = ~walk.nonzero(table, (0,))
+        y = walk.fresh(
+            len(walk.shape(node.outputs[0])) - 1,
+            table.shape[1],
+            np.where(dead, FALSE, TRUE),
+            np.where(dead, 0.0, np.nan),
+        )
+        y.group = walk.slot(node, "out", table.shape[1])
+        walk.set(node, y)
+
+    def backward(self, walk, node):
+        pass
+
+    def terms(self, walk, node):
+        terms = super().terms(walk, node)
+        for term in terms:
+            term.params = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
+            term.over = (walk.slots[id(node.op)]["out"],)
+        return terms
+
+    def emit(self, surgery, node, args, kwargs):
+        new = surgery.made(node)
+        if new is None:
+            keep = surgery.keep(surgery.walk.slots[id(node.op)]["out"])
+            if not keep.any():
+                surgery.nothing_left(node)
+            config = dict(node.op.get_config(), output_dim=int(keep.sum()))
+            table = surgery.walk.weight(node.op.embeddings)[:, keep]
+            new = surgery.make(node, layers.Embedding, config, {"embeddings": table})
+        return new(args[0])

@@ -1,0 +1,193 @@
+"""Attention and recurrent layers."""
+
+import math
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.network import Ref
+from tfgates.graph.rule import Rule, Term, register_rule
+
+layers = keras.layers
+
+
+class InputFeatures:
+    """What both kinds have in common: input features that a kernel `(features, ...)` reads."""
+
+    def take_input(self, walk, node, x, name, size, axis):
+        """Channels of one input; features that are the constant 0 can go, others cannot."""
+        if x is None or x.axis != axis:
+            if x is not None:
+                walk.groups.lock(x.group, f"{node.name}: reads another axis")
+                walk.need(x, TRUE)
+            x = walk.local(axis, size)
+            walk.groups.lock(x.group, f"input of {node.name}")
+        walk.slot(node, name, x.group)
+        stuck = (x.live != TRUE) & (x.value != 0.0)
+        walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
+        return x
+
+    def demand(self, walk, x, used):
+        if x is not None:
+            walk.need(x, np.where(used, TRUE, FALSE))
+
+
+@register_rule(layers.SimpleRNN, layers.LSTM, layers.GRU)
+class RecurrentRule(InputFeatures, Rule):
+    """Hidden units are kept whole; input features that are the constant 0 go."""
+
+    def forward(self, walk, node):
+        layer, x = node.op, walk.inputs(node)[0]
+        if len(node.inputs) > 1 or len(node.outputs) > 1 or layer.stateful:
+            return self.refuse(walk, node, f"{node.name}: recurrent layers with states are kept whole")
+        kernel = layer.cell.kernel
+        walk.state[node.index, "x"] = self.take_input(walk, node, x, "in", kernel.shape[0], 2)
+        y = walk.fresh(len(walk.shape(node.outputs[0])) - 1, layer.units)
+        walk.groups.lock(y.group, f"{node.name}: the hidden units of recurrent layers are kept whole")
+        walk.set(node, y)
+
+    def backward(self, walk, node):
+        if node.index in walk.refused:
+            return super().backward(walk, node)
+        used = walk.nonzero(walk.weight(node.op.cell.kernel), (1,))
+        self.demand(walk, walk.state[node.index, "x"], used)
+
+    def terms(self, walk, node):
+        if node.index in walk.refused:
+            return super().terms(walk, node)
+        steps = walk.shape(node.inputs[0])[1]
+        steps = math.nan if steps is None else steps
+        once = 0 if walk.seen_before(node) else 1
+        kernel = node.op.cell.kernel
+        rest = node.op.count_params() - math.prod(kernel.shape)
+        recurrent = math.prod(node.op.cell.recurrent_kernel.shape)
+        width = kernel.shape[1]
+        return [
+            Term(node.name, width * once, width * steps, (walk.slots[id(node.op)]["in"],)),
+            Term(node.name, rest * once, recurrent * steps),
+        ]
+
+    def emit(self, surgery, node, args, kwargs):
+        if node.index in surgery.walk.refused:
+            return super().emit(surgery, node, args, kwargs)
+        new = surgery.made(node)
+        if new is None:
+            cell = node.op.cell
+            keep = surgery.keep(surgery.walk.slots[id(node.op)]["in"])
+            if not keep.any():
+                surgery.nothing_left(node)
+            weights = {"cell.kernel": surgery.walk.weight(cell.kernel)[keep]}
+            for name in ("recurrent_kernel", "bias"):
+                if getattr(cell, name, None) is not None:
+                    weights[f"cell.{name}"] = surgery.walk.weight(getattr(cell, name))
+            new = surgery.make(node, type(node.op), node.op.get_config(), weights)
+        return new(args[0], **kwargs)
+
+
+@register_rule(layers.MultiHeadAttention)
+class AttentionRule(InputFeatures, Rule):
+    """`concat_h(softmax(q_h k_h) v_h) W`: heads that W does not read go, and so do output features."""
+
+    KERNELS = (("query", "_query_dense"), ("key", "_key_dense"), ("value", "_value_dense"))
+
+    def _parts(self, node):
+        return {name: getattr(node.op, attribute) for name, attribute in self.KERNELS}
+
+    def _tensors(self, node):
+        """The numbers of the tensors read as query, value and key."""
+        names = ("query", "value", "key")
+        given = dict(zip(names, node.args, strict=False))
+        given.update({k: v for k, v in node.kwargs.items() if k in names})
+        if given.get("key") is None:
+            given["key"] = given.get("value")
+        return {name: r.tensor for name, r in given.items() if isinstance(r, Ref)}
+
+    def forward(self, walk, node):
+        layer = node.op
+        shape = walk.shape(node.outputs[0])
+        tensors = self._tensors(node)
+        if len(node.outputs) > 1 or len(tensors) < 3 or layer._output_dense.kernel.shape.__len__() != 3:
+            return self.refuse(walk, node)
+        taken = {}
+        for name, dense in self._parts(node).items():
+            x = walk.channels[tensors[name]]
+            taken[name] = self.take_input(walk, node, x, name, dense.kernel.shape[0], len(shape) - 1)
+        walk.state[node.index, "taken"] = taken
+        heads = walk.local(0, layer.num_heads)
+        heads.group = walk.slot(node, "heads", layer.num_heads)
+        walk.state[node.index, "heads"] = heads
+        output = walk.weight(layer._output_dense.kernel)
+        reached = walk.nonzero(output, (0, 1))
+        bias = layer._output_dense.bias
+        bias = np.zeros(output.shape[2]) if bias is None else walk.weight(bias)
+        y = walk.fresh(
+            len(shape) - 1, output.shape[2], np.where(reached, TRUE, FALSE), np.where(reached, np.nan, bias)
+        )
+        y.group = walk.slot(node, "out", output.shape[2])
+        walk.set(node, y)
+
+    def backward(self, walk, node):
+        if node.index in walk.refused:
+            return super().backward(walk, node)
+        output = walk.weight(node.op._output_dense.kernel)
+        used = walk.nonzero(output, (1,))[:, walk.output(node).need != FALSE].any(axis=1)
+        walk.need(walk.state[node.index, "heads"], np.where(used, TRUE, FALSE))
+        for name, dense in self._parts(node).items():
+            reads = walk.nonzero(walk.weight(dense.kernel), (2,))[:, used].any(axis=1)
+            self.demand(walk, walk.state[node.index, "taken"][name], reads)
+
+    def terms(self, walk, node):
+        if node.index in walk.refused:
+            return super().terms(walk, node)
+        layer, slots, tensors = node.op, walk.slots[id(node.op)], self._tensors(node)
+        once = 0 if walk.seen_before(node) else 1
+
+        def places(tensor):
+            sizes = walk.shape(tensor)[1:-1]
+            return math.nan if None in sizes else math.prod(sizes)
+
+        heads, out, terms = slots["heads"], slots["out"], []
+        for name, dense in self._parts(node).items():
+            width = dense.kernel.shape[2]
+            terms.append(
+                Term(node.name, width * once, width * places(tensors[name]), (slots[name], heads))
+            )
+            if dense.bias is not None:
+                terms.append(Term(node.name, width * once, 0, (heads,)))
+        read, written = places(tensors["query"]), places(tensors["key"])
+        scores = read * written * (layer._key_dim + layer._value_dim)
+        terms.append(Term(node.name, 0, scores, (heads,)))
+        width = layer._output_dense.kernel.shape[1]
+        terms.append(Term(node.name, width * once, width * read, (heads, out)))
+        if layer._output_dense.bias is not None:
+            terms.append(Term(node.name, once, 0, (out,)))
+        return terms
+
+    def emit(self, surgery, node, args, kwargs):
+        walk, layer = surgery.walk, node.op
+        if node.index in walk.refused:
+            return super().emit(surgery, node, args, kwargs)
+        new = surgery.made(node)
+        if new is None:
+            slots = walk.slots[id(layer)]
+            heads, out = surgery.keep(slots["heads"]), surgery.keep(slots["out"])
+            inputs = {name: surgery.keep(slots[name]) for name, _ in self.KERNELS}
+            if not heads.any() or not out.any() or not all(keep.any() for keep in inputs.values()):
+                surgery.nothing_left(node)
+            config = dict(layer.get_config(), num_heads=int(heads.sum()), output_shape=int(out.sum()))
+            for name, keep in inputs.items():
+                shape = list(config.get(f"{name}_shape") or walk.shape(self._tensors(node)[name]))
+                config[f"{name}_shape"] = [*shape[:-1], int(keep.sum())]
+            weights = {}
+            for name, attribute in self.KERNELS:
+                dense = getattr(layer, attribute)
+                weights[f"{attribute}.kernel"] = walk.weight(dense.kernel)[inputs[name]][:, heads]
+                if dense.bias is not None:
+                    weights[f"{attribute}.bias"] = walk.weight(dense.bias)[heads]
+            dense = layer._output_dense
+            weights["_output_dense.kernel"] = walk.weight(dense.kernel)[heads][:, :, out]
+            if dense.bias is not None:
+                weights["_output_dense.bias"] = walk.weight(dense.bias)[out]
+            new = surgery.make(node, layers.MultiHeadAttention, config, weights)
+        return new(*args, **kwargs)

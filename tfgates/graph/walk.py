@@ -1,0 +1,229 @@
+"""The walk: for each channel of each tensor, is it live, is it needed, can it go?"""
+
+import numpy as np
+from keras import ops
+
+from tfgates.graph.channels import Channels, Groups
+from tfgates.graph.formula import FALSE, TRUE, Formulas
+from tfgates.graph.network import Network
+from tfgates.graph.rule import rule_for
+
+
+class Walk:
+    """Walks over a network, forward for constants and backward for demand.
+
+    Args:
+        network: a `Network`.
+        symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
+            are seen. True: each unit is a variable of the formulas and weights count as non-zero.
+        candidates: dict from the index of a call to `(gate key, number of units)`: gates that are
+            not there but are imagined on the call's output.
+
+    Attributes:
+        channels: per tensor, a `Channels` or None where nothing is known.
+        alive: per group, the formula under which it stays.
+        reasons: per group that can never go, why.
+        units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
+    """
+
+    def __init__(self, network, symbolic=False, candidates=None):
+        self.network = network if isinstance(network, Network) else Network(network)
+        self.symbolic = symbolic
+        self.candidates = candidates or {}
+        self.formulas = Formulas()
+        self.groups = Groups()
+        self.channels = [None] * len(self.network.shapes)
+        self.refused = set()
+        self.dropped = {}
+        self.slots = {}
+        self.state = {}
+        self.units = []
+        self._gates = {}
+        self._weights = {}
+        self._first_call = {}
+        self._local = []
+        self._implications = []
+        self._forward()
+        self._backward()
+        self._decide()
+
+    # For rules.
+
+    def inputs(self, node):
+        """The channels of the call's inputs, one entry per tensor; None where unknown."""
+        return [self.channels[t] for t in node.inputs]
+
+    def output(self, node):
+        """The channels of the call's first output."""
+        return self.channels[node.outputs[0]]
+
+    def set(self, node, channels):
+        """Sets the channels of the call's first output."""
+        self.channels[node.outputs[0]] = channels
+
+    def shape(self, tensor):
+        return self.network.shapes[tensor]
+
+    def fresh(self, axis, size, live=TRUE, value=np.nan):
+        """Channels that nothing else is tied to yet."""
+        return Channels(
+            axis,
+            self.groups.new(size),
+            np.broadcast_to(np.asarray(live, np.int64), (size,)).copy(),
+            np.broadcast_to(np.asarray(value, np.float64), (size,)).copy(),
+        )
+
+    def local(self, axis, size):
+        """Fresh channels for what a rule takes its input to be; counted in the verdict."""
+        self._local.append(self.fresh(axis, size))
+        return self._local[-1]
+
+    def like(self, channels, axis=None, live=None, value=None):
+        """Channels of the same groups, as after an elementwise operation."""
+        return Channels(
+            channels.axis if axis is None else axis,
+            channels.group,
+            channels.live if live is None else live,
+            channels.value if value is None else value,
+        )
+
+    def need(self, channels, formulas):
+        """Notes that `channels` are needed under `formulas` (too)."""
+        channels.need = self.formulas.either(channels.need, formulas)
+
+    def imply(self, parts, wholes):
+        """Notes that `wholes` must stay while `parts`, entry by entry, do."""
+        self._implications.append((parts, wholes))
+
+    def weight(self, variable):
+        """A variable's value as a numpy array, fetched once."""
+        key = id(variable)
+        if key not in self._weights:
+            value = np.asarray(ops.convert_to_numpy(variable))
+            self._weights[key] = value if value.dtype == np.float64 else value.astype(np.float32)
+        return self._weights[key]
+
+    def nonzero(self, kernel, axes):
+        """Where a kernel is non-zero, reduced over `axes`; everywhere in a symbolic walk."""
+        shape = tuple(s for i, s in enumerate(kernel.shape) if i not in axes)
+        return np.ones(shape, bool) if self.symbolic else np.any(kernel != 0, axis=tuple(axes))
+
+    def seen_before(self, node):
+        """Whether an earlier call is of the same layer."""
+        return self._first_call[id(node.op)] != node.index
+
+    def slot(self, node, name, groups):
+        """The groups of one side of a layer's weights, the same for all calls of the layer.
+
+        `groups` are the groups there in this call (tied to those of earlier calls), or a number:
+        then fresh ones are made in the first call and returned by the later ones.
+        """
+        slots = self.slots.setdefault(id(node.op), {})
+        if name not in slots:
+            slots[name] = self.groups.new(groups) if isinstance(groups, int) else groups
+        elif not isinstance(groups, int):
+            self.groups.tie(slots[name], groups)
+        return slots[name]
+
+    def gate(self, gate):
+        """Formula and inference value of each unit of a gate, as two flat arrays."""
+        key = id(gate)
+        if key not in self._gates:
+            values = np.asarray(ops.convert_to_numpy(gate.test_gates()), np.float64).ravel()
+            if not np.all(np.isfinite(values)):
+                raise ValueError(
+                    f"The values of gate {gate.name!r} must be finite. Received: "
+                    f"{int(np.sum(~np.isfinite(values)))} of {values.size} are not"
+                )
+            if self.symbolic:
+                formulas = self._literals(gate, values.size)
+            else:
+                formulas = np.where(
+                    np.asarray(ops.convert_to_numpy(gate.open_units())).ravel(), TRUE, FALSE
+                ).astype(np.int64)
+            self._gates[key] = (formulas, values)
+        return self._gates[key]
+
+    def _literals(self, key, count):
+        start = len(self.units)
+        self.units.extend((key, i) for i in range(count))
+        return np.array([self.formulas.literal(start + i) for i in range(count)], np.int64)
+
+    def gate_positions(self, gate, size):
+        """Formula and value of a gate for each of `size` positions along its axis."""
+        formulas, values = self.gate(gate)
+        if len(formulas) == size:
+            return formulas, values
+        return np.repeat(formulas, size // len(formulas)), np.repeat(values, size // len(formulas))
+
+    # The two passes and the verdict.
+
+    def _forward(self):
+        for node in self.network.nodes:
+            self._first_call.setdefault(id(node.op), node.index)
+            rule_for(node.op).forward(self, node)
+            if node.index in self.candidates and self.output(node) is not None:
+                self._imagine(node)
+
+    def _imagine(self, node):
+        key, units = self.candidates[node.index]
+        if key not in self._gates:
+            self._gates[key] = self._literals(key, units)
+        x = self.output(node)
+        literal = np.repeat(self._gates[key], len(x) // units)
+        self.state[node.index, "candidate"] = literal
+        value = np.where(x.live == TRUE, 0.0, np.where(x.value == 0.0, 0.0, np.nan))
+        self.set(node, self.like(x, live=self.formulas.both(x.live, literal), value=value))
+
+    def _backward(self):
+        for tensor in self.network.outputs:
+            channels = self.channels[tensor]
+            if channels is not None:
+                self.need(channels, TRUE)
+                self.groups.lock(channels.group, "an output of the model")
+        for node in reversed(self.network.nodes):
+            output = self.output(node)
+            if output is not None:
+                # Marked before the imagined gate is passed: with it live already says the same.
+                literal = self.state.get((node.index, "candidate"))
+                if literal is not None:
+                    self.state[node.index, "need"] = output.need
+                    output.need = self.formulas.both(output.need, literal)
+            rule_for(node.op).backward(self, node)
+
+    def _decide(self):
+        """Sets `alive` per group: it stays if any of its positions is both live and needed."""
+        self.root, self.reasons = self.groups.roots()
+        alive = np.zeros(len(self.root), np.int64)
+        for channels in [*self.channels, *self._local]:
+            if channels is None:
+                continue
+            self._mark(alive, self.root[channels.group], self.formulas.both(channels.live, channels.need))
+        for group in self.reasons:
+            alive[group] = TRUE
+        for parts, wholes in reversed(self._implications):
+            self._mark(alive, self.root[wholes], alive[self.root[parts]])
+        self.alive = alive[self.root] if len(alive) else alive
+
+    def closure(self, keep):
+        """Adds to `keep`, booleans per group, what stays because something else does."""
+        keep = keep[self.root] if len(keep) else keep
+        for parts, wholes in reversed(self._implications):
+            np.logical_or.at(keep, self.root[wholes], keep[self.root[parts]])
+        return keep[self.root] if len(keep) else keep
+
+    def _mark(self, alive, roots, formulas):
+        order = np.argsort(roots, kind="stable")
+        roots, formulas = roots[order], formulas[order]
+        while len(roots):
+            first = np.r_[True, roots[1:] != roots[:-1]]
+            alive[roots[first]] = self.formulas.either(alive[roots[first]], formulas[first])
+            roots, formulas = roots[~first], formulas[~first]
+
+    def alive_of(self, groups):
+        """The formula under which each of `groups` stays."""
+        return self.alive[groups]
+
+    def reason(self, group):
+        """Why a group can never go, or None."""
+        return self.reasons.get(int(self.root[group]))

@@ -1,0 +1,244 @@
+"""What pruning would remove, what would stay, and why."""
+
+import dataclasses
+
+import numpy as np
+from keras import ops
+
+from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.network import Network
+from tfgates.graph.rule import rule_for
+from tfgates.graph.walk import Walk
+
+
+@dataclasses.dataclass
+class LayerPlan:
+    """One layer of the plan: channels, parameters and MACs, before and after."""
+
+    name: str
+    kind: str
+    units: int
+    units_left: int
+    params: int
+    params_left: int
+    macs: float
+    macs_left: float
+    note: str = ""
+
+
+class PruningPlan:
+    """What goes and what stays, with reasons; made by `tfgates.plan_pruning`, taken by `tfgates.prune`.
+
+    `print(plan)` shows it as a table.
+
+    Attributes:
+        layers: list of `LayerPlan`.
+        params, macs: what the pruned network costs.
+        dense_params, dense_macs: what the network costs with everything kept.
+        kept: list of pairs (layer, reason): closed units that have to stay.
+        dropped: names of layers that vanish altogether.
+        empty: names of layers that would have no unit left: pruning refuses.
+    """
+
+    def __init__(self, model, min_units=0, round_to=1):
+        for name, value, least in (("min_units", min_units, 0), ("round_to", round_to, 1)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value}")
+        self.model = model
+        self.min_units, self.round_to = min_units, round_to
+        self.network = Network(model)
+        self.walk = Walk(self.network)
+        self.keep = self.walk.alive == TRUE
+        self._fill_up()
+        self.used = self._used()
+        self._measure()
+
+    def kept_groups(self, groups):
+        """Which of `groups` stay."""
+        return self.keep[groups]
+
+    def _used(self):
+        """The calls that the outputs still depend on."""
+        network, used = self.network, set()
+        stack = [network.producer[t] for t in network.outputs]
+        while stack:
+            node = stack.pop()
+            if node is None or node.index in used:
+                continue
+            used.add(node.index)
+            left = rule_for(node.op).sources(self.walk, node, self.kept_groups)
+            stack.extend(network.producer[t] for t in left)
+        return used
+
+    def _sides(self):
+        """The distinct sets of channels of the layers that are left, `(node, groups)`."""
+        used, seen = self._used(), set()
+        for node in self.network.nodes:
+            slots = self.walk.slots.get(id(node.op), {}) if node.index in used else {}
+            for name, groups in slots.items():
+                if (id(node.op), name) not in seen and len(groups):
+                    seen.add((id(node.op), name))
+                    yield node, groups
+
+    def _fill_up(self):
+        """Keeps closed channels where `min_units` or `round_to` ask for more than are open."""
+        if self.min_units == 0 and self.round_to == 1:
+            return
+        score = self._scores()
+        before = -1
+        # Keeping a channel can keep others along with it, so it takes a few rounds.
+        while before != int(self.keep.sum()):
+            before = int(self.keep.sum())
+            for _, groups in list(self._sides()):
+                roots = np.unique(self.walk.root[groups])
+                kept = self.keep[groups]
+                wanted = max(int(kept.sum()), min(self.min_units, len(groups)))
+                if 0 < wanted < len(groups):
+                    wanted = min(-(-wanted // self.round_to) * self.round_to, len(groups))
+                missing = wanted - int(kept.sum())
+                closed = [r for r in roots if not self.keep[r]]
+                closed.sort(key=lambda r: (-score[r], r))
+                sizes = {r: int(np.sum(self.walk.root[groups] == r)) for r in closed}
+                for root in closed:
+                    if missing <= 0:
+                        break
+                    self.keep[root] = True
+                    missing -= sizes[root]
+                self.keep = self.walk.closure(self.keep)
+
+    def _scores(self):
+        """For each group the highest open probability of the gates on it."""
+        score = np.zeros(len(self.keep))
+        for gate, groups in self.gate_places():
+            probability = np.asarray(ops.convert_to_numpy(gate.open_probability())).ravel()
+            np.maximum.at(score, self.walk.root[groups], np.repeat(probability, len(groups) // len(probability)))
+        return score
+
+    def gate_places(self):
+        """Pairs of a gate and the groups of the channels that it lies on."""
+        for node in self.network.nodes:
+            gate = node.op if hasattr(node.op, "test_gates") else getattr(node.op, "gate", None)
+            if gate is None or getattr(node.op, "granularity", "unit") == "weight":
+                continue
+            channels = self.walk.output(node)
+            if getattr(node.op, "gated", "outputs") == "inputs":
+                channels = self.walk.state.get((node.index, "x"))
+            if channels is not None and len(channels) % gate.units == 0:
+                yield gate, channels.group
+
+    def _measure(self):
+        self.layers, self.kept, self.dropped, self.empty = [], [], [], []
+        everything = np.ones_like(self.keep)
+        for node in self.network.nodes:
+            rule = rule_for(node.op)
+            dense = total(rule.terms(self.walk, node), everything)
+            left = (0, 0.0)
+            if node.index in self.used:
+                left = total(rule.terms_left(self.walk, node, self.kept_groups), self.keep)
+            groups = self.walk.slots.get(id(node.op), {}).get("out")
+            if groups is None and dense == (0, 0):
+                continue
+            units = 0 if groups is None else len(groups)
+            units_left = 0 if groups is None or node.index not in self.used else int(self.keep[groups].sum())
+            note = ""
+            if node.index not in self.used:
+                note = "goes altogether"
+                self.dropped.append(node.name)
+            elif any(not self.keep[g].any() for g in self.walk.slots.get(id(node.op), {}).values() if len(g)):
+                note = "nothing left"
+                self.empty.append(node.name)
+            self.layers.append(
+                LayerPlan(
+                    node.name, type(node.op).__name__, units, units_left, dense[0], left[0], dense[1], left[1], note
+                )
+            )
+        self.dense_params = sum(row.params for row in self.layers)
+        self.params = sum(row.params_left for row in self.layers)
+        self.dense_macs = sum(row.macs for row in self.layers)
+        self.macs = sum(row.macs_left for row in self.layers)
+        self._explain()
+
+    def _explain(self):
+        for gate, groups in self.gate_places():
+            formulas = self.walk.gate_positions(gate, len(groups))[0]
+            stuck = (formulas == FALSE) & self.keep[groups]
+            reasons = {}
+            for group in groups[stuck]:
+                reason = self.walk.reason(group) or self._other_reason()
+                reasons[reason] = reasons.get(reason, 0) + 1
+            self.kept.extend((gate.name, f"{n} closed: {reason}") for reason, n in reasons.items())
+
+    def _other_reason(self):
+        if self.min_units or self.round_to > 1:
+            return "kept for `min_units` or `round_to`, or shared with channels that are open"
+        return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
+
+    def __str__(self):
+        rows = [("layer", "kind", "units", "parameters", "MACs", "")]
+        for row in self.layers:
+            units = f"{row.units_left} of {row.units}" if row.units else ""
+            rows.append(
+                (
+                    row.name,
+                    row.kind,
+                    units,
+                    f"{row.params_left:,} of {row.params:,}",
+                    f"{row.macs_left:,.0f} of {row.macs:,.0f}" if row.macs else "",
+                    row.note,
+                )
+            )
+        rows.append(
+            (
+                "total",
+                "",
+                "",
+                f"{self.params:,} of {self.dense_params:,}",
+                f"{self.macs:,.0f} of {self.dense_macs:,.0f}",
+                "",
+            )
+        )
+        widths = [max(len(row[i]) for row in rows) for i in range(6)]
+        lines = [
+            "  ".join(
+                cell.ljust(width) if i in (0, 1, 5) else cell.rjust(width)
+                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+            ).rstrip()
+            for row in rows
+        ]
+        lines.insert(1, "-" * max(map(len, lines)))
+        lines.insert(len(lines) - 1, lines[1])
+        if self.kept:
+            lines.append("stays although closed:")
+            lines.extend(f"  {name}: {reason}" for name, reason in self.kept)
+        return "\n".join(lines)
+
+
+def total(terms, keep):
+    """Parameters and MACs of `terms` when the groups in `keep` (booleans) stay."""
+    params, macs = 0, 0.0
+    for term in terms:
+        count = 1
+        for groups in term.over:
+            count *= int(keep[groups].sum())
+        params += round(term.params * count)
+        macs += term.macs * count
+    return params, macs
+
+
+def plan_pruning(model, min_units=0, round_to=1):
+    """Says what `tfgates.prune` would remove, what would stay, and why. Nothing is changed.
+
+    Args:
+        model: a Sequential or Functional `keras.Model` with gates, or with filters that are zero.
+        min_units: int, the least number of units left in a layer; the likeliest closed ones stay.
+            Defaults to 0: a layer without any open unit is reported, and `prune` refuses.
+        round_to: int. The number of units left in a layer is rounded up to a multiple of it by
+            keeping closed ones, which hardware likes. Defaults to 1.
+
+    Returns:
+        A `PruningPlan`; print it.
+
+    Raises:
+        ValueError: if the model is no graph of layers, or a gate's value is not finite.
+    """
+    return PruningPlan(model, min_units, round_to)
