@@ -4,10 +4,12 @@ import keras
 
 from tfgates.gates.base import Gate
 from tfgates.gates.hard_concrete import HardConcreteGate, hard_concrete
+from tfgates.gates.scaling import ScalingGate
 
 # Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
 NAMES = {
     "hard_concrete": HardConcreteGate,
+    "scaling": ScalingGate,
 }
 
 
@@ -33,4 +35,4 @@ def get(identifier, **arguments):
     )
 
 
-__all__ = ["Gate", "HardConcreteGate", "NAMES", "get", "hard_concrete"]
+__all__ = ["Gate", "HardConcreteGate", "NAMES", "ScalingGate", "get", "hard_concrete"]

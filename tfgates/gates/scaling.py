@@ -1,0 +1,75 @@
+"""Scaling factors (Huang and Wang 2018)."""
+
+import keras
+from keras import ops
+
+from tfgates.gates.base import Gate
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class ScalingGate(Gate):
+    """Gate with a trainable factor and no noise: `z = scale`, in training and at inference.
+
+    Placed on the outputs of a layer it scales neurons or channels, with `groups` the branches
+    of a grouped convolution, with `axis=None` a whole residual branch. What closes it is an L1
+    penalty with a proximal update, which reaches exact zeros: `tfgates.optimizers.APG`, put in
+    place by `tfgates.callbacks.SparseScaling`. Under any other optimizer no factor becomes
+    exactly 0.
+
+    Place it after the last batch normalisation of a branch, or where none follows: a later one
+    would undo the scale.
+
+    Args:
+        initial_scale: float other than 0, the factor at the start. Defaults to 1.
+        axis, groups, l0, seed: see `tfgates.gates.Gate`. `l0` adds
+            `l0 * |g| * (number of non-zero factors)`, in loss per weight, which reports a cost
+            but has no gradient.
+
+    Example:
+
+    >>> gate = tfgates.gates.ScalingGate(axis=None)
+    >>> y = keras.layers.Add()([shortcut, gate(branch)])
+
+    Reference: Huang and Wang, "Data-Driven Sparse Structure Selection for Deep Neural
+    Networks", ECCV 2018, arXiv 1707.01213, section 3.2.
+    """
+
+    variable_name = "scale"
+
+    def __init__(self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, seed=None, **kwargs):
+        # The base knows settings of random gates that mean nothing here; a config carries them.
+        kwargs.pop("sampling", None)
+        kwargs.pop("initial_open_probability", None)
+        super().__init__(axis=axis, groups=groups, l0=l0, seed=seed, **kwargs)
+        if initial_scale == 0 or initial_scale != initial_scale:
+            raise ValueError(
+                f"`initial_scale` must be a number other than 0. Received: initial_scale={initial_scale}"
+            )
+        self.initial_scale = float(initial_scale)
+
+    def initial_value(self):
+        return self.initial_scale
+
+    def probability_from(self, value):
+        return ops.cast(ops.not_equal(value, 0.0), "float32")
+
+    def test_gates_from(self, value):
+        return ops.convert_to_tensor(value)
+
+    def sample_from(self, value, noise):
+        return value
+
+    def draw(self, training=False, batch_size=None, logits=None, noise=None):
+        return self.value() if logits is None else ops.cast(logits, "float32")
+
+    def bind(self, logits):
+        raise ValueError(
+            "`logits` must be None for a ScalingGate: its factors are variables of their own. "
+            f"Received: logits={logits}"
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        del config["sampling"], config["initial_open_probability"]
+        config["initial_scale"] = self.initial_scale
+        return config

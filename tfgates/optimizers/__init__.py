@@ -1,0 +1,6 @@
+"""Optimizers for gates."""
+
+from tfgates.optimizers.apg import APG
+from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
+
+__all__ = ["APG", "FollowedRate", "ScalingOptimizer"]

@@ -1,0 +1,97 @@
+"""One optimizer for the weights, APG for the scaling factors."""
+
+import keras
+from keras import saving
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class FollowedRate:
+    """The learning rate of another optimizer, read at every step."""
+
+    source = None
+
+    def __call__(self):
+        return self.source.learning_rate
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+class _Routes:
+    """Says which optimizer serves a variable: by exact path first, then as the map says."""
+
+    def __init__(self, optimizer_map, scaling, paths):
+        self.optimizer_map = optimizer_map
+        self.scaling = scaling
+        self.paths = frozenset(paths)
+        self.default_optimizer = optimizer_map.default_optimizer
+
+    def values(self):
+        # APG comes first: a rate that it follows must be read before its owner counts the step.
+        return [self.scaling, *self.optimizer_map.values()]
+
+    def __call__(self, variable):
+        return self.scaling if variable.path in self.paths else self.optimizer_map(variable)
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class ScalingOptimizer(keras.optimizers.MultiOptimizer):
+    """Updates the variables named by `paths` with `scaling` and all others with `optimizer`.
+
+    Unlike its base class it has a `learning_rate`, that of `optimizer`, so that
+    `keras.callbacks.LearningRateScheduler` and `ReduceLROnPlateau` work.
+
+    Args:
+        optimizer: a Keras optimizer, or a `keras.optimizers.OptimizerMap` of several.
+        scaling: a `tfgates.optimizers.APG`. Where its learning rate is a `FollowedRate`, it has
+            the learning rate of `optimizer` at every step.
+        paths: the `path` of each variable that `scaling` updates.
+        name: string.
+    """
+
+    def __init__(self, optimizer, scaling, paths, name="scaling_optimizer"):
+        if not isinstance(optimizer, keras.optimizers.OptimizerMap):
+            optimizer = keras.optimizers.OptimizerMap(optimizer)
+        routes = _Routes(optimizer, scaling, paths)
+        base = routes.default_optimizer
+        super().__init__(routes, loss_scale_factor=base.loss_scale_factor, name=name)
+        rate = scaling._learning_rate
+        if isinstance(rate, FollowedRate):
+            rate.source = base
+
+    @property
+    def scaling(self):
+        """The optimizer of the scaling factors."""
+        return self._optimizer_map.scaling
+
+    @property
+    def paths(self):
+        """The paths of the variables that `scaling` updates, a frozenset."""
+        return self._optimizer_map.paths
+
+    @property
+    def learning_rate(self):
+        return self._optimizer_map.default_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self._optimizer_map.default_optimizer.learning_rate = value
+
+    def get_config(self):
+        return {
+            "optimizer": saving.serialize_keras_object(self._optimizer_map.optimizer_map),
+            "scaling": saving.serialize_keras_object(self.scaling),
+            "paths": sorted(self.paths),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for key in ("optimizer", "scaling"):
+            config[key] = saving.deserialize_keras_object(config[key], custom_objects=custom_objects)
+        return cls(**config)
