@@ -1,7 +1,8 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import gates, graph, layers
+from tfgates import costs, gates, graph, layers
+from tfgates.costs import cost
 from tfgates.models import GatedModel
 from tfgates.pruning import plan_pruning, prune
 
-__all__ = ["GatedModel", "gates", "graph", "layers", "plan_pruning", "prune"]
+__all__ = ["GatedModel", "cost", "costs", "gates", "graph", "layers", "plan_pruning", "prune"]

@@ -1,0 +1,116 @@
+"""What a network costs: dense, expected and actual."""
+
+import dataclasses
+
+from tfgates.costs.expected import ExpectedCost
+from tfgates.pruning.plan import PruningPlan
+
+
+@dataclasses.dataclass
+class LayerCost:
+    """The cost of one layer; MACs are for one example."""
+
+    name: str
+    params: int
+    macs: float
+    expected_params: float
+    expected_macs: float
+    dense_params: int
+    dense_macs: float
+
+
+class Cost:
+    """Parameters and multiply-accumulates (MACs) of a network; made by `tfgates.cost`.
+
+    Parameters are counted as Keras's `count_params` does, moving averages of batch normalisation
+    included, gates excluded. MACs are those of convolutions, dense, attention and recurrent
+    layers for one example; biases, normalisations and activations count nothing.
+
+    Attributes:
+        params, macs: actual: what `tfgates.prune` would leave, to the unit.
+        expected_params, expected_macs: the mean over the gates' distribution.
+        dense_params, dense_macs: with everything kept.
+        layers: list of `LayerCost`.
+    """
+
+    def __init__(self, model):
+        plan = PruningPlan(model)
+        expected = ExpectedCost(model)
+        means = dict(zip(expected.names, expected.layers(expected.probabilities()), strict=True))
+        self.layers = [
+            LayerCost(
+                row.name,
+                row.params_left,
+                row.macs_left,
+                float(means[row.name][0]),
+                float(means[row.name][1]),
+                row.params,
+                row.macs,
+            )
+            for row in plan.layers
+        ]
+        self.params, self._macs = plan.params, plan.macs
+        self.dense_params, self._dense_macs = plan.dense_params, plan.dense_macs
+        self.expected_params, self._expected_macs = expected.evaluate(expected.probabilities())
+
+    def _known(self, macs):
+        if macs != macs:
+            raise ValueError(
+                "MACs need every dimension but the batch to be known. Received: a model whose input has "
+                "dimensions of None; build it with a fixed input shape"
+            )
+        return macs
+
+    @property
+    def macs(self):
+        return round(self._known(self._macs))
+
+    @property
+    def dense_macs(self):
+        return round(self._known(self._dense_macs))
+
+    @property
+    def expected_macs(self):
+        return self._known(self._expected_macs)
+
+    def __repr__(self):
+        return (
+            f"Cost(params={self.params:,} of {self.dense_params:,} (expected {self.expected_params:,.0f}), "
+            f"macs={self._macs:,.0f} of {self._dense_macs:,.0f} (expected {self._expected_macs:,.0f}))"
+        )
+
+    def __str__(self):
+        head = ("layer", "parameters", "expected", "dense", "MACs", "expected", "dense")
+        rows = [head]
+        total = ("total", self.params, self.expected_params, self.dense_params)
+        total += (self._macs, self._expected_macs, self._dense_macs)
+        for row in [
+            *(
+                (c.name, c.params, c.expected_params, c.dense_params, c.macs, c.expected_macs, c.dense_macs)
+                for c in self.layers
+            ),
+            total,
+        ]:
+            rows.append((row[0], *(f"{v:,.0f}" for v in row[1:])))
+        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+        lines = [
+            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+            for row in rows
+        ]
+        rule = "-" * len(lines[0])
+        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+
+
+def cost(model):
+    """Parameters and MACs of a model, per layer and in total: dense, expected and actual.
+
+    Args:
+        model: a Sequential or Functional `keras.Model`, with or without gates.
+
+    Returns:
+        A `Cost`; `print(cost(model))` shows it as a table.
+
+    Raises:
+        ValueError: if the model is no graph of layers.
+    """
+    return Cost(model)
