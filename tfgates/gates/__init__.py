@@ -1,14 +1,22 @@
 """How open is each unit? One method per file."""
 
+import functools
+
 import keras
 
 from tfgates.gates.base import Gate
+from tfgates.gates.bernoulli import BernoulliGate
 from tfgates.gates.hard_concrete import HardConcreteGate, hard_concrete
 from tfgates.gates.scaling import ScalingGate
 
 # Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
 NAMES = {
+    "ar": functools.partial(BernoulliGate, estimator="ar"),
+    "arm": functools.partial(BernoulliGate, estimator="arm"),
+    "bernoulli": BernoulliGate,
+    "disarm": functools.partial(BernoulliGate, estimator="disarm"),
     "hard_concrete": HardConcreteGate,
+    "reinforce_leave_one_out": functools.partial(BernoulliGate, estimator="reinforce_leave_one_out"),
     "scaling": ScalingGate,
 }
 
@@ -35,4 +43,4 @@ def get(identifier, **arguments):
     )
 
 
-__all__ = ["Gate", "HardConcreteGate", "NAMES", "ScalingGate", "get", "hard_concrete"]
+__all__ = ["NAMES", "BernoulliGate", "Gate", "HardConcreteGate", "ScalingGate", "get", "hard_concrete"]

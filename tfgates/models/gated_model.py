@@ -1,8 +1,16 @@
 """A Keras model with gates."""
 
+from typing import Any
+
 import keras
 
 from tfgates import gates
+from tfgates.gates import recording
+from tfgates.models import passes
+
+# Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
+_tensor = keras.Input((1,))
+Functional: Any = type(keras.Model(_tensor, _tensor))
 
 
 def gates_of(model):
@@ -18,14 +26,114 @@ def gates_of(model):
 class GatedModel(keras.Model):
     """A Keras model whose layers carry gates.
 
+    Used as `keras.Model`: `GatedModel(inputs, outputs)`, or a subclass with a `call` of its own.
+
+    Its `compute_loss` gives Bernoulli gates their gradient (`tfgates.gates.BernoulliGate`). Where
+    an estimator needs the loss at a second state of the gates, it runs a second forward pass that
+    differs from the first in the gates alone: same inputs and other arguments, weights, mode,
+    batch statistics and dropout noise; averages and seeds are updated once. The loss that the
+    gates see is that of `compile` and of `add_loss`, without the penalties and the weight
+    regularisers, which do not depend on their state. With other gates there is no second pass and
+    no cost.
+
+    A custom training step calls the model with `training=True`, then its `compute_loss` with
+    `training=True` in the same thread. Loss terms that depend on the gates belong into the compiled
+    loss or `add_loss`: what an overridden `compute_loss` adds itself the Bernoulli gates do not see.
+
     Args:
-        inputs, outputs, name: as in `keras.Model`.
+        inputs, outputs, name: as in `keras.Model`; a subclass with a `call` of its own passes none of
+            the first two.
+        penalty: what is added to the loss for the structure that is open, or None.
+        budget: what the structure that is open may cost, or None.
+        **kwargs: as in `keras.Model`.
     """
 
-    def __init__(self, inputs, outputs, name=None, **kwargs):
-        super().__init__(inputs, outputs, name=name, **kwargs)
+    def __new__(cls, *args, **kwargs):
+        functional = len(args) >= 2 or "outputs" in kwargs
+        if cls is GatedModel and functional:
+            return super().__new__(FunctionalGatedModel)
+        return super().__new__(cls)
+
+    def __init_subclass__(cls, **kwargs):
+        super().__init_subclass__(**kwargs)
+        if "call" in cls.__dict__:
+            cls.call = passes.recorded(cls.call)
+
+    def __init__(self, inputs=None, outputs=None, name=None, *, penalty=None, budget=None, **kwargs):
+        if inputs is None and outputs is None:
+            super().__init__(name=name, **kwargs)
+        else:
+            _make_functional(type(self))
+            super().__init__(inputs, outputs, name=name, **kwargs)
+        self.penalty = penalty
+        self.budget = budget
 
     @property
     def gates(self):
         """The gates of the model, each once, in the order of its layers."""
         return gates_of(self)
+
+    def __call__(self, *args, **kwargs):
+        symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((args, kwargs)))
+        if symbolic or not any(map(passes.is_estimated, self.gates)):
+            return super().__call__(*args, **kwargs)
+
+        def repeat():
+            return super(GatedModel, self).__call__(*args, **kwargs)
+
+        with recording.entered(self, repeat):
+            return repeat()
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        record = recording.take(self) if training else None
+        # The second pass clears the losses of the layers: all that needs them comes before it.
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        structure = self._structure_loss()
+        if structure is not None:
+            loss = loss + structure
+        if record is not None:
+            surrogate = passes.surrogate(self, record, y, y_pred, sample_weight)
+            if surrogate is not None:
+                loss = loss + surrogate
+        return loss
+
+    def _structure_loss(self):
+        """What penalty and budget add to the loss, a scalar or None."""
+        return None
+
+    def get_config(self):
+        config = super().get_config()
+        for name in ("penalty", "budget"):
+            value = getattr(self, name)
+            if value is not None:
+                config[name] = keras.saving.serialize_keras_object(value)
+        return config
+
+    @classmethod
+    def from_config(cls, config, custom_objects=None):
+        config = dict(config)
+        for name in ("penalty", "budget"):
+            if config.get(name) is not None:
+                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
+        return super().from_config(config, custom_objects=custom_objects)
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class FunctionalGatedModel(GatedModel, Functional):
+    """What `GatedModel(inputs, outputs)` makes.
+
+    A class of its own, since Keras would otherwise turn `GatedModel` itself into a functional model
+    at the first use, and with it every later subclass that has a `call` of its own.
+    """
+
+    def call(self, inputs, training=None, mask=None, **kwargs):
+        return super().call(inputs, training=training, mask=mask, **kwargs)
+
+
+def _make_functional(cls):
+    """Puts `FunctionalGatedModel` in the place of `GatedModel` among the bases of `cls`."""
+    if issubclass(cls, FunctionalGatedModel) or not issubclass(cls, GatedModel):
+        return
+    cls.__bases__ = tuple(FunctionalGatedModel if base is GatedModel else base for base in cls.__bases__)
+    for base in cls.__bases__:
+        _make_functional(base)

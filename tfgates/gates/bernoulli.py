@@ -1,0 +1,184 @@
+"""Exact binary gates (Li and Ji 2019), with estimators of their gradient."""
+
+import keras
+from keras import ops
+
+from tfgates.gates import links, recording
+from tfgates.gates.base import Gate, check_choice, check_probability
+from tfgates.gates.estimators import ESTIMATORS
+
+
+def without_gradient(states, value, record, name):
+    """Returns `states`, and fails where a gradient is asked for that nothing else provides."""
+
+    @ops.custom_gradient
+    def pass_on(states, value):
+        def gradient(*args, upstream=None):
+            if record is None or not record.settled:
+                raise ValueError(
+                    f"The Bernoulli gate `{name}` can be trained only in a tfgates.GatedModel, whose "
+                    "`compute_loss` estimates its gradient. Build the model as "
+                    "tfgates.GatedModel(inputs, outputs) or subclass tfgates.GatedModel, and train "
+                    "it by `fit`, or call `compute_loss(..., training=True)` of that very model. "
+                    "Received: a gradient through the draw of the gate in another model."
+                )
+            return ops.zeros_like(states), ops.zeros_like(value)
+
+        return ops.stop_gradient(states), gradient
+
+    return pass_on(states, value)
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class BernoulliGate(Gate):
+    """Gate that is exactly 0 or 1, with the gradient of its logits by an unbiased estimator.
+
+    While training `z ~ Bernoulli(p)` with `p = g(logits)`, by `link`,
+    `"sigmoid"`: `g(phi) = sigmoid(slope * phi)`;
+    `"hard_sigmoid"`: `g(phi) = clip(slope * phi / 7 + 1/2, 0, 1)`;
+    a callable: that function.
+    At inference a unit is open iff `p > threshold`; `test_gate="soft"` then uses p itself, the
+    authors' default, `"hard"` 1.
+
+    The draw passes no gradient on. `tfgates.GatedModel` adds to its loss f a term of value 0 whose
+    gradient with respect to the logits is, with u uniform, `b~ = 1[u < p]`, `b = 1[u > 1 - p]`,
+    times `g'(phi) / (p * (1 - p))`, by `estimator`,
+    `"ar"`: `f(b~) * (1 - 2 u)`, one pass;
+    `"arm"`: `(f(b) - f(b~)) * (u - 1/2)`, two forward passes;
+    `"disarm"`: `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`, two forward passes;
+    `"reinforce_leave_one_out"`: `(f(z1) - f(z2)) * (z1 - z2) / 2`, two forward passes with
+    independent z1, z2.
+    The two passes differ in the gates alone. Outside of a GatedModel asking for the gradient is an
+    error.
+
+    With `sampling="batch"` f is the loss of the batch, and the estimate is unbiased for every
+    network. With `sampling="example"` f is the loss of each example, which must be a compiled loss
+    that has a value per example (and, for terms that have none, such as activity regularisers,
+    their whole value): unbiased where examples do not influence each other. Batch statistics let
+    them do so: the effect of an example's gates on the losses of the others, of the order of 1 /
+    batch size, is then missing. A single state per unit at inference, and between the passes, is
+    the same for both.
+
+    Args:
+        link: `"sigmoid"`, `"hard_sigmoid"` or a non-decreasing callable of keras.ops from logits to
+            probabilities. Defaults to `"sigmoid"`.
+        slope: float > 0, k of the paper, for the two named links. Defaults to 7.
+        estimator: `"ar"`, `"arm"`, `"disarm"` or `"reinforce_leave_one_out"`. Defaults to
+            `"disarm"`.
+        threshold: float in (0, 1), tau of the paper. Defaults to 0.5.
+        test_gate: `"soft"` or `"hard"`. Defaults to `"soft"`.
+        axis, groups, sampling, l0, initial_open_probability, seed: see `tfgates.gates.Gate`.
+
+    Raises:
+        ValueError: for an argument outside of the above, and at the first training step where the
+            gate is trained in a model that is not a GatedModel.
+
+    Example:
+
+    >>> gate = tfgates.gates.BernoulliGate(estimator="arm", initial_open_probability=0.5)
+    >>> layer = tfgates.layers.GatedDense(100, activation="relu", gate=gate)
+
+    Reference: Li and Ji, "L0-ARM: Network Sparsification via Stochastic Binary Optimization",
+    ECML 2019, arXiv 1904.04432; the estimators as in `tfgates.gates.estimators`.
+    """
+
+    # Tells `GatedModel` that the gradient of this gate has to be estimated from the loss.
+    estimated = True
+
+    def __init__(
+        self,
+        axis=-1,
+        groups=None,
+        sampling="batch",
+        l0=0.0,
+        initial_open_probability=0.9,
+        link="sigmoid",
+        slope=7.0,
+        estimator="disarm",
+        threshold=0.5,
+        test_gate="soft",
+        seed=None,
+        **kwargs,
+    ):
+        super().__init__(axis, groups, sampling, l0, initial_open_probability, seed, **kwargs)
+        if not slope > 0:
+            raise ValueError(f"`slope` must be a positive number. Received: slope={slope}")
+        if isinstance(link, dict):
+            link = keras.saving.deserialize_keras_object(link)
+        self.slope = float(slope)
+        self.link = links.get(link, self.slope)
+        self._link_argument = link
+        self.estimator = check_choice("estimator", estimator, tuple(ESTIMATORS))
+        self.threshold = check_probability("threshold", threshold)
+        self.test_gate = check_choice("test_gate", test_gate, ("soft", "hard"))
+        self._initial_value = self.link.inverse(self.initial_open_probability)
+
+    @property
+    def two_passes(self):
+        """Whether the estimator needs the loss at a second state."""
+        return ESTIMATORS[self.estimator][1] is not None
+
+    def initial_value(self):
+        return self._initial_value
+
+    def probability_from(self, value):
+        return self.link.probability(value)
+
+    def test_gates_from(self, value):
+        p = self.probability_from(value)
+        is_open = ops.cast(p > self.threshold, "float32")
+        return is_open if self.test_gate == "hard" else p * is_open
+
+    def sample_from(self, value, noise):
+        record = recording.current()
+        if record is None:
+            states = self.states_from(value, ops.cast(noise, "float32"))
+            return without_gradient(states[0], value, None, self.name)
+        if record.replaying:
+            return record.next_draw(self).states[1]
+        draw = record.find(self, noise)
+        if draw is None:
+            states = self.states_from(value, ops.cast(noise, "float32"))
+            draw = recording.Draw(self, value, noise, states)
+        record.add(draw)
+        return without_gradient(draw.states[0], value, record, self.name)
+
+    def states_from(self, value, noise):
+        """The gate values of the first and of the second pass, without gradient."""
+        p = ops.stop_gradient(self.probability_from(value))
+        second_source = ESTIMATORS[self.estimator][1]
+        first = ops.cast(noise < p, "float32")
+        if second_source is None:
+            return first, first
+        # 1 - u rather than 1 - p: near p = 1 the latter has few digits left.
+        other = 1.0 - noise if second_source == "antithetic" else self.uniform(ops.shape(noise))
+        return first, ops.cast(other < p, "float32")
+
+    def surrogate(self, draw, losses):
+        """A scalar of value 0 whose gradient is the estimate for one draw.
+
+        Args:
+            draw: a `tfgates.gates.recording.Draw` of this gate.
+            losses: pair of losses, scalars or tensors of shape `(batch,)`; the second is the
+                first where there was no second pass.
+        """
+        noise = ops.cast(draw.noise, "float32")
+        p = self.probability_from(draw.value)
+        if len(losses[0].shape) > 0:
+            ones = (1,) * (len(noise.shape) - 1)
+            losses = tuple(ops.reshape(loss, (-1, *ones)) for loss in losses)
+        estimate = ESTIMATORS[self.estimator][0](losses, draw.states, noise, p)
+        log_odds = self.link.log_odds(draw.value)
+        return ops.sum(ops.stop_gradient(estimate) * (log_odds - ops.stop_gradient(log_odds)))
+
+    def get_config(self):
+        config = super().get_config()
+        link = self._link_argument
+        config.update(
+            link=keras.saving.serialize_keras_object(link) if callable(link) else link,
+            slope=self.slope,
+            estimator=self.estimator,
+            threshold=self.threshold,
+            test_gate=self.test_gate,
+        )
+        return config

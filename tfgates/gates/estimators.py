@@ -1,0 +1,70 @@
+"""Estimators of the gradient of an expected loss with respect to Bernoulli probabilities.
+
+Each estimates, for one binary unit `z ~ Bernoulli(p)`,
+`dE[loss] / dlogit(p) = p * (1 - p) * (E[loss | z=1] - E[loss | z=0])`,
+without bias whatever the link from a gate's logits to `p` is: the rest of the chain,
+`dlogit(p) / dlogits`, belongs to the link (`tfgates.gates.links`). For the scaled sigmoid that
+factor is the slope k; for any other link it is `g'(phi) / (p * (1 - p))`, and using k there, as
+the public code of L0-ARM does for the hard sigmoid, is biased.
+
+All four have the same arguments:
+
+* `losses`: pair of tensors, the loss at the first and at the second state; the second is not
+  looked at by an estimator of one pass. Broadcastable to the states.
+* `states`: pair of float tensors of zeros and ones, what the unit was in the two passes.
+* `noise`: the uniform u in (0, 1) that the first state comes from.
+* `probability`: p.
+
+With one u the first state is `1[u < p]` and the antithetic second state `1[u > 1 - p]`.
+"""
+
+from keras import ops
+
+
+def augment_reinforce(losses, states, noise, probability):
+    """AR: `f(1[u < p]) * (1 - 2 u)`; one pass.
+
+    Reference: Yin and Zhou 2019, arXiv 1807.11143; Li and Ji 2019, arXiv 1904.04432.
+    """
+    return losses[0] * (1.0 - 2.0 * noise)
+
+
+def augment_reinforce_merge(losses, states, noise, probability):
+    """ARM: `(f(1[u > 1 - p]) - f(1[u < p])) * (u - 1/2)`; two antithetic passes.
+
+    Reference: Yin and Zhou 2019, arXiv 1807.11143, theorem 1; Li and Ji 2019, arXiv 1904.04432.
+    """
+    return (losses[1] - losses[0]) * (noise - 0.5)
+
+
+def disarm(losses, states, noise, probability):
+    """DisARM (U2G): `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`; two antithetic passes.
+
+    ARM with u integrated out given the two states, hence never of more variance. Times
+    `1 / (p * (1 - p))` it is the gradient with respect to p,
+    `(f(b) - f(b~)) * (b - b~) / (2 * min(p, 1 - p))`.
+
+    Reference: Dong, Mnih, Tucker 2020, arXiv 2006.10680, equation 6.
+    """
+    larger = ops.maximum(probability, 1.0 - probability)
+    return 0.5 * (losses[1] - losses[0]) * (states[1] - states[0]) * larger
+
+
+def reinforce_leave_one_out(losses, states, noise, probability):
+    """REINFORCE whose two independent passes are each other's baseline.
+
+    `(f(z1) - f(z2)) * (z1 - z2) / 2`.
+
+    Reference: Kool, van Hoof, Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!".
+    """
+    return 0.5 * (losses[0] - losses[1]) * (states[0] - states[1])
+
+
+# Each name that `estimator=` accepts, its function, and where the state of its second pass comes
+# from: None where there is no second pass.
+ESTIMATORS = {
+    "ar": (augment_reinforce, None),
+    "arm": (augment_reinforce_merge, "antithetic"),
+    "disarm": (disarm, "antithetic"),
+    "reinforce_leave_one_out": (reinforce_leave_one_out, "independent"),
+}
