@@ -141,6 +141,16 @@ def test_stops_at_a_count():
     np.testing.assert_allclose(b, left + 0.1, atol=1e-6)
 
 
+def test_never_closes_more_than_asked():
+    """All would close in one step; the largest stay, and go on staying."""
+    a, b = keras.Variable([0.3, 0.1, 0.2]), keras.Variable([[0.4, 0.1]])
+    optimizer = APG(1.0, 0.9, 1.0, stop_at=2)
+    for _ in range(20):
+        optimizer.apply([ops.ones((3,)), ops.ones((1, 2))], [a, b])
+        np.testing.assert_array_equal(np.array(a) != 0.0, [True, False, False])
+        np.testing.assert_array_equal(np.array(b) != 0.0, [[True, False]])
+
+
 def test_config():
     strength = keras.optimizers.schedules.PolynomialDecay(0.0, 10, end_learning_rate=0.1)
     for optimizer in (

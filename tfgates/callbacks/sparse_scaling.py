@@ -39,8 +39,8 @@ class SparseScaling(keras.callbacks.Callback):
             the compiled optimizer.
         warmup_steps: int >= 0, the number of steps over which the strength grows linearly from
             0. Defaults to 0: full strength from the first step.
-        stop_at: int or None. As soon as at most so many structures are left, the strength is
-            0 and closed structures stay closed. Defaults to None: never.
+        stop_at: int or None, the number of structures that must be left. Never fewer are; once
+            it is reached the strength is 0 and the choice stands. Defaults to None: no limit.
         when_reached: what follows when `stop_at` is reached: `"fine_tune"` (train on with what
             is left) or `"stop"` (end `fit`). Defaults to `"fine_tune"`.
 

@@ -1,5 +1,7 @@
 """Accelerated proximal gradient (Huang and Wang 2018)."""
 
+import math
+
 import keras
 from keras import ops
 
@@ -25,9 +27,9 @@ class APG(keras.optimizers.Optimizer):
         strength: weight of the L1 norm, a float >= 0 in loss per unit of `x`, or a
             `LearningRateSchedule` of the optimizer's iterations. Defaults to 0.01.
         nonnegative: bool, whether to keep `x >= 0`. Defaults to True.
-        stop_at: int or None. As soon as at most so many entries of all variables together
-            are non-zero, the strength is 0 and zeros stay 0. Decided within the step, from the
-            values before it. Defaults to None: never.
+        stop_at: int or None. The number of entries, of all variables together, that must stay
+            non-zero: a step closes the smallest ones only, and once this number is reached the
+            strength is 0, zeros stay 0 and the others stay open. Defaults to None: no limit.
         weight_decay, clipnorm, ...: as in `keras.optimizers.Optimizer`.
 
     Raises:
@@ -76,13 +78,33 @@ class APG(keras.optimizers.Optimizer):
             )
 
     def apply(self, grads, trainable_variables=None):
-        if self.stop_at is not None and len(grads):
-            if not self.built and trainable_variables is not None:
-                self.build(list(trainable_variables))
-            counts = [ops.count_nonzero(variable) for variable in self._trainable_variables]
-            reached = ops.cast(sum(counts) <= self.stop_at, "float32")
-            self.stopped.assign(ops.maximum(ops.convert_to_tensor(self.stopped), reached))
+        if self.stop_at is None or len(grads) == 0:
+            super().apply(grads, trainable_variables)
+            return
+        if not self.built and trainable_variables is not None:
+            self.build(list(trainable_variables))
+        before = self._entries()
+        reached = ops.cast(ops.count_nonzero(before) <= self.stop_at, "float32")
+        self.stopped.assign(ops.maximum(ops.convert_to_tensor(self.stopped), reached))
         super().apply(grads, trainable_variables)
+        self._reopen(before)
+
+    def _entries(self):
+        return ops.concatenate([ops.reshape(variable, (-1,)) for variable in self._trainable_variables])
+
+    def _reopen(self, before):
+        """Gives the largest of the entries that closed in this step back, down to `stop_at`."""
+        after = self._entries()
+        closed = ops.logical_and(ops.not_equal(before, 0.0), ops.equal(after, 0.0))
+        missing = self.stop_at - ops.count_nonzero(after)
+        order = ops.argsort(-ops.where(closed, ops.abs(before), -ops.ones_like(before)))
+        rank = ops.cast(ops.argsort(order), missing.dtype)
+        entries = ops.where(ops.logical_and(closed, rank < missing), before, after)
+        start = 0
+        for variable in self._trainable_variables:
+            size = math.prod(variable.shape)
+            variable.assign(ops.reshape(entries[start : start + size], variable.shape))
+            start += size
 
     def current_strength(self):
         """The weight of the L1 norm at the current iteration: a float or a scalar tensor."""

@@ -42,8 +42,9 @@ class _Routes:
 class ScalingOptimizer(keras.optimizers.MultiOptimizer):
     """Updates the variables named by `paths` with `scaling` and all others with `optimizer`.
 
-    Unlike its base class it has a `learning_rate`, that of `optimizer`, so that
-    `keras.callbacks.LearningRateScheduler` and `ReduceLROnPlateau` work.
+    Unlike its base class it has a `learning_rate`, that of `optimizer`, and its `optimizers` are
+    those whose learning rate can be set, so that `keras.callbacks.LearningRateScheduler` and
+    `ReduceLROnPlateau` work.
 
     Args:
         optimizer: a Keras optimizer, or a `keras.optimizers.OptimizerMap` of several.
@@ -72,6 +73,14 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
     def paths(self):
         """The paths of the variables that `scaling` updates, a frozenset."""
         return self._optimizer_map.paths
+
+    @property
+    def optimizers(self):
+        return [
+            inner
+            for inner in self._inner_optimizers
+            if not (inner is self.scaling and isinstance(inner._learning_rate, FollowedRate))
+        ]
 
     @property
     def learning_rate(self):
