@@ -1,5 +1,6 @@
 """The gate: the layer that every method subclasses."""
 
+import math
 import weakref
 
 import keras
@@ -20,6 +21,20 @@ def check_choice(name, value, allowed):
     if value not in allowed:
         raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
     return value
+
+
+def with_full_precision(layer, inputs, logits, noise, kwargs):
+    """Puts `logits` and `noise` into `kwargs`, so that a layer gets them in float32; returns `(inputs,)`.
+
+    Under a mixed policy Keras casts every float argument of a call, which would round the logits
+    and noise near 1 to 1; here only the inputs are cast.
+    """
+    given = {name: tensor for name, tensor in (("logits", logits), ("noise", noise)) if tensor is not None}
+    if given or not layer._convert_input_args:
+        layer._convert_input_args = False
+        inputs = layer.dtype_policy.convert_input(inputs, layer.autocast, layer.input_dtype)
+    kwargs.update(given)
+    return (inputs,)
 
 
 class Gate(keras.layers.Layer):
@@ -74,8 +89,8 @@ class Gate(keras.layers.Layer):
             raise ValueError(f"`groups` must be a positive integer or None. Received: groups={groups}")
         if groups is not None and axis is None:
             raise ValueError(f"`groups` needs an `axis`. Received: groups={groups}, axis=None")
-        if l0 < 0:
-            raise ValueError(f"`l0` must not be negative. Received: l0={l0}")
+        if not 0 <= l0 < math.inf:
+            raise ValueError(f"`l0` must be a finite number >= 0. Received: l0={l0}")
         self.axis = axis
         self.groups = groups
         self.sampling = check_choice("sampling", sampling, ("batch", "example"))
@@ -164,11 +179,14 @@ class Gate(keras.layers.Layer):
             setattr(self, self.variable_name, variable)
         self.built = True
 
-    def __call__(self, inputs, *args, logits=None, **kwargs):
-        if logits is None:
-            return super().__call__(inputs, *args, **kwargs)
-        self.bind(logits)
-        return super().__call__(inputs, *args, logits=logits, **kwargs)
+    def __call__(self, inputs, *args, logits=None, noise=None, **kwargs):
+        if logits is not None:
+            self.bind(logits)
+        return super().__call__(*with_full_precision(self, inputs, logits, noise, kwargs), *args, **kwargs)
+
+    def get_build_config(self):
+        # Built from a config, before it is called, it would create a variable that it must not have.
+        return None if self._source is not None else super().get_build_config()
 
     def bind(self, logits):
         """Remembers which `GateGenerator` the symbolic tensor `logits` comes from.
@@ -177,6 +195,11 @@ class Gate(keras.layers.Layer):
         """
         if isinstance(logits, keras.KerasTensor):
             history = logits._keras_history
+            if not hasattr(history.operation, "generate"):
+                raise ValueError(
+                    "`logits` must come straight from a tfgates.layers.GateGenerator. "
+                    f"Received: the output of {history.operation.name}"
+                )
             # A weak reference: the generator belongs to the model, not to each of its gates.
             self._source = (weakref.ref(history.operation), history.tensor_index)
 
@@ -258,6 +281,16 @@ class Gate(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape, logits_shape=None, noise_shape=None):
         return inputs_shape
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        # Keras saves no seed generators; without this a resumed run would draw other gates.
+        store["seed_state"] = keras.ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        if "seed_state" in store.keys():  # noqa: SIM118 (a store of Keras is not a dict)
+            self.seed_generator.state.assign(store["seed_state"])
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "seed_state"})  # noqa: SIM118
 
     def get_config(self):
         config = super().get_config()

@@ -1,8 +1,18 @@
 """Keras layers with a gate in them."""
 
+from tfgates.layers.gate_generator import GateGenerator, generated_once
+from tfgates.layers.gate_noise import GateNoise
 from tfgates.layers.gated import GatedLayer
 from tfgates.layers.gated_batch_normalization import GatedBatchNormalization
 from tfgates.layers.gated_conv2d import GatedConv2D
 from tfgates.layers.gated_dense import GatedDense
 
-__all__ = ["GatedBatchNormalization", "GatedConv2D", "GatedDense", "GatedLayer"]
+__all__ = [
+    "GateGenerator",
+    "GateNoise",
+    "GatedBatchNormalization",
+    "GatedConv2D",
+    "GatedDense",
+    "GatedLayer",
+    "generated_once",
+]

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from tfgates import gates
-from tfgates.gates.base import check_choice
+from tfgates.gates.base import check_choice, with_full_precision
 
 # With an unknown batch size the layer assumes this many examples when it decides whether the
 # gate multiplies the kernel or the activations; the result is the same either way.
@@ -23,6 +23,8 @@ class GatedLayer:
         if gate is None:
             raise ValueError("`gate` must be a gate, its name or its config. Received: gate=None")
         self.granularity = check_choice("granularity", granularity, ("unit", "weight"))
+        if self.quantization_mode is not None:
+            self.quantize(self.quantization_mode)
         self.gate = gates.get(gate, name=f"{self.name}_gate") if isinstance(gate, str) else gates.get(gate)
         if granularity == "weight" and self.gate.sampling == "example":
             raise ValueError(
@@ -37,11 +39,14 @@ class GatedLayer:
                 )
             self.gate.axis = channel_axis
 
-    def __call__(self, inputs, *args, logits=None, **kwargs):
-        if logits is None:
-            return super().__call__(inputs, *args, **kwargs)
-        self.gate.bind(logits)
-        return super().__call__(inputs, *args, logits=logits, **kwargs)
+    def __call__(self, inputs, *args, logits=None, noise=None, **kwargs):
+        if logits is not None:
+            self.gate.bind(logits)
+        return super().__call__(*with_full_precision(self, inputs, logits, noise, kwargs), *args, **kwargs)
+
+    def get_build_config(self):
+        # As for the gate itself.
+        return None if self.gate._source is not None else super().get_build_config()
 
     def gated_kernel(self):
         """The kernel that acts at inference: times the test gates where weights are gated."""
@@ -59,6 +64,13 @@ class GatedLayer:
             return False
         positions = [ASSUMED_BATCH if size is None else size for size in output_shape]
         return math.prod(self.kernel.shape) <= math.prod(positions)
+
+    def quantize(self, mode=None, **kwargs):
+        # Keras would go on with a quantised call that knows nothing of the gate.
+        raise ValueError(
+            f"A gated layer cannot be quantised; quantise what `tfgates.prune` returns. "
+            f"Received: layer={self.name!r}, mode={mode!r}"
+        )
 
     def get_config(self):
         config = super().get_config()
