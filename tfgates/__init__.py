@@ -2,7 +2,7 @@
 
 from tfgates import costs, gates, graph, layers
 from tfgates.costs import cost
-from tfgates.models import GatedModel
+from tfgates.models import GatedModel, gate_model
 from tfgates.pruning import plan_pruning, prune
 
-__all__ = ["GatedModel", "cost", "costs", "gates", "graph", "layers", "plan_pruning", "prune"]
+__all__ = ["GatedModel", "cost", "costs", "gate_model", "gates", "graph", "layers", "plan_pruning", "prune"]

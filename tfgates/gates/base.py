@@ -203,6 +203,14 @@ class Gate(keras.layers.Layer):
             # A weak reference: the generator belongs to the model, not to each of its gates.
             self._source = (weakref.ref(history.operation), history.tensor_index)
 
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        weights_per_unit = config.pop("weights_per_unit", 1)
+        gate = super().from_config(config)
+        gate.weights_per_unit = weights_per_unit
+        return gate
+
     @property
     def units(self):
         """Number of units, an int; known once the gate is built."""
@@ -294,6 +302,9 @@ class Gate(keras.layers.Layer):
 
     def get_config(self):
         config = super().get_config()
+        # Set by the layer or by gate_model; a reloaded gate must weigh its units alike.
+        if self.weights_per_unit != 1:
+            config["weights_per_unit"] = self.weights_per_unit
         config.update(
             axis=self.axis,
             groups=self.groups,

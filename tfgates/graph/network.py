@@ -150,10 +150,3 @@ def rebuild(network, emit, used_nodes=None):
     outputs = tree.pack_sequence_as(functional._outputs_struct, [tensors[n] for n in network.outputs])
     return inputs, outputs
 
-
-def copy_operation(op):
-    """A fresh operator like `op`, so that the original takes no part in another graph."""
-    try:
-        return op.__class__.from_config(op.get_config())
-    except (TypeError, ValueError, NotImplementedError):
-        return op

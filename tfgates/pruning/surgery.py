@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.gates import Gate
-from tfgates.graph.network import copy_operation
+from tfgates.graph.copier import Copier
 from tfgates.graph.rules import activations
 
 
@@ -20,7 +20,7 @@ def closed_layer(name):
     )
 
 
-class Surgery:
+class Surgery(Copier):
     """What rules use to make the successors of layers.
 
     Args:
@@ -30,12 +30,9 @@ class Surgery:
     """
 
     def __init__(self, walk, keep, used):
+        super().__init__()
         self.walk = walk
-        self.used = used
         self._keep = keep
-        self._made = {}
-        self._pending = []
-        self._names = set()
         self._factors, self._folded = fold_gates(walk, used)
 
     def keep(self, groups):
@@ -50,37 +47,9 @@ class Surgery:
         """Whether a gate's factor has gone into the weights before it."""
         return node.index in self._folded
 
-    def made(self, node):
-        """The successor of the call's layer if an earlier call made it, else None."""
-        return self._made.get(id(node.op))
-
-    def make(self, node, kind, config, weights):
-        """Makes the successor of the call's layer.
-
-        Args:
-            kind: its class.
-            config: its config.
-            weights: dict from the attribute of a variable to its value.
-        """
-        config = dict(config, name=self._name(node))
-        layer = kind.from_config(config)
-        self._made[id(node.op)] = layer
-        self._pending.append((layer, weights))
-        return layer
-
-    def copy(self, node):
-        """A layer or operator like the call's, with its weights."""
-        if id(node.op) in self._made:
-            return self._made[id(node.op)]
-        if not isinstance(node.op, keras.Layer):
-            return copy_operation(node.op)
-        layer = self.make(node, type(node.op), node.op.get_config(), None)
-        self._pending[-1] = (layer, node.op)
-        return layer
-
     def reshaped(self, node, shape):
         """A Reshape to `shape`, in place of one with the channels' old number baked in."""
-        return keras.layers.Reshape(shape, name=self._name(node))
+        return keras.layers.Reshape(shape, name=self.name(node))
 
     def pick(self, tensor, keep, axis):
         """The positions `keep` of `tensor` along `axis`."""
@@ -104,35 +73,11 @@ class Surgery:
         scale, offset = (
             v.reshape(shape).tolist() if np.any(v != v[0]) else float(v[0]) for v in (scale, offset)
         )
-        layer = keras.layers.Rescaling(scale, offset, name=self._name(node))
+        layer = keras.layers.Rescaling(scale, offset, name=self.name(node))
         return layer(tensor)
 
     def nothing_left(self, node):
         raise closed_layer(node.name)
-
-    def _name(self, node):
-        """The layer's own name, or, where nested models share names, the path to it."""
-        name = node.op.name
-        if name in self._names:
-            name = node.name.replace("/", "_")
-        count = 1
-        while name in self._names:
-            name, count = f"{node.name.replace('/', '_')}_{count}", count + 1
-        self._names.add(name)
-        return name
-
-    def finish(self):
-        """Fills in the weights, once all layers are built."""
-        for layer, weights in self._pending:
-            if isinstance(weights, keras.Layer):
-                for new, old in zip(layer.variables, weights.variables, strict=True):
-                    new.assign(old)
-                continue
-            for path, value in weights.items():
-                variable = layer
-                for part in path.split("."):
-                    variable = getattr(variable, part)
-                variable.assign(value.reshape(variable.shape))
 
 
 def fold_gates(walk, used):

@@ -4,8 +4,9 @@ import numpy as np
 
 from tfgates.gates import Gate
 from tfgates.graph import rule as rules
-from tfgates.graph.rule import ElementwiseRule, Rule
+from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
 from tfgates.graph.rules.linear import through_gate
+from tfgates.layers import GateGenerator, GateNoise
 
 
 class GateRule(ElementwiseRule):
@@ -76,16 +77,13 @@ class SourceRule(Rule):
         return []
 
 
-_GATE, _SOURCE = GateRule(), SourceRule()
+register_rule(GateGenerator, GateNoise)(SourceRule)
+_GATE = GateRule()
 
 
 def find(op):
-    """The rule for any subclass of Gate and for the layers that feed gates, else None."""
-    if isinstance(op, Gate):
-        return _GATE
-    if getattr(op, "feeds_gates", False):
-        return _SOURCE
-    return None
+    """The rule for any subclass of Gate, else None."""
+    return _GATE if isinstance(op, Gate) else None
 
 
 rules.FALLBACKS.append(find)

@@ -1,0 +1,263 @@
+"""Where gates can go so that what they close can be removed exactly."""
+
+import dataclasses
+import re
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import TRUE
+from tfgates.graph.rule import rule_for
+from tfgates.graph.rules.convolution import DepthwiseRule
+from tfgates.graph.rules.linear import LinearRule
+from tfgates.graph.rules.merge import AddRule
+from tfgates.graph.walk import Walk
+from tfgates.layers import GatedLayer
+
+
+@dataclasses.dataclass
+class Place:
+    """A place for a gate.
+
+    Attributes:
+        layer: name of the layer whose units are gated.
+        node: the call behind which the gate stands.
+        source: the call that makes the units (the convolution before a batch normalisation).
+        key: places with the same key share one gate.
+        units: number of units.
+        axis: the axis of the units; None for a whole branch.
+        last: whether that is the last axis.
+        groups: number of groups if a unit is a group of channels, else None.
+        weights: number of weights that one unit owns.
+    """
+
+    layer: str
+    node: Any
+    source: Any
+    key: Any
+    units: int
+    axis: int | None
+    last: bool
+    groups: int | None
+    weights: int
+
+
+class Report:
+    """What `tfgates.gate_model` gated, and what it skipped and why; print it.
+
+    Attributes:
+        gated: list of pairs (layer, what its units are).
+        skipped: list of pairs (layer, reason).
+    """
+
+    def __init__(self):
+        self.gated = []
+        self.skipped = []
+
+    def __str__(self):
+        width = max([0, *(len(name) for name, _ in [*self.gated, *self.skipped])])
+        lines = [f"gated ({len(self.gated)})"]
+        lines += [f"  {name.ljust(width)}  {what}" for name, what in self.gated]
+        lines += [f"skipped ({len(self.skipped)})"]
+        lines += [f"  {name.ljust(width)}  {why}" for name, why in self.skipped]
+        return "\n".join(lines)
+
+
+def chooser(layers):
+    """A function from a layer to whether `layers` asks for it.
+
+    Args:
+        layers: None (all), a regular expression that must match the whole name, a list of names,
+            or a function of the layer.
+    """
+    if layers is None:
+        return lambda layer: True
+    if callable(layers):
+        return layers
+    if isinstance(layers, str):
+        pattern = re.compile(layers)
+        return lambda layer: pattern.fullmatch(layer.name) is not None
+    if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
+        names = set(layers)
+        return lambda layer: layer.name in names
+    raise ValueError(
+        "`layers` must be None, a regular expression, a list of layer names or a function of a layer. "
+        f"Received: layers={layers!r}"
+    )
+
+
+def unit_places(network, layers, report):
+    """Candidates on the output channels of convolutions and dense layers."""
+    wanted, seen, places = chooser(layers), {}, []
+    walk = Walk(network, symbolic=True)
+    for node in network.nodes:
+        rule = rule_for(node.op)
+        if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule):
+            continue
+        if not wanted(node.op):
+            report.skipped.append((node.name, "not asked for by `layers`"))
+            continue
+        if node.index in walk.refused:
+            reason = rule.supported(node) or "its channels cannot be followed"
+            report.skipped.append((node.name, reason))
+            continue
+        after = place_after(network, node)
+        if isinstance(after.op, GatedLayer) or isinstance(node.op, GatedLayer):
+            report.skipped.append((node.name, "has a gate already"))
+            continue
+        channels = walk.output(after)
+        groups = getattr(node.op, "groups", 1)
+        size = len(channels)
+        per_group = groups > 1 and size > groups
+        owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // size
+        if after is not node:
+            owned += sum(int(np.prod(w.shape)) for w in after.op.trainable_weights) // size
+        units = groups if per_group else size
+        key = seen.setdefault(id(after.op), ("unit", after.index))
+        places.append(
+            Place(
+                node.name,
+                after,
+                node,
+                key,
+                units,
+                channels.axis,
+                channels.axis == len(network.shapes[after.outputs[0]]) - 1,
+                groups if per_group else None,
+                owned * (size // units),
+            )
+        )
+    return places
+
+
+def place_after(network, node):
+    """The batch normalisation behind a call if it is all that reads it, else the call itself."""
+    readers = network.consumers[node.outputs[0]]
+    alone = len(readers) == 1 and node.outputs[0] not in network.outputs
+    activation = getattr(node.op, "activation", None)
+    linear = activation is None or activation is keras.activations.linear
+    if alone and linear and isinstance(readers[0].op, keras.layers.BatchNormalization):
+        return readers[0]
+    return node
+
+
+def proven(network, places, report, tied):
+    """The places where closing a unit lets its channels go, whatever else is closed."""
+    places = list(places)
+    while True:
+        # A layer that is called several times has one gate: its calls stand or fall together.
+        walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+        failed = {}
+        for place in places:
+            reason = obstacle(walk, place)
+            if reason:
+                failed[place.key] = (place, reason)
+        if tied and failed:
+            merged = tie_streams(walk, places, failed)
+            if merged is not None:
+                places = merged
+                continue
+        if not failed:
+            return places
+        for place in places:
+            if place.key in failed:
+                report.skipped.append((place.layer, failed[place.key][1]))
+        places = [p for p in places if p.key not in failed]
+
+
+def candidates_of(places):
+    return {place.node.index: (place.key, place.units) for place in places}
+
+
+def obstacle(walk, place):
+    """Why closing the units of a place would not let all of their channels go, or None."""
+    channels = walk.output(place.node)
+    literals = walk._gates[place.key]
+    literals = np.repeat(literals, len(channels) // len(literals))
+    alive = walk.alive[channels.group]
+    for group, formula, literal in zip(channels.group, alive, literals, strict=True):
+        (unit,) = next(iter(walk.formulas.terms[literal]))
+        if all(unit in term for term in walk.formulas.terms[formula]):
+            continue
+        lock = walk.reason(group)
+        if lock:
+            return lock
+        if formula == TRUE:
+            return "its channels are joined with others that have no gate (a residual stream)"
+        return "its channels are joined with those of other gates (a residual stream)"
+    return None
+
+
+def tie_streams(walk, places, failed):
+    """Gives one key to all places on the same channels, where that has not been done; else None."""
+    by_channels, changed = {}, False
+    for place in places:
+        if place.key in failed and place.key[0] == "unit":
+            groups = tuple(walk.root[walk.output(place.node).group])
+            by_channels.setdefault(groups, []).append(place)
+    renamed = {}
+    for stream in by_channels.values():
+        if len({p.key for p in stream}) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
+            for place in stream:
+                renamed[place.key] = ("tied", stream[0].node.index)
+            changed = True
+    if not changed:
+        return None
+    return [dataclasses.replace(p, key=renamed.get(p.key, p.key)) for p in places]
+
+
+def block_places(network, layers, report):
+    """Candidates for gates on whole residual branches, in front of their additions."""
+    wanted = chooser(layers)
+    ancestors: list[set] = []
+    for node in network.nodes:
+        own = {node.index}
+        for tensor in node.inputs:
+            producer = network.producer[tensor]
+            if producer is not None:
+                own |= ancestors[producer.index]
+        ancestors.append(own)
+    places = []
+    for node in network.nodes:
+        if not isinstance(rule_for(node.op), AddRule) or len(node.inputs) != 2:
+            continue
+        if any(network.producer[t] is None for t in node.inputs) and node.inputs[0] == node.inputs[1]:
+            continue
+        reach = [set() if network.producer[t] is None else ancestors[network.producer[t].index] for t in node.inputs]
+        own = [len(reach[0] - reach[1]), len(reach[1] - reach[0])]
+        if own[0] == own[1]:
+            report.skipped.append((node.name, "neither of its inputs is the longer branch"))
+            continue
+        branch = int(own[1] > own[0])
+        before = network.producer[node.inputs[branch]]
+        inside = reach[branch] - reach[1 - branch]
+        linear = [i for i in inside if isinstance(rule_for(network.nodes[i].op), LinearRule)]
+        if not any(wanted(network.nodes[i].op) for i in linear):
+            report.skipped.append((node.name, "not asked for by `layers`"))
+            continue
+        if len(network.consumers[before.outputs[0]]) != 1:
+            report.skipped.append((node.name, "its branch is read by others too"))
+            continue
+        weights = sum(
+            int(np.prod(w.shape))
+            for i in inside
+            if network.nodes[i].layer is not None
+            for w in network.nodes[i].layer.trainable_weights
+        )
+        places.append(Place(node.name, before, before, ("block", before.index), 1, None, False, None, weights))
+    return places
+
+
+def proven_blocks(network, places, report):
+    """The branches that vanish when their gate closes."""
+    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+    good = []
+    for place in places:
+        channels = walk.output(place.node)
+        closed = channels is not None and bool(np.all(channels.value == 0.0))
+        if closed:
+            good.append(place)
+        else:
+            report.skipped.append((place.layer, "its branch is not 0 when closed, or cannot be followed"))
+    return good
