@@ -7,6 +7,9 @@ from keras import ops
 
 from tfgates.gates.base import Gate, check_choice
 
+# The authors' code keeps alpha between 1/100 and 100.
+LOGITS_LIMIT = math.log(100.0)
+
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class LogitsRange(keras.constraints.Constraint):
@@ -101,14 +104,14 @@ class HardConcreteGate(Gate):
         temperature=2 / 3,
         limits=(-0.1, 1.1),
         test_rule="median",
-        logits_limit=math.log(100.0),
+        logits_limit=LOGITS_LIMIT,
         seed=None,
         **kwargs,
     ):
         super().__init__(axis, groups, sampling, l0, initial_open_probability, seed, **kwargs)
         if not temperature > 0 or not math.isfinite(temperature):
             raise ValueError(f"`temperature` must be a positive number. Received: temperature={temperature}")
-        if len(limits) != 2 or not (limits[0] < 0.0 and limits[1] > 1.0):
+        if len(limits) != 2 or not (-math.inf < limits[0] < 0.0 and 1.0 < limits[1] < math.inf):
             raise ValueError(
                 f"`limits` must be a pair (gamma, zeta) that stretches [0, 1]: gamma < 0 and zeta > 1. "
                 f"Received: limits={limits}"

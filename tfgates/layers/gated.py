@@ -24,7 +24,7 @@ class GatedLayer:
             raise ValueError("`gate` must be a gate, its name or its config. Received: gate=None")
         self.granularity = check_choice("granularity", granularity, ("unit", "weight"))
         if self.quantization_mode is not None:
-            self.quantize(self.quantization_mode)
+            self._refuse_quantization(self.quantization_mode)
         self.gate = gates.get(gate, name=f"{self.name}_gate") if isinstance(gate, str) else gates.get(gate)
         if granularity == "weight" and self.gate.sampling == "example":
             raise ValueError(
@@ -66,6 +66,9 @@ class GatedLayer:
         return math.prod(self.kernel.shape) <= math.prod(positions)
 
     def quantize(self, mode=None, **kwargs):
+        self._refuse_quantization(mode)
+
+    def _refuse_quantization(self, mode):
         # Keras would go on with a quantised call that knows nothing of the gate.
         raise ValueError(
             f"A gated layer cannot be quantised; quantise what `tfgates.prune` returns. "

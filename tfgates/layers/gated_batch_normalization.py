@@ -38,10 +38,10 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
         gamma_regularizer=None,
         beta_constraint=None,
         gamma_constraint=None,
-        synchronized=False,
         renorm=False,
         renorm_clipping=None,
         renorm_momentum=0.99,
+        synchronized=False,
         gate="hard_concrete",
         granularity="unit",
         **kwargs,
@@ -60,10 +60,10 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
             gamma_regularizer=gamma_regularizer,
             beta_constraint=beta_constraint,
             gamma_constraint=gamma_constraint,
-            synchronized=synchronized,
             renorm=renorm,
             renorm_clipping=renorm_clipping,
             renorm_momentum=renorm_momentum,
+            synchronized=synchronized,
             **kwargs,
         )
         if granularity != "unit":
