@@ -90,7 +90,10 @@ def gate_model(
     network, report = Network(model), Report()
     places = []
     if "inner" in kinds or "tied" in kinds:
-        places += proven(network, unit_places(network, layers, report), report, tied="tied" in kinds)
+        tied = "tied" in kinds
+        places = proven(network, unit_places(network, layers, report), report, tied)
+        more = unit_places(network, layers, report, places, depthwise=True)
+        places = proven(network, places + more, report, tied) if more else places
     if "block" in kinds:
         places += proven_blocks(network, block_places(network, layers, report), report)
     if not places:

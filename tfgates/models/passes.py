@@ -63,11 +63,6 @@ def second_pass(model, record):
         return record.repeat()
 
 
-def needs_gradient(gate):
-    """Whether a gate is trained; one that has no variable is asked for by its generator."""
-    return bool(gate.trainable_variables) or not gate.weights
-
-
 def surrogate(model, record, y, y_pred, sample_weight):
     """A scalar of value 0 whose gradient is that of the expected loss for all Bernoulli gates.
 
@@ -77,7 +72,7 @@ def surrogate(model, record, y, y_pred, sample_weight):
         y, y_pred, sample_weight: as in `keras.Model.compute_loss`.
     """
     record.settled = True
-    draws = [draw for draw in record.draws if needs_gradient(draw.gate)]
+    draws = [draw for draw in record.draws if draw.gate.is_trained]
     if not draws:
         return None
     per_example = any(draw.gate.sampling == "example" for draw in draws)

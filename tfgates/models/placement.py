@@ -87,13 +87,22 @@ def chooser(layers):
     )
 
 
-def unit_places(network, layers, report):
-    """Candidates on the output channels of convolutions and dense layers."""
-    wanted, seen, places = chooser(layers), {}, []
-    walk = Walk(network, symbolic=True)
+def unit_places(network, layers, report, places=(), depthwise=False):
+    """Candidates on the output channels of convolutions and dense layers.
+
+    Args:
+        places: places found so far.
+        depthwise: False for convolutions that mix channels. True for depthwise ones whose
+            channels no gate of `places` takes along: behind squeeze-and-excitation, say, only a
+            gate behind the depthwise convolution leaves a zero.
+    """
+    wanted, seen, found = chooser(layers), {}, []
+    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
     for node in network.nodes:
         rule = rule_for(node.op)
-        if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule):
+        if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule) != depthwise:
+            continue
+        if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):
             continue
         if not wanted(node.op):
             report.skipped.append((node.name, "not asked for by `layers`"))
@@ -107,15 +116,15 @@ def unit_places(network, layers, report):
             report.skipped.append((node.name, "has a gate already"))
             continue
         channels = walk.output(after)
-        groups = getattr(node.op, "groups", 1)
         size = len(channels)
+        groups = size // node.op.depth_multiplier if depthwise else getattr(node.op, "groups", 1)
         per_group = groups > 1 and size > groups
         owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // size
         if after is not node:
             owned += sum(int(np.prod(w.shape)) for w in after.op.trainable_weights) // size
         units = groups if per_group else size
         key = seen.setdefault(id(after.op), ("unit", after.index))
-        places.append(
+        found.append(
             Place(
                 node.name,
                 after,
@@ -128,7 +137,12 @@ def unit_places(network, layers, report):
                 owned * (size // units),
             )
         )
-    return places
+    return found
+
+
+def is_gated(walk, channels):
+    """Whether each of the channels goes when some unit closes."""
+    return all(walk.formulas.common([formula]) for formula in np.unique(walk.alive[channels.group]))
 
 
 def place_after(network, node):
