@@ -1,8 +1,21 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import costs, gates, graph, layers
+from tfgates import callbacks, costs, gates, graph, layers, models, optimizers
 from tfgates.costs import cost
 from tfgates.models import GatedModel, gate_model
 from tfgates.pruning import plan_pruning, prune
 
-__all__ = ["GatedModel", "cost", "costs", "gate_model", "gates", "graph", "layers", "plan_pruning", "prune"]
+__all__ = [
+    "GatedModel",
+    "callbacks",
+    "cost",
+    "costs",
+    "gate_model",
+    "gates",
+    "graph",
+    "layers",
+    "models",
+    "optimizers",
+    "plan_pruning",
+    "prune",
+]

@@ -1,5 +1,6 @@
 """Callbacks, each optional."""
 
 from tfgates.callbacks.sparse_scaling import SparseScaling
+from tfgates.callbacks.sparsity_monitor import SparsityMonitor
 
-__all__ = ["SparseScaling"]
+__all__ = ["SparseScaling", "SparsityMonitor"]

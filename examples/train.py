@@ -1,0 +1,162 @@
+"""Trains a gated network, prunes it, fine-tunes what is left, exports it and reports.
+
+python examples/train.py                                       # bundled digits, no download
+python examples/train.py --dataset=mnist --data_dir=~/tensorflow_datasets --epochs=20
+"""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import data as datasets
+import keras
+import networks
+import report
+from absl import app, flags
+
+import tfgates
+from tfgates.callbacks.sparsity_monitor import check_writable
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("model", "lenet5", sorted(networks.NETWORKS), "Network.")
+flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
+flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
+flags.DEFINE_enum("gate", "hard_concrete", sorted(tfgates.gates.NAMES), "Method.")
+flags.DEFINE_list("l0", None, "Penalty per weight times training images: one number, or one per layer.")
+flags.DEFINE_float("scaling_strength", 0.01, "L1 strength, for --gate=scaling.")
+flags.DEFINE_float("initial_open_probability", 0.832, "Of each gate; 0.832 is hard concrete at logits 0.")
+flags.DEFINE_integer("epochs", 40, "Epochs in total, fine-tuning included.", lower_bound=1)
+flags.DEFINE_integer("finetune_epochs", 5, "How many of them fine-tune the pruned network.", lower_bound=0)
+flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
+flags.DEFINE_integer("image_size", None, "Resize images to this; 28 for digits.")
+flags.DEFINE_float("learning_rate", 1e-3, "Of the weights (Adam), decayed by a cosine to 0.")
+flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant.")
+flags.DEFINE_float("finetune_learning_rate", 1e-3, "Of the pruned network (Adam), decayed by a cosine to 0.")
+flags.DEFINE_float("validation_share", 1 / 12, "Share of the training images held out for validation.")
+flags.DEFINE_integer("seed", 0, "Of the weights, the gates and the shuffling.")
+flags.DEFINE_string("out", "runs/digits", "Folder for models and logs.")
+flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line per epoch.")
+
+
+def optimizer(learning_rate, epochs, data):
+    steps = epochs * data.train.cardinality().numpy()
+    return keras.optimizers.Adam(keras.optimizers.schedules.CosineDecay(learning_rate, max(1, int(steps))))
+
+
+def train(model, data, epochs, logs):
+    """Trains weights and gates together."""
+    model.compile(
+        tfgates.optimizers.with_gate_optimizer(
+            optimizer(FLAGS.learning_rate, epochs, data), keras.optimizers.Adam(FLAGS.gate_learning_rate)
+        ),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    callbacks = [tfgates.callbacks.SparsityMonitor(logs), keras.callbacks.TensorBoard(logs)]
+    if FLAGS.gate == "scaling":
+        callbacks.insert(0, tfgates.callbacks.SparseScaling(FLAGS.scaling_strength))
+    model.fit(
+        data.train,
+        validation_data=data.validation,
+        epochs=epochs,
+        callbacks=callbacks,
+        verbose=FLAGS.verbose,
+    )
+
+
+def finetune(model, data, epochs, logs):
+    """Trains the plain network that pruning left."""
+    model.compile(
+        optimizer(FLAGS.finetune_learning_rate, epochs, data),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    model.fit(
+        data.train,
+        validation_data=data.validation,
+        epochs=epochs,
+        callbacks=[keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))],
+        verbose=FLAGS.verbose,
+    )
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    if FLAGS.finetune_epochs >= FLAGS.epochs:
+        raise app.UsageError("--finetune_epochs must be less than --epochs")
+    out = pathlib.Path(FLAGS.out).expanduser()
+    logs = str(out / "logs")
+    # An unwritable folder should be known now, not after training.
+    check_writable("out", str(out))
+    keras.utils.set_random_seed(FLAGS.seed)
+    data_dir = None if FLAGS.data_dir is None else os.path.expanduser(FLAGS.data_dir)
+    data = datasets.load(
+        FLAGS.dataset,
+        data_dir,
+        FLAGS.batch_size,
+        image_size=FLAGS.image_size,
+        validation_share=FLAGS.validation_share,
+        seed=FLAGS.seed,
+    )
+    gated = networks.build(
+        FLAGS.model,
+        data,
+        FLAGS.gate,
+        l0=None if FLAGS.l0 is None else [float(value) for value in FLAGS.l0],
+        seed=FLAGS.seed,
+        initial_open_probability=FLAGS.initial_open_probability,
+    )
+
+    train(gated, data, FLAGS.epochs - FLAGS.finetune_epochs, logs)
+    plan = tfgates.plan_pruning(gated)
+    print(plan)
+    small = tfgates.prune(gated, plan=plan)
+    if FLAGS.finetune_epochs:
+        finetune(small, data, FLAGS.finetune_epochs, logs)
+    summarize(gated, small, data, out, logs)
+
+
+def summarize(gated, small, data, out, logs):
+    """Exports both networks, checks and measures what was exported, and touches the test set."""
+    images = next(iter(data.validation))[0].numpy()
+    folders = {}
+    for name, model in (("gated", gated), ("pruned", small)):
+        folders[name] = out / f"{name}_saved_model"
+        model.export(str(folders[name]), verbose=False)
+        model.save(out / f"{name}.keras")
+    expected = keras.ops.convert_to_numpy(small(images, training=False))
+    difference = report.reload_difference(folders["pruned"], images, expected, out)
+    if difference > 1e-5:
+        raise RuntimeError(f"The exported network differs by {difference:.2e} from the pruned one")
+
+    # All choices are made: the test set is read here for the first time, and only here.
+    accuracy = {}
+    for name, model in (("gated", gated), ("pruned", small)):
+        accuracy[name] = model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]
+    cost = tfgates.cost(gated)
+
+    def percent_left(after, before):
+        return f"{after:,} ({100 * after / before:.2f} %)"
+
+    rows = [("", "gated", "pruned")]
+    rows.append(("test accuracy", *(f"{100 * accuracy[name]:.2f} %" for name in folders)))
+    rows.append(
+        ("parameters", f"{cost.dense_params:,}", percent_left(small.count_params(), cost.dense_params))
+    )
+    rows.append(("MACs", f"{cost.dense_macs:,}", percent_left(cost.macs, cost.dense_macs)))
+    rows.append(
+        ("SavedModel", *(f"{report.folder_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values()))
+    )
+    for size in (1, len(images)):
+        times = [report.latency(folder, images[:size]) for folder in folders.values()]
+        rows.append((f"latency, {size} image{'s' * (size > 1)}", *(f"{ms:.2f} ms" for ms in times)))
+    rows.append(("files", *(str(folder) for folder in folders.values())))
+    report.show(rows, f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.gate} gates, last epoch")
+    print(f"Reloaded without tfgates: outputs equal to {difference:.1e}.")
+    print(f"TensorBoard: tensorboard --logdir {logs}")
+
+
+if __name__ == "__main__":
+    app.run(main)

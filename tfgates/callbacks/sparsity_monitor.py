@@ -1,0 +1,181 @@
+"""Watching gates open and close."""
+
+import os
+import uuid
+import warnings
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfgates.costs import cost
+from tfgates.models import gates_of
+
+TOTALS = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
+
+
+def check_writable(name, folder):
+    """Makes `folder` and raises a `ValueError` that calls it `name` if nothing can be written there."""
+    probe = os.path.join(folder, f".probe-{uuid.uuid4().hex}")
+    try:
+        tf.io.gfile.makedirs(folder)
+        with tf.io.gfile.GFile(probe, "w") as file:
+            file.write("")
+        tf.io.gfile.remove(probe)
+    except (tf.errors.OpError, OSError) as error:
+        reason = getattr(error, "message", None) or str(error)
+        raise ValueError(
+            f"`{name}` must be a folder that can be made and written. Received: {name}={folder!r} ({reason})"
+        ) from error
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class SparsityMonitor(keras.callbacks.Callback):
+    """Writes for TensorBoard what is open, and adds it to the logs of each epoch.
+
+    At the end of each epoch it adds to `logs`, as fractions of the network with everything open,
+    `open_units` and `expected_open_units` (sum over the gates of `open_units()` and of
+    `open_probability()`, divided by the number of units), `params`, `expected_params`, `macs` and
+    `expected_macs` (of `tfgates.cost`). The progress bar and History show them; EarlyStopping and
+    ModelCheckpoint can use them if they come after this callback in the list.
+
+    Beside `keras.callbacks.TensorBoard(log_dir)` it writes to the run `gates`: the same totals, for
+    each gate its expected and actual open units, a histogram of its open probabilities and an image
+    of its test gates (white is open), for each layer its expected and actual parameters and MACs.
+
+    It warns when all units of a gate have closed. Only `fit` is watched: the training is the same
+    without it.
+
+    Args:
+        log_dir: folder for the logs; `None` adds to `logs` only. Defaults to `None`.
+        frequency: int, write and measure every so many epochs. Defaults to 1.
+
+    Raises:
+        ValueError: when training starts, if `log_dir` cannot be written or the model has no gates.
+
+    Example:
+
+    >>> model.fit(x, y, callbacks=[tfgates.callbacks.SparsityMonitor("logs"),
+    ...                            keras.callbacks.TensorBoard("logs")])
+    """
+
+    def __init__(self, log_dir=None, frequency=1):
+        super().__init__()
+        if not isinstance(frequency, int) or frequency < 1:
+            raise ValueError(f"`frequency` must be a positive integer. Received: frequency={frequency}")
+        self.log_dir = None if log_dir is None else os.fspath(log_dir)
+        self.frequency = frequency
+        self._writer = None
+        self._closed = set()
+        self._cost_known = True
+
+    def on_train_begin(self, logs=None):
+        if self.log_dir is not None:
+            check_writable("log_dir", self.log_dir)
+            self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "gates"))
+        if not gates_of(self.model):
+            raise ValueError(
+                "SparsityMonitor needs a model with gates: gated layers, or what `tfgates.gate_model` "
+                f"returns. Received: model={self.model.name!r}"
+            )
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch % self.frequency:
+            return
+        gates = gates_of(self.model)
+        totals = self._unit_totals(gates)
+        costs = self._cost()
+        if costs is not None:
+            totals.update(self._cost_totals(costs))
+        if logs is not None:
+            logs.update(totals)
+        self._warn_of_closed(gates)
+        if self._writer is not None:
+            with self._writer.as_default(step=epoch):
+                for name, value in totals.items():
+                    tf.summary.scalar(f"total/{name}", value)
+                for gate in gates:
+                    self._write_gate(gate)
+                for layer in costs.layers if costs is not None else ():
+                    self._write_layer(layer)
+            self._writer.flush()
+
+    def on_train_end(self, logs=None):
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _unit_totals(self, gates):
+        units = sum(gate.units for gate in gates)
+        is_open = sum(int(np.sum(gate.open_units())) for gate in gates)
+        expected = sum(float(np.sum(gate.open_probability())) for gate in gates)
+        return {"open_units": is_open / units, "expected_open_units": expected / units}
+
+    def _cost(self):
+        if not self._cost_known:
+            return None
+        try:
+            return cost(self.model)
+        except ValueError as error:
+            self._cost_known = False
+            warnings.warn(
+                f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2
+            )
+            return None
+
+    def _cost_totals(self, costs):
+        totals = {
+            "params": costs.params / costs.dense_params,
+            "expected_params": costs.expected_params / costs.dense_params,
+        }
+        try:
+            dense = costs.dense_macs
+        except ValueError:
+            # Inputs of unknown size, for which `tfgates.cost` refuses to tell MACs.
+            return totals
+        totals["macs"] = costs.macs / dense
+        totals["expected_macs"] = costs.expected_macs / dense
+        return totals
+
+    def _warn_of_closed(self, gates):
+        closed = {gate.name for gate in gates if not np.any(gate.open_units())}
+        for name in sorted(closed - self._closed):
+            warnings.warn(
+                f"All units of gate `{name}` are closed: nothing passes through it any more. If it is not "
+                f"meant to go altogether, a smaller `l0` or a budget keeps it.",
+                stacklevel=2,
+            )
+        self._closed = closed
+
+    def _write_gate(self, gate):
+        probability = np.asarray(gate.open_probability())
+        test_gates = np.asarray(gate.test_gates())
+        tf.summary.scalar(f"{gate.name}/open_units", int(np.count_nonzero(test_gates)))
+        tf.summary.scalar(f"{gate.name}/expected_open_units", float(probability.sum()))
+        tf.summary.histogram(f"{gate.name}/open_probability", probability.ravel())
+        tf.summary.image(f"{gate.name}/test_gates", gate_image(test_gates)[None, :, :, None])
+
+    def _write_layer(self, layer):
+        for name in ("params", "expected_params", "macs", "expected_macs"):
+            value = getattr(layer, name)
+            if value == value:
+                tf.summary.scalar(f"{layer.name}/{name}", float(value))
+
+    def get_config(self):
+        return {"log_dir": self.log_dir, "frequency": self.frequency}
+
+
+def gate_image(gates, side=8):
+    """Gate values as a grey picture in [0, 1], one square of `side` pixels per unit.
+
+    A vector is wrapped into rows of about equal number and length; what is left of the last row is
+    grey (0.5). Gated weights keep the rows and columns of their kernel, flattened to a matrix.
+    """
+    values = np.asarray(gates, "float32")
+    if values.ndim > 1:
+        return values.reshape(-1, values.shape[-1])
+    columns = int(np.ceil(np.sqrt(values.size)))
+    rows = -(-values.size // columns)
+    picture = np.full(rows * columns, 0.5, "float32")
+    picture[: values.size] = np.clip(values, 0.0, 1.0)
+    return np.kron(picture.reshape(rows, columns), np.ones((side, side), "float32"))
