@@ -118,6 +118,11 @@ class BernoulliGate(Gate):
         """Whether the estimator needs the loss at a second state."""
         return ESTIMATORS[self.estimator][1] is not None
 
+    @property
+    def is_trained(self):
+        """Whether a gradient is wanted; a gate without a variable has its logits from a generator."""
+        return bool(self.trainable_variables) or not self.weights
+
     def initial_value(self):
         return self._initial_value
 
@@ -130,6 +135,8 @@ class BernoulliGate(Gate):
         return is_open if self.test_gate == "hard" else p * is_open
 
     def sample_from(self, value, noise):
+        if not self.is_trained:
+            value = ops.stop_gradient(value)
         record = recording.current()
         if record is None:
             states = self.states_from(value, ops.cast(noise, "float32"))

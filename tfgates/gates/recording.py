@@ -8,13 +8,7 @@ anything: replicas of `tf.distribute` share both and interleave, each in a threa
 import contextlib
 import threading
 
-import keras
-
 _thread = threading.local()
-
-
-def _is_cast(noise):
-    return keras.backend.standardize_dtype(noise.dtype) != "float32"
 
 
 class Draw:
@@ -61,10 +55,7 @@ class Recording:
     def find(self, gate, noise):
         """The draw that `gate` already made from the very same `noise`, or None."""
         for draw in self.draws:
-            # Under mixed precision Keras casts shared noise anew at each call. Only shared noise is
-            # ever cast, and one gate has one.
-            both_cast = _is_cast(draw.noise) and _is_cast(noise)
-            if draw.gate is gate and (draw.noise is noise or both_cast):
+            if draw.gate is gate and draw.noise is noise:
                 return draw
         return None
 

@@ -1,0 +1,66 @@
+"""The estimators of one unit, integrated over their noise, against the derivative itself."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from tfgates.gates.estimators import (
+    ESTIMATORS,
+    augment_reinforce,
+    augment_reinforce_merge,
+    disarm,
+    reinforce_leave_one_out,
+)
+
+PROBABILITIES = [0.02, 0.3, 0.5, 0.85, 0.99]
+CLOSED, OPEN = 0.7, -1.1
+EXACT = OPEN - CLOSED
+# Midpoints: each of the four functions is piecewise linear in u, so that the sum is off by the
+# cells in which it jumps alone, at most 2 of them.
+NOISE = (np.arange(200_000) + 0.5) / 200_000
+
+
+def loss(state):
+    return np.where(state == 1.0, OPEN, CLOSED)
+
+
+def estimates(estimator, p):
+    """The estimates for a fine grid of u; for two independent draws, for a grid of pairs."""
+    if estimator is reinforce_leave_one_out:
+        u, other = (grid.ravel() for grid in np.meshgrid(NOISE[::400], NOISE[::400]))
+    else:
+        u, other = NOISE, 1.0 - NOISE
+    states = ((u < p).astype(float), (other < p).astype(float))
+    losses = tuple(loss(state) for state in states)
+    return ops.convert_to_numpy(estimator(losses, states, u, np.full_like(u, p)))
+
+
+@pytest.mark.parametrize("p", PROBABILITIES)
+@pytest.mark.parametrize("name", ESTIMATORS)
+def test_unbiased(name, p):
+    found = np.mean(estimates(ESTIMATORS[name][0], p).astype("float64"))
+    tolerance = 1e-2 if name == "reinforce_leave_one_out" else 1e-4
+    assert found == pytest.approx(p * (1.0 - p) * EXACT, abs=tolerance * abs(EXACT), rel=0)
+
+
+@pytest.mark.parametrize("p", PROBABILITIES)
+def test_variances_order(p):
+    variances = [np.var(estimates(f, p)) for f in (disarm, augment_reinforce_merge, augment_reinforce)]
+    assert variances[0] <= variances[1] < variances[2]
+
+
+@pytest.mark.parametrize("p", PROBABILITIES)
+def test_disarm_is_arm_with_the_noise_integrated_out(p):
+    states = ((p > NOISE).astype(float), (p > 1.0 - NOISE).astype(float))
+    arm, rao_blackwell = estimates(augment_reinforce_merge, p), estimates(disarm, p)
+    for pair in ((0.0, 1.0), (1.0, 0.0)):
+        chosen = (states[0] == pair[0]) & (states[1] == pair[1])
+        assert chosen.any()
+        np.testing.assert_allclose(arm[chosen].mean(), rao_blackwell[chosen].mean(), rtol=2e-3)
+
+
+def test_equal_losses_give_exactly_no_gradient():
+    states = (np.ones(4), np.zeros(4))
+    for name in ("arm", "disarm", "reinforce_leave_one_out"):
+        found = ESTIMATORS[name][0]((3.0, 3.0), states, np.full(4, 0.3), np.full(4, 0.6))
+        np.testing.assert_array_equal(found, 0.0)
