@@ -1,12 +1,13 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import callbacks, costs, gates, graph, layers, models, optimizers
+from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
 from tfgates.costs import cost
 from tfgates.models import GatedModel, gate_model
 from tfgates.pruning import plan_pruning, prune
 
 __all__ = [
     "GatedModel",
+    "applications",
     "callbacks",
     "cost",
     "costs",
