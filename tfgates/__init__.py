@@ -1,11 +1,12 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
 from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
-from tfgates.costs import cost
+from tfgates.costs import Budget, cost
 from tfgates.models import GatedModel, gate_model
 from tfgates.pruning import plan_pruning, prune
 
 __all__ = [
+    "Budget",
     "GatedModel",
     "applications",
     "callbacks",

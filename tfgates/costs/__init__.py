@@ -1,6 +1,7 @@
 """Parameters and MACs: expected and actual; budgets."""
 
+from tfgates.costs.budget import Budget
 from tfgates.costs.cost import Cost, cost
 from tfgates.costs.expected import ExpectedCost
 
-__all__ = ["Cost", "ExpectedCost", "cost"]
+__all__ = ["Budget", "Cost", "ExpectedCost", "cost"]

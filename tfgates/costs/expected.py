@@ -7,6 +7,7 @@ from tfgates.costs.circuit import Circuit
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
+from tfgates.layers import generated_once
 
 
 class ExpectedCost:
@@ -138,17 +139,19 @@ class ExpectedCost:
         """The current open probabilities as numpy arrays, one per gate."""
         return [np.asarray(ops.convert_to_numpy(gate.open_probability())) for gate in self.gates]
 
-    def fractions(self):
-        """Expected cost as fractions of the dense cost: a float32 tensor `(2,)`, params and MACs.
+    @property
+    def row_layers(self):
+        """For each entry of `rows`, the number of its layer."""
+        return self._layer
 
-        Differentiable in the gates' variables.
-        """
+    def rows(self):
+        """The summands of `fractions`, a float32 tensor `(rows, 2)`, differentiable in the gates."""
         dense = np.array([max(self.dense_params, 1), max(self.dense_macs, 1.0)])
         amounts = np.nan_to_num(self._amounts / dense).astype("float32")
-        if not self.gates:
-            return ops.convert_to_tensor(np.ones(2, "float32"))
-        parts = [ops.reshape(ops.cast(gate.open_probability(), "float32"), (-1,)) for gate in self.gates]
-        numbers = self._circuit.evaluate_tensor(ops.concatenate(parts))
+        # A generator is evaluated once, however many gates ask for their logits.
+        with generated_once():
+            parts = [ops.reshape(ops.cast(g.open_probability(), "float32"), (-1,)) for g in self.gates]
+        numbers = self._circuit.evaluate_tensor(ops.concatenate([ops.zeros((0,), "float32"), *parts]))
         entries = ops.take(numbers, self._number_of, axis=0) * self._weight_of
         sides = ops.segment_sum(entries, self._side_of, num_segments=len(self._sides))
         amount = (
@@ -156,4 +159,11 @@ class ExpectedCost:
             * ops.take(sides, self._first, axis=0)
             * ops.take(sides, self._second, axis=0)
         )
-        return ops.sum(ops.expand_dims(amount, -1) * amounts, axis=0)
+        return ops.expand_dims(amount, -1) * amounts
+
+    def fractions(self):
+        """Expected cost as fractions of the dense cost: a float32 tensor `(2,)`, params and MACs.
+
+        Differentiable in the gates' variables.
+        """
+        return ops.sum(self.rows(), axis=0)

@@ -1,5 +1,6 @@
 """The gate: the layer that every method subclasses."""
 
+import contextlib
 import math
 import weakref
 
@@ -67,7 +68,8 @@ class Gate(keras.layers.Layer):
             the gate's own variable.
         noise: optional tensor of shape `(units,)` from a `GateNoise`, uniform in (0, 1), so
             that several calls of one gate share one draw.
-        training: bool, whether to draw (True) or to use `test_gates()` (False).
+        training: bool, whether to draw (True) or to use `test_gates()` (False). A gate that is
+            not `trainable` always uses `test_gates()`: that is how gates are frozen.
 
     Output shape: that of the input.
     """
@@ -103,6 +105,7 @@ class Gate(keras.layers.Layer):
         self.weights_per_unit = 1
         self.unit_shape = None
         self._source = None
+        self._held = None
         self.supports_masking = True
 
     # What a method overrides.
@@ -234,7 +237,22 @@ class Gate(keras.layers.Layer):
 
     def test_gates(self):
         """The gate values used at inference: a float32 tensor of the variable's shape."""
-        return self.test_gates_from(self.value())
+        return self.test_gates_from(self.value()) if self._held is None else self._held
+
+    @contextlib.contextmanager
+    def held(self, values):
+        """Context manager: within it the gate values are `values`, whatever the variable says.
+
+        For eager use, such as comparing networks before a choice of units is final.
+
+        Args:
+            values: array of gate values, one per unit.
+        """
+        before, self._held = self._held, ops.convert_to_tensor(values, dtype="float32")
+        try:
+            yield
+        finally:
+            self._held = before
 
     def open_units(self):
         """Which units are open at inference: a boolean tensor, `test_gates() != 0`."""
@@ -246,8 +264,10 @@ class Gate(keras.layers.Layer):
 
     def draw(self, training=False, batch_size=None, logits=None, noise=None):
         """Gate values `z`, float32: `(units,)`, or `(batch_size, units)` when drawn per example."""
+        if self._held is not None:
+            return self._held
         value = self.value() if logits is None else ops.cast(logits, "float32")
-        if not training:
+        if not training or not self.trainable:
             return self.test_gates_from(value)
         if self.sampling == "example":
             shape = (batch_size, *self.unit_shape)

@@ -5,8 +5,14 @@ from typing import Any
 import keras
 
 from tfgates import gates
+from tfgates.costs.structure import Structure
 from tfgates.gates import recording
 from tfgates.models import passes
+from tfgates.models.latest import Latest
+from tfgates.optimizers.gate_optimizer import with_gate_optimizer
+
+# See `GatedModel.compile`.
+GATE_LEARNING_RATE = 0.02
 
 # Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
 _tensor = keras.Input((1,))
@@ -43,8 +49,10 @@ class GatedModel(keras.Model):
     Args:
         inputs, outputs, name: as in `keras.Model`; a subclass with a `call` of its own passes none of
             the first two.
-        penalty: what is added to the loss for the structure that is open, or None.
-        budget: what the structure that is open may cost, or None.
+        penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
+            loss gets `penalty[name] * E[cost] / dense cost` (see `tfgates.cost`).
+        budget: None, a `tfgates.Budget` or a list of them: bounds on the expected cost, kept by
+            Lagrange multipliers, which are saved with the model.
         **kwargs: as in `keras.Model`.
     """
 
@@ -67,6 +75,10 @@ class GatedModel(keras.Model):
             super().__init__(inputs, outputs, name=name, **kwargs)
         self.penalty = penalty
         self.budget = budget
+        self._structure = None
+        self._multipliers = self._structure_step = None
+        if penalty or budget:
+            self._follow_structure()
 
     @property
     def gates(self):
@@ -88,7 +100,7 @@ class GatedModel(keras.Model):
         record = recording.take(self) if training else None
         # The second pass clears the losses of the layers: all that needs them comes before it.
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        structure = self._structure_loss()
+        structure = self._structure_loss(training)
         if structure is not None:
             loss = loss + structure
         if record is not None:
@@ -97,9 +109,63 @@ class GatedModel(keras.Model):
                 loss = loss + surrogate
         return loss
 
-    def _structure_loss(self):
+    def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
+        """As `keras.Model.compile`, with an optimizer of their own for the gates.
+
+        Args:
+            optimizer: as in `keras.Model.compile`; updates the weights.
+            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`:
+                `Adam(0.02)` if the model has a budget and `optimizer` is a plain one, else `optimizer`.
+                A gate has a few units of logits to go in a whole training run, many times what a
+                weight's learning rate allows.
+            *args, **kwargs: as in `keras.Model.compile`.
+        """
+        if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
+            gate_optimizer = keras.optimizers.Adam(GATE_LEARNING_RATE) if self.budget else None
+            several = (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)
+            if isinstance(optimizer, several) or not self.trainable_variables:
+                gate_optimizer = None
+        if gate_optimizer is not None:
+            optimizer = with_gate_optimizer(optimizer, gate_optimizer)
+        super().compile(optimizer, *args, **kwargs)
+        if self._structure is None and isinstance(self, Functional):
+            self._follow_structure()
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as the saved one was."""
+        self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
+        if self.built and getattr(self, "optimizer", None) is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def _follow_structure(self):
+        """Sets up the expected cost, its metrics, and the multipliers of the budget."""
+        self._structure = Structure(self, self.penalty, self.budget)
+        self._expected = [Latest(name=name) for name in ("expected_params", "expected_macs")]
+        if self._structure.bounds:
+            shape = (len(self._structure.bounds),)
+            state = {"trainable": False, "initializer": "zeros", "autocast": False}
+            self._multipliers = self.add_weight(shape=shape, dtype="float32", name="multipliers", **state)
+            self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
+
+    @property
+    def multipliers(self):
+        """The Lagrange multipliers of the budget, a variable `(bounds,)`, or None without one."""
+        return self._multipliers
+
+    def _structure_loss(self, training):
         """What penalty and budget add to the loss, a scalar or None."""
-        return None
+        if self._structure is None or not self._structure.cost.gates:
+            return None
+        loss, fractions, multipliers = self._structure.loss(self._multipliers, self._structure_step, training)
+        for metric, fraction in zip(self._expected, keras.ops.unstack(fractions, 2), strict=True):
+            metric.update_state(keras.ops.stop_gradient(fraction))
+        if training and multipliers is not None:
+            self._multipliers.assign(multipliers)
+            self._structure_step.assign(self._structure_step + 1)
+        if not self._structure.penalty and multipliers is None:
+            return None
+        # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
+        return loss
 
     def get_config(self):
         config = super().get_config()

@@ -1,0 +1,144 @@
+"""Budgets: ask for a size instead of tuning a penalty."""
+
+import re
+
+import keras
+
+UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class Budget:
+    """An upper bound on the cost of the network that is left.
+
+    The model is trained under the constraint `E[cost] <= target` by a Lagrange multiplier for each
+    bound: the loss gets `multiplier * log(E[cost] / target)`, and in each step
+    `multiplier <- max(0, multiplier + multiplier_rate * log(E[cost] / target))`; while the
+    constraint holds the multiplier is set back to 0 (dual restart), so that accuracy is not traded
+    for savings nobody asked for. The logarithm makes the pull and the multiplier the same whether
+    the target is a half or a hundredth, and the same for large and small networks; the constraint
+    is the same as without it. `tfgates.prune` then lands at or below the target.
+
+    Args:
+        params: what may be left of the parameters: a fraction of the dense network's in (0, 1], or
+            absolute as an integer or a string such as `"250k"`. None: no bound. Defaults to None.
+        macs: what may be left of the multiply-accumulates, likewise, for one example, such as
+            `"200M MACs"`. Defaults to None.
+        per_layer: bool. True: fractions bound each layer whose cost depends on gates by itself,
+            False: the whole model. Defaults to False.
+        multiplier_rate: float > 0, the learning rate of the multipliers, per step. Defaults to
+            2e-3: in a few thousand steps the multiplier passes through 1, where the pull on the
+            structure is as strong as the loss. `tfgates.compress` knows the number of steps and
+            sets its own.
+        warm_up: int, the number of steps before the multipliers start. Defaults to 0: they start
+            at 0 and grow slowly, which is a warm-up in itself.
+        restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
+
+    Raises:
+        ValueError: if nothing is bounded or a bound is no fraction, number or such string.
+
+    Reference: Gallego-Posada et al., "Controlled Sparsity via Constrained Optimization", NeurIPS
+    2022, arXiv 2208.04425, equations 5 to 8, and section 4 for dual restarts.
+    """
+
+    def __init__(
+        self, params=None, macs=None, per_layer=False, multiplier_rate=2e-3, warm_up=0, restart=True
+    ):
+        if params is None and macs is None:
+            raise ValueError("A Budget must bound `params` or `macs`. Received: params=None, macs=None")
+        self.params = params
+        self.macs = macs
+        for name in ("params", "macs"):
+            _, absolute = parse(name, getattr(self, name))
+            if per_layer and absolute:
+                raise ValueError(
+                    f"`{name}` must be a fraction with `per_layer=True`. Received: {name}={getattr(self, name)!r}"
+                )
+        if not multiplier_rate > 0:
+            raise ValueError(f"`multiplier_rate` must be positive. Received: multiplier_rate={multiplier_rate}")
+        if not isinstance(warm_up, int) or warm_up < 0:
+            raise ValueError(f"`warm_up` must be a number of steps >= 0. Received: warm_up={warm_up}")
+        self.per_layer = bool(per_layer)
+        self.multiplier_rate = float(multiplier_rate)
+        self.warm_up = warm_up
+        self.restart = bool(restart)
+
+    def bounds(self, cost):
+        """The bounds as a list of `Bound`, for an `ExpectedCost`."""
+        found = []
+        for column, name in enumerate(("params", "macs")):
+            value, absolute = parse(name, getattr(self, name))
+            if value is None:
+                continue
+            dense = (cost.dense_params, cost.dense_macs)[column]
+            if not self.per_layer:
+                found.append(Bound(name, column, None, value if absolute else value * dense, dense))
+                continue
+            open_all = cost.layers([[1.0] * gate.units for gate in cost.gates])[:, column]
+            closed = cost.layers([[0.0] * gate.units for gate in cost.gates])[:, column]
+            for layer, (most, least) in enumerate(zip(open_all, closed, strict=True)):
+                if most > least:
+                    found.append(Bound(name, column, layer, value * most, most, cost.names[layer]))
+        return found
+
+    def get_config(self):
+        return {
+            "params": self.params,
+            "macs": self.macs,
+            "per_layer": self.per_layer,
+            "multiplier_rate": self.multiplier_rate,
+            "warm_up": self.warm_up,
+            "restart": self.restart,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+    def __repr__(self):
+        given = [f"{name}={getattr(self, name)!r}" for name in ("params", "macs") if getattr(self, name) is not None]
+        return f"Budget({', '.join(given + ['per_layer=True'] * self.per_layer)})"
+
+
+class Bound:
+    """One bound: `cost <= target`, of the whole model or of one layer.
+
+    Attributes:
+        name: `"params"` or `"macs"`.
+        column: 0 for parameters, 1 for MACs.
+        layer: number of the layer, or None for the whole model.
+        target: float, in parameters or MACs.
+        dense: float, the cost with everything kept.
+    """
+
+    def __init__(self, name, column, layer, target, dense, layer_name=None):
+        self.name, self.column, self.layer = name, column, layer
+        self.target, self.dense, self.layer_name = float(target), float(dense), layer_name
+
+    def of(self, cost, values):
+        """The bounded cost for gate values (arrays of 0 and 1, or probabilities)."""
+        table = cost.layers(values)
+        return float(table[:, self.column].sum() if self.layer is None else table[self.layer, self.column])
+
+    def __str__(self):
+        where = "" if self.layer is None else f" of layer {self.layer_name!r}"
+        return f"{self.name}{where}"
+
+
+def parse(name, value):
+    """`(number, whether it is absolute)` of a bound, or `(None, False)`."""
+    if value is None:
+        return None, False
+    number, absolute = value, isinstance(value, int) and not isinstance(value, bool) and value > 1
+    if isinstance(value, str):
+        match = re.fullmatch(r"\s*([\d_,.]+)\s*([kmgbt]?)\s*(macs|params|parameters)?\s*", value.lower())
+        number = float(match[1].replace(",", "").replace("_", "")) * UNITS[match[2]] if match else None
+        absolute = True
+    if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
+        number = None
+    if number is None or (not absolute and number > 1):
+        raise ValueError(
+            f"`{name}` must be a fraction in (0, 1], or an absolute number: an integer above 1 or a string "
+            f"such as '200M'. Received: {name}={value!r}"
+        )
+    return float(number), absolute

@@ -1,0 +1,131 @@
+"""What a model's penalty and budgets add to its loss."""
+
+import numpy as np
+from keras import ops
+
+from tfgates.costs.budget import Budget
+from tfgates.costs.expected import ExpectedCost
+
+
+class Structure:
+    """Expected cost of a model, its penalty and its bounds.
+
+    Args:
+        model: a functional model with gates.
+        penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
+            loss gets `penalty[name] * E[cost] / dense cost`.
+        budget: None, a `Budget` or a list of them.
+
+    Raises:
+        ValueError: for a budget on a model without gates, one that cannot be reached, or two bounds
+            on the same cost.
+    """
+
+    def __init__(self, model, penalty=None, budget=None):
+        self.cost = ExpectedCost(model)
+        self.penalty = checked_penalty(penalty)
+        budgets = list_of(budget)
+        self.bounds, self._rates, self._warm_ups, self._restarts = [], [], [], []
+        for each in budgets:
+            for bound in each.bounds(self.cost):
+                self.bounds.append(bound)
+                self._rates.append(each.multiplier_rate)
+                self._warm_ups.append(each.warm_up)
+                self._restarts.append(each.restart)
+        self._check()
+        rows = len(self.cost.row_layers)
+        self._select = np.zeros((len(self.bounds), rows, 2), "float32")
+        for i, bound in enumerate(self.bounds):
+            of_layer = True if bound.layer is None else self.cost.row_layers == bound.layer
+            self._select[i, :, bound.column] = of_layer
+
+    def _check(self):
+        if self.bounds and not self.cost.gates:
+            raise ValueError(
+                "`budget` needs a model with gates: nothing can be removed from this one. "
+                f"Received: budget={[str(b) for b in self.bounds]}"
+            )
+        names = [str(bound) for bound in self.bounds]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"`budget` bounds {name} more than once. Received: budget={names}")
+        if not self.bounds:
+            return
+        if any(np.isnan(bound.dense) for bound in self.bounds):
+            raise ValueError(
+                "`budget` on MACs needs every dimension but the batch to be known. "
+                "Received: a model whose input has dimensions of None"
+            )
+        least = least_open(self.cost)
+        for bound in self.bounds:
+            reachable = bound.of(self.cost, least)
+            if bound.target < reachable:
+                raise ValueError(
+                    f"`budget` cannot be reached: with one unit left in each gated layer, {bound} is still "
+                    f"{reachable:,.0f}, which is {reachable / bound.dense:.4f} of the dense network's. "
+                    f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f})"
+                )
+
+    def loss(self, multipliers, step, training):
+        """Loss, expected fractions `(2,)` and the new multipliers.
+
+        Args:
+            multipliers: tensor `(number of bounds,)` or None without bounds.
+            step: scalar tensor, number of the step, for the warm-up.
+            training: bool; the multipliers stay as they are at evaluation.
+        """
+        rows = self.cost.rows()
+        fractions = ops.sum(rows, axis=0)
+        loss = ops.zeros(())
+        for name, strength in self.penalty.items():
+            loss = loss + strength * fractions[0 if name == "params" else 1]
+        if not self.bounds:
+            return loss, fractions, None
+        dense = np.array([self.cost.dense_params, max(self.cost.dense_macs, 1.0)], "float32")
+        targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
+        costs = ops.sum(ops.expand_dims(rows, 0) * self._select, axis=(1, 2))
+        violation = ops.log(ops.maximum(costs, 1e-12) / targets)
+        loss = loss + ops.sum(ops.stop_gradient(multipliers) * violation)
+        new = multipliers
+        if training:
+            violation = ops.stop_gradient(violation)
+            new = ops.maximum(multipliers + np.array(self._rates, "float32") * violation, 0.0)
+            restart = ops.logical_and(violation <= 0.0, np.array(self._restarts))
+            new = ops.where(restart, ops.zeros_like(new), new)
+            started = ops.cast(step, "float32") >= np.array(self._warm_ups, "float32")
+            new = ops.where(started, new, ops.zeros_like(new))
+        return loss, fractions, new
+
+
+def list_of(budget):
+    """`budget` as a list of `Budget`."""
+    budgets = [] if budget is None else list(budget) if isinstance(budget, (list, tuple)) else [budget]
+    for each in budgets:
+        if not isinstance(each, Budget):
+            raise ValueError(f"`budget` must be a tfgates.Budget or a list of them. Received: {each!r}")
+    return budgets
+
+
+def checked_penalty(penalty):
+    """`penalty` as a dict, `{}` for None."""
+    penalty = {} if penalty is None else penalty
+    if not isinstance(penalty, dict) or not set(penalty) <= {"params", "macs"}:
+        raise ValueError(
+            "`penalty` must be a dict from 'params' or 'macs' to the loss for keeping everything. "
+            f"Received: penalty={penalty!r}"
+        )
+    for name, strength in penalty.items():
+        if not isinstance(strength, (int, float)) or not strength >= 0:
+            raise ValueError(f"`penalty` must be numbers >= 0. Received: penalty[{name!r}]={strength!r}")
+    return dict(penalty)
+
+
+def least_open(cost):
+    """Gate values with one unit open in each gate, none in a gate on a whole branch."""
+    values = []
+    for gate in cost.gates:
+        value = np.zeros(gate.units)
+        if gate.axis is not None:
+            value[0] = 1.0
+        values.append(value)
+    return values
