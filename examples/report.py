@@ -16,8 +16,8 @@ import sys
 sys.modules["tfgates"] = None
 import numpy as np
 import tensorflow as tf
-served = tf.saved_model.load(sys.argv[1]).serve(tf.constant(np.load(sys.argv[2])))
-np.save(sys.argv[3], served.numpy())
+artifact = tf.saved_model.load(sys.argv[1])
+np.save(sys.argv[3], artifact.serve(tf.constant(np.load(sys.argv[2]))).numpy())
 """
 
 
@@ -27,12 +27,12 @@ def folder_bytes(folder):
 
 def latency(folder, images, repeats=50):
     """Median time in milliseconds of one call of the SavedModel in `folder`."""
-    serve = tf.saved_model.load(str(folder)).serve
+    artifact = tf.saved_model.load(str(folder))
     images = tf.constant(images)
     times = []
     for step in range(repeats + 5):
         start = time.perf_counter()
-        serve(images).numpy()
+        artifact.serve(images).numpy()
         # The first calls trace and allocate.
         if step >= 5:
             times.append(time.perf_counter() - start)

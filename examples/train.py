@@ -7,13 +7,13 @@ python examples/train.py --dataset=mnist --data_dir=~/tensorflow_datasets --epoc
 import os
 import pathlib
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import data as datasets
 import keras
 import networks
 import report
-from absl import app, flags
+from absl import app, flags, logging
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
@@ -23,11 +23,13 @@ flags.DEFINE_enum("model", "lenet5", sorted(networks.NETWORKS), "Network.")
 flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
 flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
 flags.DEFINE_enum("gate", "hard_concrete", sorted(tfgates.gates.NAMES), "Method.")
-flags.DEFINE_list("l0", None, "Penalty per weight times training images: one number, or one per layer.")
+flags.DEFINE_list("l0", None, "Loss per 60,000 weights: one number, or one per gated layer.")
 flags.DEFINE_float("scaling_strength", 0.01, "L1 strength, for --gate=scaling.")
 flags.DEFINE_float("initial_open_probability", 0.832, "Of each gate; 0.832 is hard concrete at logits 0.")
 flags.DEFINE_integer("epochs", 40, "Epochs in total, fine-tuning included.", lower_bound=1)
 flags.DEFINE_integer("finetune_epochs", 5, "How many of them fine-tune the pruned network.", lower_bound=0)
+flags.DEFINE_integer("min_units", 1, "Units to keep in a layer that has closed altogether.", lower_bound=0)
+flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
 flags.DEFINE_integer("image_size", None, "Resize images to this; 28 for digits.")
 flags.DEFINE_float("learning_rate", 1e-3, "Of the weights (Adam), decayed by a cosine to 0.")
@@ -61,6 +63,7 @@ def train(model, data, epochs, logs):
         validation_data=data.validation,
         epochs=epochs,
         callbacks=callbacks,
+        shuffle=False,  # The pipeline shuffles.
         verbose=FLAGS.verbose,
     )
 
@@ -77,6 +80,7 @@ def finetune(model, data, epochs, logs):
         validation_data=data.validation,
         epochs=epochs,
         callbacks=[keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))],
+        shuffle=False,  # The pipeline shuffles.
         verbose=FLAGS.verbose,
     )
 
@@ -86,6 +90,8 @@ def main(argv):
         raise app.UsageError(f"Unknown arguments: {argv[1:]}")
     if FLAGS.finetune_epochs >= FLAGS.epochs:
         raise app.UsageError("--finetune_epochs must be less than --epochs")
+    # TensorFlow tells each step of an export.
+    logging.set_verbosity(logging.WARNING)
     out = pathlib.Path(FLAGS.out).expanduser()
     logs = str(out / "logs")
     # An unwritable folder should be known now, not after training.
@@ -110,7 +116,7 @@ def main(argv):
     )
 
     train(gated, data, FLAGS.epochs - FLAGS.finetune_epochs, logs)
-    plan = tfgates.plan_pruning(gated)
+    plan = tfgates.plan_pruning(gated, min_units=FLAGS.min_units, round_to=FLAGS.round_to)
     print(plan)
     small = tfgates.prune(gated, plan=plan)
     if FLAGS.finetune_epochs:

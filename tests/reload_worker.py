@@ -22,7 +22,9 @@ def predict(path, given, made):
     with np.load(given) as arrays:
         inputs = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
     if os.path.isdir(path):
-        outputs = tf.saved_model.load(path).serve(*[tf.constant(x) for x in inputs])
+        # Its variables live as long as this reference.
+        artifact = tf.saved_model.load(path)
+        outputs = artifact.serve(*[tf.constant(x) for x in inputs])
     else:
         model = keras.saving.load_model(path)
         outputs = model(inputs[0] if len(inputs) == 1 else inputs, training=False)

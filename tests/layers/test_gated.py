@@ -126,9 +126,19 @@ def test_refused_arguments(make, message):
         make()
 
 
-@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
 def test_quantising_is_refused_rather_than_losing_the_gate():
+    layer = GatedDense(4, name="mine")
+    layer.build((None, 6))
+    with pytest.raises(ValueError, match="cannot be quantised.* Received: layer='mine', mode='int8'"):
+        layer.quantize("int8")
+
+
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_quantising_a_model_leaves_its_gated_layers_as_they_are():
     inputs = keras.Input((6,))
-    model = keras.Model(inputs, GatedDense(4, name="mine")(inputs))
-    with pytest.raises(ValueError, match=r"cannot be quantised.* Received: layer='mine', mode='int8'"):
-        model.quantize("int8")
+    model = keras.Model(inputs, GatedDense(4)(inputs))
+    model.layers[1].gate.logits.assign([5.0, -5.0, 5.0, -5.0])
+    x = np.random.default_rng(0).normal(size=(3, 6)).astype("float32")
+    before = np.asarray(model(x))
+    model.quantize("int8")
+    np.testing.assert_array_equal(model(x), before)

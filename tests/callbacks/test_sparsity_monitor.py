@@ -1,0 +1,199 @@
+"""What SparsityMonitor writes and what it adds to the logs."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.compat.proto.event_pb2 import Event
+
+import tfgates
+from tfgates.callbacks import SparsityMonitor
+from tfgates.callbacks.sparsity_monitor import check_writable, gate_image
+from tfgates.gates import HardConcreteGate
+from tfgates.layers import GatedDense
+
+X = np.random.default_rng(0).normal(size=(8, 6)).astype("float32")
+Y = np.zeros((8, 2), "float32")
+
+
+def chain(kind, first=None, **arguments):
+    """Six inputs, eight gated units, two outputs."""
+    stack = [
+        GatedDense(8, gate=HardConcreteGate(name="first", logits_limit=None, **arguments), name="dense1"),
+        GatedDense(2, gate=HardConcreteGate(name="second", initial_open_probability=0.95), name="dense2"),
+    ]
+    if kind == "sequential":
+        model = keras.Sequential([keras.Input((6,)), *stack])
+    else:
+        inputs = keras.Input((6,))
+        model = tfgates.GatedModel(inputs, stack[1](stack[0](inputs)))
+    if first is not None:
+        stack[0].gate.logits.assign(first)
+    # With a learning rate of 0 what was set is what is found at the end of an epoch.
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    return model
+
+
+def written(log_dir):
+    """All values in the run `gates`: {tag: {step: value}}."""
+    found = {}
+    for path in sorted((log_dir / "gates").iterdir()):
+        for record in tf.data.TFRecordDataset(str(path)):
+            event = Event.FromString(record.numpy())
+            for value in event.summary.value:
+                found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
+    return found
+
+
+HALF_OPEN = np.array([9.0] * 4 + [-9.0] * 4)
+
+
+@pytest.mark.parametrize("kind", ["sequential", "gated_model"])
+def test_adds_fractions_to_the_logs(kind):
+    model = chain(kind, first=HALF_OPEN)
+    history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[SparsityMonitor()]).history
+    # Left of 6 -> 8 -> 2: four hidden units with 6 + 1 weights each, then 2 outputs with 4 + 1.
+    dense, left = 8 * 7 + 2 * 9, 4 * 7 + 2 * 5
+    np.testing.assert_allclose(history["params"], [left / dense] * 2, rtol=1e-6)
+    np.testing.assert_allclose(history["macs"], [(6 * 4 + 4 * 2) / (6 * 8 + 8 * 2)] * 2, rtol=1e-6)
+    np.testing.assert_allclose(history["open_units"], [(4 + 2) / 10] * 2)
+    expected = sum(float(np.sum(gate.open_probability())) for gate in tfgates.models.gates_of(model)) / 10
+    np.testing.assert_allclose(history["expected_open_units"], [expected] * 2, rtol=1e-5)
+    cost = tfgates.cost(model)
+    np.testing.assert_allclose(history["expected_params"], [cost.expected_params / dense] * 2, rtol=1e-5)
+    np.testing.assert_allclose(history["expected_macs"], [cost.expected_macs / 64] * 2, rtol=1e-5)
+
+
+def test_writes_scalars_histograms_and_images(tmp_path):
+    model = chain("gated_model", first=HALF_OPEN)
+    callbacks = [SparsityMonitor(tmp_path), keras.callbacks.TensorBoard(tmp_path)]
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=callbacks)
+    values = written(tmp_path)
+    for tag in ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs"):
+        assert set(values[f"total/{tag}"]) == {0, 1}
+    assert values["first/open_units"][1] == 4
+    np.testing.assert_allclose(
+        values["first/expected_open_units"][1], np.sum(model.gates[0].open_probability()), rtol=1e-5
+    )
+    # Buckets of a histogram are rows of (left, right, count).
+    buckets = values["first/open_probability"][1]
+    assert buckets[:, 2].sum() == 8
+    assert buckets[0, 2] == 4 and buckets[-1, 2] == 4
+    width, height, png = values["first/test_gates"][1]
+    picture = tf.io.decode_png(png).numpy()[..., 0]
+    assert picture.shape == (int(height), int(width)) == (24, 24)
+    # Three squares a row; the ninth square is no unit.
+    np.testing.assert_allclose(picture[4::8, 4::8].ravel(), [255] * 4 + [0] * 4 + [128], atol=1)
+    layer = next(row for row in tfgates.cost(model).layers if row.name == "dense1")
+    assert values["dense1/params"][1] == layer.params == 28
+    assert values["dense1/macs"][1] == layer.macs
+    np.testing.assert_allclose(values["dense1/expected_params"][1], layer.expected_params, rtol=1e-5)
+    np.testing.assert_allclose(values["dense1/expected_macs"][1], layer.expected_macs, rtol=1e-5)
+
+
+def test_other_callbacks_can_use_the_logs(tmp_path):
+    model = chain("sequential", first=HALF_OPEN)
+    stop = keras.callbacks.EarlyStopping("expected_macs", mode="min", patience=1)
+    best = keras.callbacks.ModelCheckpoint(tmp_path / "best.keras", "params", save_best_only=True, mode="min")
+    history = model.fit(X, Y, epochs=9, verbose=0, callbacks=[SparsityMonitor(), stop, best])
+    # It never improves, so patience ends it after the second epoch.
+    assert len(history.epoch) == 2
+    assert (tmp_path / "best.keras").exists()
+
+
+def test_training_is_the_same_without_it():
+    weights = []
+    for callbacks in ([], [SparsityMonitor()]):
+        keras.utils.set_random_seed(3)
+        model = chain("gated_model", seed=1, l0=1e-3)
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.fit(X, Y, epochs=3, verbose=0, shuffle=False, callbacks=callbacks)
+        weights.append(model.get_weights())
+    for first, second in zip(*weights, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_frequency(tmp_path):
+    model = chain("sequential")
+    history = model.fit(X, Y, epochs=5, verbose=0, callbacks=[SparsityMonitor(tmp_path, frequency=2)]).history
+    assert len(history["params"]) == 3
+    assert set(written(tmp_path)["total/params"]) == {0, 2, 4}
+
+
+def test_a_second_fit_goes_on_writing(tmp_path):
+    model, monitor = chain("sequential"), SparsityMonitor(tmp_path)
+    model.fit(X, Y, epochs=1, verbose=0, callbacks=[monitor])
+    model.fit(X, Y, epochs=2, initial_epoch=1, verbose=0, callbacks=[monitor])
+    assert set(written(tmp_path)["total/params"]) == {0, 1}
+
+
+def test_warns_once_of_a_gate_that_has_closed():
+    model = chain("sequential", first=np.full(8, -9.0))
+    with pytest.warns(UserWarning, match="All units of gate `first` are closed") as caught:
+        history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[SparsityMonitor()]).history
+    assert len([w for w in caught if "are closed" in str(w.message)]) == 1
+    assert history["open_units"] == [0.2] * 3
+
+
+def test_a_model_without_a_graph_is_watched_without_its_cost():
+    class Free(tfgates.GatedModel):
+        def __init__(self):
+            super().__init__()
+            self.dense = GatedDense(2)
+
+        def call(self, inputs, training=None):
+            return self.dense(inputs, training=training)
+
+    model = Free()
+    model.compile("sgd", "mse")
+    with pytest.warns(UserWarning, match="cannot tell the cost"):
+        history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[SparsityMonitor()]).history
+    assert len(history["open_units"]) == 2
+    assert "params" not in history
+
+
+def test_inputs_of_unknown_size_have_parameters_but_no_macs():
+    inputs = keras.Input((None, 6))
+    model = keras.Model(inputs, GatedDense(2)(inputs))
+    model.compile("sgd", "mse")
+    x, y = X[:, None], Y[:, None]
+    history = model.fit(x, y, epochs=1, verbose=0, callbacks=[SparsityMonitor()]).history
+    assert "params" in history and "macs" not in history
+
+
+def test_gate_image_keeps_the_shape_of_a_kernel():
+    gates = np.random.default_rng(0).random((3, 3, 2, 4)).astype("float32")
+    np.testing.assert_array_equal(gate_image(gates), gates.reshape(18, 4))
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    model = chain("sequential")
+    steps = []
+    seen = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(batch))
+    with pytest.raises(ValueError, match="`log_dir` must be a folder that can be made and written. Received"):
+        model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path / "file" / "logs"), seen])
+    assert steps == []
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
+    check_writable("out", str(tmp_path / "new"))
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_model_without_gates_is_refused():
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="needs a model with gates.* Received: model="):
+        model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor()])
+
+
+@pytest.mark.parametrize("frequency", [0, 1.5])
+def test_refused_frequency(frequency):
+    with pytest.raises(ValueError, match="`frequency` must be a positive integer. Received: frequency="):
+        SparsityMonitor(frequency=frequency)
+
+
+def test_config():
+    monitor = SparsityMonitor("logs", frequency=3)
+    assert SparsityMonitor(**monitor.get_config()).get_config() == {"log_dir": "logs", "frequency": 3}
