@@ -33,8 +33,8 @@ class Cost:
         layers: list of `LayerCost`.
     """
 
-    def __init__(self, model):
-        plan = PruningPlan(model)
+    def __init__(self, model, land=True):
+        plan = PruningPlan(model, landing=None if land else {})
         expected = ExpectedCost(model)
         means = dict(zip(expected.names, expected.layers(expected.probabilities()), strict=True))
         self.layers = [
@@ -101,11 +101,13 @@ class Cost:
         return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
 
 
-def cost(model):
+def cost(model, land=True):
     """Parameters and MACs of a model, per layer and in total: dense, expected and actual.
 
     Args:
         model: a Sequential or Functional `keras.Model`, with or without gates.
+        land: bool. True: the actual figures of a model with a budget are those it is pruned to
+            (see `tfgates.plan_pruning`). False: as its gates stand. Defaults to True.
 
     Returns:
         A `Cost`; `print(cost(model))` shows it as a table.
@@ -113,4 +115,4 @@ def cost(model):
     Raises:
         ValueError: if the model is no graph of layers.
     """
-    return Cost(model)
+    return Cost(model, land)

@@ -139,6 +139,10 @@ class ExpectedCost:
         """The current open probabilities as numpy arrays, one per gate."""
         return [np.asarray(ops.convert_to_numpy(gate.open_probability())) for gate in self.gates]
 
+    def probabilities_flat(self):
+        """The same, each as a flat array."""
+        return [p.ravel() for p in self.probabilities()]
+
     @property
     def row_layers(self):
         """For each entry of `rows`, the number of its layer."""

@@ -9,6 +9,7 @@ from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
+from tfgates.pruning.landing import held, landing_of
 
 
 @dataclasses.dataclass
@@ -38,16 +39,19 @@ class PruningPlan:
         kept: list of pairs (layer, reason): closed units that have to stay.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
+        landing: dict from gates to the values they get so that the model keeps its budget.
     """
 
-    def __init__(self, model, min_units=0, round_to=1):
+    def __init__(self, model, min_units=0, round_to=1, landing=None):
         for name, value, least in (("min_units", min_units, 0), ("round_to", round_to, 1)):
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value}")
         self.model = model
         self.min_units, self.round_to = min_units, round_to
         self.network = Network(model)
-        self.walk = Walk(self.network)
+        self.landing = landing_of(model) if landing is None else landing
+        with held(self.landing):
+            self.walk = Walk(self.network)
         self.keep = self.walk.alive == TRUE
         self._fill_up()
         self.used = self._used()
@@ -234,6 +238,9 @@ def plan_pruning(model, min_units=0, round_to=1):
             Defaults to 0: a layer without any open unit is reported, and `prune` refuses.
         round_to: int. The number of units left in a layer is rounded up to a multiple of it by
             keeping closed ones, which hardware likes. Defaults to 1.
+
+    A model with a budget lands: where its open units cost more than the budget allows, the least
+    certain of them close.
 
     Returns:
         A `PruningPlan`; print it.

@@ -1,0 +1,123 @@
+"""Landing: choosing the units so that the actual cost fits the budget."""
+
+import contextlib
+
+import numpy as np
+from keras import ops
+
+
+class Landing:
+    """Which units stay when a model with a budget is pruned.
+
+    Units are ranked by their open probability (then by their inference value). As long as the
+    actual cost is above a bound, the least certain of the open ones are closed; with `fill`, the
+    likeliest of the closed ones are opened while the bounds still hold. At least one unit stays in
+    each gate, except in gates on whole branches.
+
+    Args:
+        structure: the `Structure` of the model, with bounds.
+        fill: bool, whether to open units too. Defaults to False.
+
+    Attributes:
+        values: gate values by gate; empty if nothing has to change.
+    """
+
+    def __init__(self, structure, fill=False):
+        self._cost, self._bounds = structure.cost, structure.bounds
+        gates = self._cost.gates
+        tests = [as_array(gate.test_gates()) for gate in gates]
+        self._sizes = np.cumsum([0, *(gate.units for gate in gates)])
+        self._gate_of = np.repeat(np.arange(len(gates)), [gate.units for gate in gates])
+        open_now = np.concatenate([t != 0.0 for t in tests])
+        probability = np.concatenate(self._cost.probabilities_flat())
+        order = np.lexsort((np.abs(np.concatenate(tests)), probability, open_now))[::-1]
+        chosen = self._must(probability)
+        limit = len(order) if fill else int(open_now.sum())
+        chosen = self._largest(order, limit, chosen)
+        if fill:
+            self._squeeze_in(order, chosen)
+        self.values = {}
+        for i, (gate, test) in enumerate(zip(gates, tests, strict=True)):
+            keep = chosen[self._sizes[i] : self._sizes[i + 1]]
+            if not np.array_equal(keep, test != 0.0):
+                self.values[gate] = self._shaped(gate, np.where(keep, opened(gate, test), 0.0))
+
+    def _shaped(self, gate, values):
+        return values.reshape(gate.unit_shape).astype("float32")
+
+    def _must(self, probability):
+        """The likeliest unit of each gate on channels."""
+        chosen = np.zeros(len(probability), bool)
+        for i, gate in enumerate(self._cost.gates):
+            if gate.axis is not None:
+                start, stop = self._sizes[i], self._sizes[i + 1]
+                chosen[start + int(np.argmax(probability[start:stop]))] = True
+        return chosen
+
+    def _fits(self, chosen, bounds):
+        values = np.split(chosen.astype(float), self._sizes[1:-1])
+        return all(bound.of(self._cost, values) <= bound.target for bound in bounds)
+
+    def _largest(self, order, limit, must):
+        """The longest prefix of `order` that fits, one bound after the other."""
+        chosen = must.copy()
+        chosen[order[:limit]] = True
+        for bound in self._bounds:
+            if self._fits(chosen, [bound]):
+                continue
+            matters = self._matters(bound)
+            ranked = [u for u in order if chosen[u] and not must[u] and matters[self._gate_of[u]]]
+            low, high = 0, len(ranked)
+            while low < high:
+                middle = (low + high + 1) // 2
+                trial = chosen.copy()
+                trial[ranked[middle:]] = False
+                low, high = (middle, high) if self._fits(trial, [bound]) else (low, middle - 1)
+            chosen[ranked[low:]] = False
+        return chosen
+
+    def _matters(self, bound):
+        """For each gate whether the bounded cost depends on it."""
+        everything = [np.ones(gate.units) for gate in self._cost.gates]
+        full = bound.of(self._cost, everything)
+        result = []
+        for i in range(len(everything)):
+            without = [np.zeros_like(v) if j == i else v for j, v in enumerate(everything)]
+            result.append(bound.of(self._cost, without) < full)
+        return result
+
+    def _squeeze_in(self, order, chosen, tries=200):
+        """Opens more units, the likeliest first, where they fit."""
+        for unit in [u for u in order if not chosen[u]][:tries]:
+            chosen[unit] = True
+            if not self._fits(chosen, self._bounds):
+                chosen[unit] = False
+
+
+def as_array(tensor):
+    return np.asarray(ops.convert_to_numpy(tensor)).ravel()
+
+
+def opened(gate, test):
+    """Inference values with closed units given what a unit has that is just open, or a little more."""
+    if np.all(test != 0.0):
+        return test
+    smallest = np.min(np.abs(test[test != 0.0]), initial=1.0)
+    return np.where(test != 0.0, test, smallest)
+
+
+@contextlib.contextmanager
+def held(values):
+    """Within it the gates have the given values: a dict from gate to values."""
+    with contextlib.ExitStack() as stack:
+        for gate, value in values.items():
+            stack.enter_context(gate.held(value))
+        yield
+
+
+def landing_of(model, fill=False):
+    """Gate values by gate with which the model keeps its budget; empty without a budget."""
+    structure = getattr(model, "_structure", None)
+    if structure is None or not structure.bounds:
+        return {}
+    return Landing(structure, fill).values
