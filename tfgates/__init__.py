@@ -2,7 +2,7 @@
 
 from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
 from tfgates.costs import Budget, cost
-from tfgates.models import GatedModel, gate_model
+from tfgates.models import GatedModel, compress, gate_model
 from tfgates.pruning import plan_pruning, prune
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "GatedModel",
     "applications",
     "callbacks",
+    "compress",
     "cost",
     "costs",
     "gate_model",

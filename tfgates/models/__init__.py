@@ -1,6 +1,7 @@
 """A whole network with gates."""
 
+from tfgates.models.compress import compress
 from tfgates.models.gate_model import gate_model
 from tfgates.models.gated_model import GatedModel, gates_of
 
-__all__ = ["GatedModel", "gate_model", "gates_of"]
+__all__ = ["GatedModel", "compress", "gate_model", "gates_of"]
