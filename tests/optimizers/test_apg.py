@@ -87,7 +87,7 @@ def test_is_nesterov_without_strength(momentum):
 
 
 def test_gradient_accumulation():
-    start, target = problem()
+    start, _ = problem()
     once, thrice = keras.Variable(start), keras.Variable(start)
     single, accumulating = APG(0.1, 0.9, 0.2), APG(0.1, 0.9, 0.2, gradient_accumulation_steps=3)
     generator = np.random.default_rng(0)

@@ -113,7 +113,8 @@ def build_network(
     outputs = network(inputs, placement)
     if isinstance(l0, (list, tuple)) and len(l0) != len(placement.units):
         raise ValueError(
-            f"`l0` must have one entry for each of the {len(placement.units)} gates. Received: {len(l0)} entries"
+            f"`l0` must have one entry for each of the {len(placement.units)} gates. "
+            f"Received: {len(l0)} entries"
         )
     return GatedModel(inputs, outputs, name=name)
 

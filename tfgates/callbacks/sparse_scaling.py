@@ -118,13 +118,13 @@ class SparseScaling(keras.callbacks.Callback):
             )
         with _scope(model):
             optimizer = self._route(optimizer)
-            model.optimizer = (
-                keras.optimizers.LossScaleOptimizer(
-                    optimizer, initial_scale=outer.initial_scale, dynamic_growth_steps=outer.dynamic_growth_steps
+            model.optimizer = optimizer
+            if wrapped:
+                model.optimizer = keras.optimizers.LossScaleOptimizer(
+                    optimizer,
+                    initial_scale=outer.initial_scale,
+                    dynamic_growth_steps=outer.dynamic_growth_steps,
                 )
-                if wrapped
-                else optimizer
-            )
         _record(model, optimizer)
 
     def _route(self, optimizer):

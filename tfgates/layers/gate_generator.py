@@ -1,6 +1,7 @@
 """The logits of all gates of a network from one chain of small layers (Li and Ji 2021)."""
 
 import contextlib
+import itertools
 import math
 import threading
 
@@ -11,6 +12,9 @@ from tfgates.gates.base import check_choice, check_probability
 
 # P(z != 0) = sigmoid(logits + this) for hard-concrete gates with the settings of the paper.
 HARD_CONCRETE_SHIFT = -2.0 / 3.0 * math.log(0.1 / 1.1)
+
+# Bound of the logits in the paper.
+LIMIT = math.log(100.0)
 
 _SHARED = threading.local()
 
@@ -90,7 +94,7 @@ class GateGenerator(keras.layers.Layer):
         hidden=(),
         initial_logits=None,
         initial_open_probability=None,
-        limit=math.log(100.0),
+        limit=LIMIT,
         kernel_initializer=None,
         seed=None,
         **kwargs,
@@ -135,7 +139,7 @@ class GateGenerator(keras.layers.Layer):
     def build(self, input_shape):
         sizes = self.units if self.order == "forward" else self.units[::-1]
         self._links = [[self._add_first(sizes[0])]]
-        for number, (before, after) in enumerate(zip(sizes[:-1], sizes[1:], strict=True), 1):
+        for number, (before, after) in enumerate(itertools.pairwise(sizes), 1):
             self._links.append(self._add_link(number, [before, *self.hidden, after]))
         self.built = True
 
@@ -164,22 +168,25 @@ class GateGenerator(keras.layers.Layer):
         """The (kernel, bias) pairs of one link; its last biases make the initial logits exact."""
         pairs = []
         flow = None if self._start is None else ops.full((sizes[0],), self._start, "float32")
-        for layer, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for layer, shape in enumerate(itertools.pairwise(sizes)):
             last = layer == len(sizes) - 2
-            seed = self._seed(1000 * number + layer + 1)
-            if self.kernel_initializer is None:
-                # Wide enough for a signal through the hidden layers, small at the logits.
-                deviation = 0.01 if last else math.sqrt(2.0 / shape[0])
-                kernel = initializers.RandomNormal(0.0, deviation, seed)(shape, "float32")
-            else:
-                kernel = self.kernel_initializer.clone()(shape, "float32")
+            kernel = self._kernel(shape, self._seed(1000 * number + layer + 1), last)
             flow = None if flow is None else ops.matmul(flow, kernel)
-            bias = self._bias(shape[1], number, 0.0 if flow is None else flow) if last else ops.zeros(shape[1:])
-            if flow is not None:
-                flow = ops.relu(flow)
+            if last:
+                bias = self._bias(shape[1], number, 0.0 if flow is None else flow)
+            else:
+                bias = ops.zeros(shape[1:])
+                flow = None if flow is None else ops.relu(flow)
             name = f"{number}" if last else f"{number}_{layer}"
             pairs.append((self._weight(f"kernel_{name}", kernel), self._weight(f"bias_{name}", bias)))
         return pairs
+
+    def _kernel(self, shape, seed, last):
+        if self.kernel_initializer is not None:
+            return self.kernel_initializer.clone()(shape, "float32")
+        # Wide enough for a signal through the hidden layers, small at the logits.
+        deviation = 0.01 if last else math.sqrt(2.0 / shape[0])
+        return initializers.RandomNormal(0.0, deviation, seed)(shape, "float32")
 
     def _chain(self):
         (first,) = self._links[0]

@@ -1,0 +1,164 @@
+"""Every network with every gate method: trained, pruned exactly, exported, reloaded."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tests.reload import predict_in_fresh_process
+from tfgates import applications
+from tfgates.callbacks import SparseScaling
+from tfgates.gates import ScalingGate
+
+METHODS = ["hard_concrete", "ar", "arm", "disarm", "scaling", "forward", "backward"]
+SMALL = ["mlp", "lenet5", "resnet20", "resnext20"]
+LARGE = [name for name in applications.__all__ if name not in SMALL]
+# Those of ImageNet run at a smaller size where the weights are the same; the size of the image is
+# no part of what is tested.
+SIZES = {"mlp": (28, 28, 1), "lenet5": (28, 28, 1), "resnet50": (64, 64, 3), "resnext50": (64, 64, 3)}
+
+
+def build(name, method, **arguments):
+    keras.utils.set_random_seed(3)
+    if method in ("forward", "backward"):
+        arguments = {"gate": "hard_concrete", "generator": method, **arguments}
+    else:
+        arguments = {"gate": method, **arguments}
+    shape = SIZES.get(name, (32, 32, 3))
+    return getattr(applications, name)(input_shape=shape, classes=10, **arguments), shape
+
+
+def data(shape, count=4):
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(count, *shape)).astype("float32"), generator.integers(0, 10, count)
+
+
+def close_some(model):
+    """Closes about half of the units of each gate, and at least one; leaves at least one open."""
+    generator = np.random.default_rng(5)
+    for gate in model.gates:
+        if gate._source is not None:
+            continue
+        variable = gate.scale if isinstance(gate, ScalingGate) else gate.logits
+        scaling = isinstance(gate, ScalingGate)
+        closed = generator.permutation(gate.units) < gate.units / 2
+        if gate.units == 1:
+            closed = np.array([generator.random() < 0.5])
+        value = generator.uniform(0.4, 1.0, gate.units)
+        variable.assign(np.where(closed, 0.0 if scaling else -4.0, value))
+    for layer in model.layers:
+        if isinstance(layer, tfgates.layers.GateGenerator):
+            for weight in layer.weights:
+                if "bias" in weight.name:
+                    weight.assign(generator.choice([-1.0, 0.5], weight.shape, p=[0.4, 0.6]))
+
+
+def randomise_normalisation(model):
+    """Averages and offsets that are not those of the start, so that a wrong channel shows."""
+    generator = np.random.default_rng(6)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            count = layer.gamma.shape[0]
+            layer.gamma.assign(generator.uniform(0.5, 1.5, count))
+            layer.beta.assign(generator.normal(0.0, 0.3, count))
+            layer.moving_mean.assign(generator.normal(0.0, 0.3, count))
+            layer.moving_variance.assign(generator.uniform(0.5, 1.5, count))
+
+
+def expose_logits(model, x):
+    """Takes the softmax away, behind which differences can hide, and makes the largest output 1."""
+    head = model.get_layer("predictions")
+    head.activation = keras.activations.linear
+    largest = float(keras.ops.max(keras.ops.abs(model(x, training=False))))
+    for weight in (head.kernel, head.bias):
+        weight.assign(weight / largest)
+    outputs = np.array(model(x, training=False))
+    # The outputs depend on the input, so that equality means something.
+    assert np.ptp(outputs, axis=0).max() > 0.05
+    return outputs
+
+
+def check(name, method, tmp_path):
+    model, shape = build(name, method)
+    x, y = data(shape)
+    model.compile(keras.optimizers.SGD(1e-3), "sparse_categorical_crossentropy")
+    callbacks = [SparseScaling(0.1)] if method == "scaling" else []
+    history = model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=callbacks)
+    assert np.isfinite(history.history["loss"][-1])
+    close_some(model)
+    randomise_normalisation(model)
+    expected = expose_logits(model, x)
+    small = tfgates.prune(model)
+    assert small.count_params() < model.count_params()
+    assert not any(type(layer).__module__.startswith("tfgates") for layer in small._flatten_layers())
+    assert tfgates.cost(small).macs == tfgates.cost(model).macs < tfgates.cost(model).dense_macs
+    made = np.array(small(x, training=False))
+    np.testing.assert_allclose(made, expected, atol=1e-4)
+    small.export(str(tmp_path / "exported"), verbose=False)
+    (exported,) = predict_in_fresh_process(str(tmp_path / "exported"), x, tmp_path, plain=True)
+    np.testing.assert_allclose(exported, expected, atol=1e-4)
+    path = str(tmp_path / "model.keras")
+    model.save(path)
+    (reloaded,) = predict_in_fresh_process(path, x, tmp_path)
+    np.testing.assert_allclose(reloaded, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_small_networks(name, method, tmp_path):
+    check(name, method, tmp_path)
+
+
+@pytest.mark.parametrize("name, method", [("mlp", "hard_concrete"), ("resnext20", "scaling")])
+def test_other_small_networks(name, method, tmp_path):
+    check(name, method, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", ["mlp", "resnext20", *LARGE])
+def test_all_networks(name, method, tmp_path):
+    check(name, method, tmp_path)
+
+
+def test_closed_blocks_vanish():
+    """A ResNet-164 with 40 of its 54 blocks closed is left with 14; projections stay."""
+    model, shape = build("resnet164", "scaling")
+    randomise_normalisation(model)
+    closed = np.random.default_rng(1).permutation(54) < 40
+    # Among the closed ones is one with a projection shortcut.
+    closed[18], closed[17] = True, closed[18]
+    for gate, is_closed in zip(model.gates, closed, strict=True):
+        gate.scale.assign([0.0 if is_closed else 0.3])
+    x, _ = data(shape)
+    expected = expose_logits(model, x)
+    small = tfgates.prune(model)
+    np.testing.assert_allclose(small(x), expected, atol=1e-4)
+    additions = [layer for layer in small.layers if isinstance(layer, keras.layers.Add)]
+    assert len(additions) == 54 - closed.sum()
+    left = {layer.name for layer in small.layers}
+    assert {"stage1_block1_shortcut_conv", "stage2_block1_shortcut_conv", "stage3_block1_shortcut_conv"} <= left
+    assert "stage2_block1_conv1" not in left
+    for gate, is_closed in zip(model.gates, closed, strict=True):
+        assert (gate.name.replace("branch_gate", "conv3") in left) == (not is_closed)
+
+
+def test_closed_groups_shrink_the_cardinality():
+    model, shape = build("resnext20", "scaling")
+    randomise_normalisation(model)
+    generator = np.random.default_rng(2)
+    numbers = [5, 32, 1, 17, 8, 30]
+    for gate, number in zip(model.gates, numbers, strict=True):
+        gate.scale.assign(np.where(generator.permutation(32) < number, generator.uniform(0.3, 1.0, 32), 0.0))
+    x, _ = data(shape)
+    expected = expose_logits(model, x)
+    small = tfgates.prune(model)
+    np.testing.assert_allclose(small(x), expected, atol=1e-4)
+    names = [f"stage{stage}_block{number}_conv2" for stage in (1, 2, 3) for number in (1, 2)]
+    grouped = [small.get_layer(name) for name in names]
+    assert [layer.groups for layer in grouped] == numbers
+    widths = [1, 1, 2, 2, 4, 4]
+    assert [layer.filters for layer in grouped] == [n * w for n, w in zip(numbers, widths, strict=True)]
+    # The convolutions around it shrink along.
+    for name, layer in zip(names, grouped, strict=True):
+        assert small.get_layer(name.replace("conv2", "conv1")).filters == layer.filters
