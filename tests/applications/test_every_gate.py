@@ -11,8 +11,14 @@ from tfgates.callbacks import SparseScaling
 from tfgates.gates import ScalingGate
 
 METHODS = ["hard_concrete", "ar", "arm", "disarm", "scaling", "forward", "backward"]
-SMALL = ["mlp", "lenet5", "resnet20", "resnext20"]
-LARGE = [name for name in applications.__all__ if name not in SMALL]
+# What the quick suite runs; the rest takes minutes.
+QUICK = [
+    *[("lenet5", method) for method in METHODS],
+    *[("resnet20", method) for method in ("hard_concrete", "arm", "scaling", "backward")],
+    ("mlp", "hard_concrete"),
+    ("resnext20", "scaling"),
+]
+SLOW = [(name, method) for name in applications.__all__ for method in METHODS if (name, method) not in QUICK]
 # Those of ImageNet run at a smaller size where the weights are the same; the size of the image is
 # no part of what is tested.
 SIZES = {"mlp": (28, 28, 1), "lenet5": (28, 28, 1), "resnet50": (64, 64, 3), "resnext50": (64, 64, 3)}
@@ -103,20 +109,13 @@ def check(name, method, tmp_path):
     np.testing.assert_allclose(reloaded, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+@pytest.mark.parametrize("name, method", QUICK)
 def test_small_networks(name, method, tmp_path):
     check(name, method, tmp_path)
 
 
-@pytest.mark.parametrize("name, method", [("mlp", "hard_concrete"), ("resnext20", "scaling")])
-def test_other_small_networks(name, method, tmp_path):
-    check(name, method, tmp_path)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("name", ["mlp", "resnext20", *LARGE])
+@pytest.mark.parametrize("name, method", SLOW)
 def test_all_networks(name, method, tmp_path):
     check(name, method, tmp_path)
 
