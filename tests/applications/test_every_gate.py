@@ -136,7 +136,7 @@ def test_closed_blocks_vanish():
     additions = [layer for layer in small.layers if isinstance(layer, keras.layers.Add)]
     assert len(additions) == 54 - closed.sum()
     left = {layer.name for layer in small.layers}
-    assert {"stage1_block1_shortcut_conv", "stage2_block1_shortcut_conv", "stage3_block1_shortcut_conv"} <= left
+    assert {f"stage{stage}_block1_shortcut_conv" for stage in (1, 2, 3)} <= left
     assert "stage2_block1_conv1" not in left
     for gate, is_closed in zip(model.gates, closed, strict=True):
         assert (gate.name.replace("branch_gate", "conv3") in left) == (not is_closed)

@@ -8,9 +8,7 @@ from tfgates.applications.placement import build_network
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def vgg16(
-    input_shape=(32, 32, 3), classes=10, gate=None, gated=None, generator=None, l0=None, name="vgg16"
-):
+def vgg16(input_shape=(32, 32, 3), classes=10, gate=None, gated=None, generator=None, l0=None, name="vgg16"):
     """VGG16 with batch normalisation and dense layers of 512 and `classes` units; its output is a softmax.
 
     13 gates, on the channels after each batch normalisation of a convolution, as Dep-L0 does.
