@@ -1,0 +1,178 @@
+"""Budgets: what they accept, what they bound, and how their multipliers move."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tfgates.costs.budget import parse
+from tfgates.costs.structure import Structure
+
+
+def network():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(6, 3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(8, 3, use_bias=False)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(12, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x), name="network")
+
+
+def gated(**arguments):
+    return tfgates.gate_model(network(), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, (None, False)),
+        (0.5, (0.5, False)),
+        (1, (1.0, False)),
+        (1.0, (1.0, False)),
+        (2000, (2000.0, True)),
+        ("200M MACs", (2e8, True)),
+        ("1.5g", (1.5e9, True)),
+        ("11,787", (11787.0, True)),
+        ("250k params", (2.5e5, True)),
+    ],
+)
+def test_parse(value, expected):
+    assert parse("macs", value) == expected
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, "many", "-3", True, "0", [0.5]])
+def test_bad_bounds_are_named(value):
+    with pytest.raises(ValueError, match=r"`macs` must be a fraction in \(0, 1\].*Received: macs="):
+        tfgates.Budget(macs=value)
+
+
+def test_bad_arguments():
+    with pytest.raises(ValueError, match="must bound `params` or `macs`"):
+        tfgates.Budget()
+    with pytest.raises(ValueError, match="`multiplier_rate` must be positive.*Received: multiplier_rate=0"):
+        tfgates.Budget(macs=0.5, multiplier_rate=0)
+    with pytest.raises(ValueError, match="`warm_up` must be a number of steps >= 0.*Received: warm_up=-1"):
+        tfgates.Budget(macs=0.5, warm_up=-1)
+    with pytest.raises(ValueError, match="`macs` must be a fraction with `per_layer=True`"):
+        tfgates.Budget(macs="2M", per_layer=True)
+
+
+def test_config_round_trip():
+    budget = tfgates.Budget(params="10k", macs=0.5, multiplier_rate=0.1, warm_up=7, restart=False)
+    again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(budget))
+    assert again.get_config() == budget.get_config()
+    assert repr(again) == "Budget(params='10k', macs=0.5)"
+
+
+def test_impossible_budget_states_what_is_reachable():
+    model = gated()
+    cost = tfgates.costs.ExpectedCost(model)
+    one_each = [np.eye(1, gate.units)[0] for gate in cost.gates]
+    least = cost.evaluate(one_each)[0]
+    with pytest.raises(ValueError, match=f"cannot be reached.*params is still {least:,.0f}"):
+        gated(budget=tfgates.Budget(params=(least - 1) / cost.dense_params))
+    gated(budget=tfgates.Budget(params=(least + 1) / cost.dense_params))
+
+
+def test_budget_without_gates():
+    plain = network()
+    with pytest.raises(ValueError, match="`budget` needs a model with gates"):
+        tfgates.GatedModel(plain.inputs, plain.outputs, budget=tfgates.Budget(macs=0.5))
+
+
+def test_contradictory_and_wrong_budgets():
+    with pytest.raises(ValueError, match="bounds macs more than once"):
+        gated(budget=[tfgates.Budget(macs=0.5), tfgates.Budget(macs=0.3)])
+    with pytest.raises(ValueError, match="must be a tfgates.Budget or a list of them. Received: 0.5"):
+        gated(budget=0.5)
+
+
+def test_macs_need_known_dimensions():
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="on MACs needs every dimension"):
+        tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5))
+    tfgates.gate_model(model, budget=tfgates.Budget(params=0.5))
+
+
+def test_per_layer_bounds_each_layer_that_gates_change():
+    model = gated(budget=tfgates.Budget(params=0.5, per_layer=True))
+    layers = {bound.layer_name for bound in model._structure.bounds}
+    assert layers == {"conv2d", "conv2d_1", "batch_normalization", "dense", "dense_1"}
+    for bound in model._structure.bounds:
+        assert bound.target == pytest.approx(0.5 * bound.dense)
+
+
+def multiplier_recursion(violations, rate, warm_up, restart):
+    """The update rule by hand."""
+    multiplier, history = 0.0, []
+    for step, violation in enumerate(violations):
+        multiplier = max(0.0, multiplier + rate * violation)
+        if restart and violation <= 0:
+            multiplier = 0.0
+        if step < warm_up:
+            multiplier = 0.0
+        history.append(multiplier)
+    return history
+
+
+@pytest.mark.parametrize("restart", [True, False])
+def test_multipliers_follow_the_rule(restart):
+    model = gated(budget=tfgates.Budget(macs=0.5, multiplier_rate=0.3, warm_up=2, restart=restart))
+    structure, multipliers = model._structure, np.zeros(1, "float32")
+    levels = [3.0, 3.0, 2.0, 0.5, -0.5, -3.0, -3.0, 2.0]
+    violations, found = [], []
+    for step, level in enumerate(levels):
+        for gate in model.gates:
+            gate.logits.assign(np.full(gate.logits.shape, level))
+        expected = structure.cost.evaluate(structure.cost.probabilities())[1] / structure.cost.dense_macs
+        violations.append(np.log(expected / 0.5))
+        loss, fractions, new = structure.loss(keras.ops.convert_to_tensor(multipliers), step, training=True)
+        assert float(fractions[1]) == pytest.approx(expected, rel=1e-5)
+        assert float(loss) == pytest.approx(float(multipliers[0]) * violations[-1], rel=1e-4, abs=1e-6)
+        multipliers = keras.ops.convert_to_numpy(new)
+        found.append(float(multipliers[0]))
+    assert min(violations) < 0 < max(violations)
+    np.testing.assert_allclose(found, multiplier_recursion(violations, 0.3, 2, restart), rtol=1e-4, atol=1e-6)
+
+
+def test_evaluation_leaves_the_multipliers_alone():
+    model = gated(budget=tfgates.Budget(macs=0.5))
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 8, 8, 1), "float32"), np.ones((8, 3), "float32")
+    model.fit(x, y, batch_size=4, verbose=0)
+    before = keras.ops.convert_to_numpy(model.multipliers)
+    assert before[0] > 0
+    model.evaluate(x, y, verbose=0)
+    np.testing.assert_array_equal(keras.ops.convert_to_numpy(model.multipliers), before)
+
+
+def test_penalty_adds_its_fraction_of_the_dense_cost():
+    x, y = np.ones((4, 8, 8, 1), "float32"), np.ones((4, 3), "float32")
+    losses = {}
+    for name, penalty in {"none": None, "macs": {"macs": 2.0}, "both": {"macs": 2.0, "params": 3.0}}.items():
+        keras.utils.set_random_seed(0)
+        model = gated(penalty=penalty)
+        model.compile("sgd", "mse")
+        losses[name] = model.evaluate(x, y, verbose=0, return_dict=True)
+    fractions = losses["none"]
+    assert losses["macs"]["loss"] - fractions["loss"] == pytest.approx(2 * fractions["expected_macs"], rel=1e-4)
+    both = 2 * fractions["expected_macs"] + 3 * fractions["expected_params"]
+    assert losses["both"]["loss"] - fractions["loss"] == pytest.approx(both, rel=1e-4)
+
+
+@pytest.mark.parametrize("penalty", [0.5, {"flops": 1.0}, {"macs": -1.0}, {"macs": "much"}])
+def test_bad_penalty(penalty):
+    with pytest.raises(ValueError, match="`penalty` must be"):
+        gated(penalty=penalty)
+
+
+def test_structure_without_gates_costs_nothing():
+    plain = network()
+    structure = Structure(plain)
+    assert structure.cost.gates == []
+    assert structure.cost.dense_params == plain.count_params()
