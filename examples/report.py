@@ -25,6 +25,12 @@ def folder_bytes(folder):
     return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
 
 
+def kernel_weights(model):
+    """Weights in kernels, which is what the literature counts: no biases, no gates."""
+    kernels = [w for w in model.weights if w.path.endswith("/kernel")]
+    return sum(int(np.prod(kernel.shape)) for kernel in kernels)
+
+
 def latency(folder, images, repeats=50):
     """Median time in milliseconds of one call of the SavedModel in `folder`."""
     artifact = tf.saved_model.load(str(folder))

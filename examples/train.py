@@ -19,22 +19,22 @@ import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
 
 FLAGS = flags.FLAGS
-flags.DEFINE_enum("model", "lenet5", sorted(networks.NETWORKS), "Network.")
+flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
 flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
 flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
 flags.DEFINE_enum("gate", "hard_concrete", sorted(tfgates.gates.NAMES), "Method.")
 flags.DEFINE_list("l0", None, "Loss per 60,000 weights: one number, or one per gated layer.")
 flags.DEFINE_float("scaling_strength", 0.01, "L1 strength, for --gate=scaling.")
 flags.DEFINE_float("initial_open_probability", 0.832, "Of each gate; 0.832 is hard concrete at logits 0.")
-flags.DEFINE_integer("epochs", 40, "Epochs in total, fine-tuning included.", lower_bound=1)
-flags.DEFINE_integer("finetune_epochs", 5, "How many of them fine-tune the pruned network.", lower_bound=0)
+flags.DEFINE_integer("epochs", 60, "Epochs in total, fine-tuning included.", lower_bound=1)
+flags.DEFINE_integer("finetune_epochs", 10, "How many of them fine-tune the pruned network.", lower_bound=0)
 flags.DEFINE_integer("min_units", 1, "Units to keep in a layer that has closed altogether.", lower_bound=0)
 flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this.", lower_bound=1)
-flags.DEFINE_integer("batch_size", 64, "Images per step.", lower_bound=1)
+flags.DEFINE_integer("batch_size", 32, "Images per step.", lower_bound=1)
 flags.DEFINE_integer("image_size", None, "Resize images to this; 28 for digits.")
-flags.DEFINE_float("learning_rate", 1e-3, "Of the weights (Adam), decayed by a cosine to 0.")
+flags.DEFINE_float("learning_rate", 2e-3, "Of the weights (Adam), decayed by a cosine to 0.")
 flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant.")
-flags.DEFINE_float("finetune_learning_rate", 1e-3, "Of the pruned network (Adam), decayed by a cosine to 0.")
+flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network (Adam), decayed by a cosine to 0.")
 flags.DEFINE_float("validation_share", 1 / 12, "Share of the training images held out for validation.")
 flags.DEFINE_integer("seed", 0, "Of the weights, the gates and the shuffling.")
 flags.DEFINE_string("out", "runs/digits", "Folder for models and logs.")
@@ -118,6 +118,7 @@ def main(argv):
     train(gated, data, FLAGS.epochs - FLAGS.finetune_epochs, logs)
     plan = tfgates.plan_pruning(gated, min_units=FLAGS.min_units, round_to=FLAGS.round_to)
     print(plan)
+    # It raises an error if the outputs are not those of the gated network.
     small = tfgates.prune(gated, plan=plan)
     if FLAGS.finetune_epochs:
         finetune(small, data, FLAGS.finetune_epochs, logs)
@@ -151,6 +152,8 @@ def summarize(gated, small, data, out, logs):
     rows.append(
         ("parameters", f"{cost.dense_params:,}", percent_left(small.count_params(), cost.dense_params))
     )
+    removed = 1.0 - report.kernel_weights(small) / report.kernel_weights(gated)
+    rows.append(("weights removed", "", f"{100 * removed:.2f} %"))
     rows.append(("MACs", f"{cost.dense_macs:,}", percent_left(cost.macs, cost.dense_macs)))
     rows.append(
         ("SavedModel", *(f"{report.folder_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values()))
