@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from tfgates.callbacks import SparseScaling
-from tfgates.gates import ScalingGate
+from tfgates.gates import HardConcreteGate, ScalingGate
 from tfgates.models import GatedModel
-from tfgates.optimizers import APG, ScalingOptimizer
+from tfgates.optimizers import APG, ScalingOptimizer, with_gate_optimizer
 
 X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
 Y = X[:, :2] * 0.5
@@ -98,10 +98,24 @@ def test_beside_any_optimizer(optimizer):
     assert np.all(np.isfinite(np.concatenate([v.ravel() for v in values(model)])))
 
 
+def test_beside_optimizers_for_gates_and_weights():
+    """The logits of other gates keep the optimizer that was compiled for them."""
+    keras.utils.set_random_seed(2)
+    inputs = keras.Input((6,))
+    x = HardConcreteGate(name="drawn", l0=1.0)(keras.layers.Dense(8, name="first")(inputs))
+    x = ScalingGate(name="factors")(keras.layers.Dense(8, name="second")(x))
+    model = GatedModel(inputs, keras.layers.Dense(2, name="last")(x))
+    model.compile(with_gate_optimizer(keras.optimizers.SGD(0.0), keras.optimizers.SGD(0.1)), "mse")
+    before = {w.path: np.array(w) for w in model.trainable_weights}
+    fit(model, SparseScaling(2.0, learning_rate=0.1))
+    moved = {w.path for w in model.trainable_weights if np.any(np.array(w) != before[w.path])}
+    assert moved == {"drawn/logits", "factors/scale"}
+    assert np.any(model.get_layer("factors").scale.numpy() == 0.0)
+
+
 def test_loss_scaling():
-    with keras.device("cpu"):
-        keras.config.set_dtype_policy("mixed_float16")
-        model = make(keras.optimizers.SGD(0.05))
+    keras.config.set_dtype_policy("mixed_float16")
+    model = make(keras.optimizers.SGD(0.05))
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     fit(model, SparseScaling(2.0), epochs=6)
     assert isinstance(model.optimizer.inner_optimizer, ScalingOptimizer)

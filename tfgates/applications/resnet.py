@@ -206,10 +206,7 @@ def resnet164(input_shape=(32, 32, 3), classes=10, name="resnet164", **gating):
     block, after batch normalisation. `"blocks"`, the default for scaling factors: whole blocks, at
     the end of the branch, since no batch normalisation follows inside of it.
 
-    Args:
-        input_shape, classes: of the images.
-        name: name of the model.
-        **gating: gate, gated, generator, l0: see `tfgates.applications`.
+    Args: as for `resnet20`.
 
     Reference: He et al. 2016, arXiv 1603.05027; gates: Huang and Wang 2018, arXiv 1707.01213,
     section 4.1.
@@ -224,10 +221,7 @@ def wrn28_10(input_shape=(32, 32, 3), classes=10, name="wrn28_10", **gating):
     `gated="channels"`, the default for gates that draw: the first convolution of each block, after
     batch normalisation, where L0-HC and L0-ARM gate it before. `"blocks"`: whole blocks.
 
-    Args:
-        input_shape, classes: of the images.
-        name: name of the model.
-        **gating: gate, gated, generator, l0: see `tfgates.applications`.
+    Args: as for `resnet20`.
 
     Reference: Zagoruyko and Komodakis 2016, arXiv 1605.07146; gates: Louizos et al. 2018, arXiv
     1712.01312, section 4.2.

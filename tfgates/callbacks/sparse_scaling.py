@@ -110,11 +110,12 @@ class SparseScaling(keras.callbacks.Callback):
         if isinstance(optimizer, ScalingOptimizer):
             self._check_same(optimizer)
             return
-        if model.train_function is not None or int(optimizer.iterations) > 0:
+        steps = int(keras.ops.convert_to_numpy(optimizer.iterations))
+        if model.train_function is not None or steps > 0:
             raise ValueError(
                 "SparseScaling must be there from the first training step after `compile`: compile the model "
-                f"again before this `fit`. Received: a model that was trained for {int(outer.iterations)} "
-                f"steps under {type(optimizer).__name__}"
+                f"again before this `fit`. Received: a model that was trained for {steps} steps under "
+                f"{type(optimizer).__name__}"
             )
         with _scope(model):
             optimizer = self._route(optimizer)
