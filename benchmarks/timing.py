@@ -5,22 +5,27 @@ import time
 
 
 def interleaved(functions, rounds):
-    """Runs each of `functions` once per round and returns the seconds of each, in lists.
+    """Runs each of `functions` once per round; returns what each took in each round.
 
     Args:
         functions: dict of name to function without arguments that blocks until its work is done.
             Each is run once before, untimed.
         rounds: int.
+
+    Returns:
+        Two dicts of name to list of seconds: by the clock, and of processor time, which counts
+        all threads of this process and little of what others do on a busy machine.
     """
     for function in functions.values():
         function()
-    seconds = {name: [] for name in functions}
+    clock, processor = {name: [] for name in functions}, {name: [] for name in functions}
     for _ in range(rounds):
         for name, function in functions.items():
-            start = time.perf_counter()
+            start, processor_start = time.perf_counter(), time.process_time()
             function()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+            clock[name].append(time.perf_counter() - start)
+            processor[name].append(time.process_time() - processor_start)
+    return clock, processor
 
 
 def ratios(seconds, base):
@@ -33,17 +38,19 @@ def ratios(seconds, base):
     return found
 
 
-def table(seconds, base, per_call=1):
-    """The lines of a table: median milliseconds, ratio to `base`, and the quartiles of the ratio.
+def table(clock, processor, base, per_call=1):
+    """The lines of a table: milliseconds, and the ratios to `base` with their quartiles.
 
     Args:
-        seconds: what `interleaved` returned.
+        clock, processor: what `interleaved` returned.
         base: the name that all others are compared with.
         per_call: int, steps in one call.
     """
-    width = max(len(name) for name in seconds)
-    lines = [f"{'':{width}}  ms/step   ratio  (quartiles)"]
-    for name, (middle, low, high) in ratios(seconds, base).items():
-        milliseconds = 1e3 * statistics.median(seconds[name]) / per_call
-        lines.append(f"{name:{width}}  {milliseconds:7.2f}  {middle:6.3f}  ({low:.3f}-{high:.3f})")
+    width = max(len(name) for name in clock)
+    lines = [f"{'':{width}}  ms/step  ratio (quartiles)      processor time: ratio (quartiles)"]
+    by_clock, by_processor = ratios(clock, base), ratios(processor, base)
+    for name in clock:
+        milliseconds = 1e3 * statistics.median(clock[name]) / per_call
+        columns = ["{:.3f} ({:.3f}-{:.3f})".format(*found[name]) for found in (by_clock, by_processor)]
+        lines.append(f"{name:{width}}  {milliseconds:7.2f}  {columns[0]:22} {columns[1]}")
     return "\n".join(lines)

@@ -64,7 +64,7 @@ def test_gradient_per_example(estimator):
 def test_gradient_per_example_of_ar():
     x, y = enumeration.data(normalise=False)
     model = network("ar", "hard_sigmoid", sampling="example", normalise=False)
-    found = fit_moments(model, x, y, 30_000)
+    found = fit_moments(model, x, y, 34_000)
     assert_unbiased(found, exact_gradients(model, x, y, "hard_sigmoid", normalise=False))
 
 
