@@ -1,7 +1,7 @@
 """Trains a gated network, prunes it, fine-tunes what is left, exports it and reports.
 
 python examples/train.py                                       # bundled digits, no download
-python examples/train.py --dataset=mnist --data_dir=~/tensorflow_datasets --epochs=20
+python examples/train.py --dataset=mnist --data_dir=~/tensorflow_datasets --epochs=20 --batch_size=128
 """
 
 import os
@@ -161,8 +161,9 @@ def summarize(gated, small, data, out, logs):
     for size in (1, len(images)):
         times = [report.latency(folder, images[:size]) for folder in folders.values()]
         rows.append((f"latency, {size} image{'s' * (size > 1)}", *(f"{ms:.2f} ms" for ms in times)))
-    rows.append(("files", *(str(folder) for folder in folders.values())))
     report.show(rows, f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.gate} gates, last epoch")
+    for name, folder in folders.items():
+        print(f"{name.capitalize()}: {folder}, {folder.parent / name}.keras")
     print(f"Reloaded without tfgates: outputs equal to {difference:.1e}.")
     print(f"TensorBoard: tensorboard --logdir {logs}")
 
