@@ -79,8 +79,8 @@ def expose_logits(model, x):
     for weight in (head.kernel, head.bias):
         weight.assign(weight / largest)
     outputs = np.array(model(x, training=False))
-    # The outputs depend on the input, so that equality means something.
-    assert np.ptp(outputs, axis=0).max() > 0.05
+    # The outputs depend on the input by far more than what equality tolerates.
+    assert np.ptp(outputs, axis=0).max() > 5e-3
     return outputs
 
 
