@@ -156,7 +156,7 @@ def fit_moments(model, x, y, steps, sample_weight=None, loss=centred_loss, jit_c
 
 
 def assert_unbiased(moments, exact, visible=0.05):
-    """The means are within 4 standard errors, and these so small that a relative bias of `visible` would show."""
+    """The means are within 4 standard errors, and so small that a bias of `visible` would show."""
     for (mean, covariance), gradient in zip(moments, exact, strict=True):
         errors = np.sqrt(np.diag(covariance))
         np.testing.assert_array_less(np.abs(mean - gradient), 4.0 * errors)
