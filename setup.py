@@ -1,5 +1,7 @@
 """Packaging of tfgates; tool settings are in pyproject.toml."""
 
+import pathlib
+
 from setuptools import find_packages, setup
 
 EXAMPLES = [
@@ -19,7 +21,7 @@ setup(
     name="tfgates",
     version="0.1.0",
     description="Gates for Keras: learn which parts of a network to keep, and remove the rest.",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     packages=find_packages(include=["tfgates", "tfgates.*"]),
