@@ -56,8 +56,7 @@ class BernoulliGate(Gate):
     that has a value per example (and, for terms that have none, such as activity regularisers,
     their whole value): unbiased where examples do not influence each other. Batch statistics let
     them do so: the effect of an example's gates on the losses of the others, of the order of 1 /
-    batch size, is then missing. A single state per unit at inference, and between the passes, is
-    the same for both.
+    batch size, is then missing.
 
     Args:
         link: `"sigmoid"`, `"hard_sigmoid"` or a non-decreasing callable of keras.ops from logits to
