@@ -51,9 +51,9 @@ def test_bad_bounds_are_named(value):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="must bound `params` or `macs`"):
         tfgates.Budget()
-    with pytest.raises(ValueError, match="`multiplier_rate` must be positive.*Received: multiplier_rate=0"):
+    with pytest.raises(ValueError, match="`multiplier_rate` must be positive or 'auto'.*Received: multiplier_rate=0"):
         tfgates.Budget(macs=0.5, multiplier_rate=0)
-    with pytest.raises(ValueError, match="`warm_up` must be a number of steps >= 0.*Received: warm_up=-1"):
+    with pytest.raises(ValueError, match="`warm_up` must be a number of steps >= 0 or 'auto'.*Received: warm_up=-1"):
         tfgates.Budget(macs=0.5, warm_up=-1)
     with pytest.raises(ValueError, match="`macs` must be a fraction with `per_layer=True`"):
         tfgates.Budget(macs="2M", per_layer=True)
@@ -107,12 +107,12 @@ def test_per_layer_bounds_each_layer_that_gates_change():
         assert bound.target == pytest.approx(0.5 * bound.dense)
 
 
-def multiplier_recursion(violations, rate, warm_up, restart):
+def multiplier_recursion(violations, rate, warm_up, ramp, restart):
     """The update rule by hand."""
     multiplier, history = 0.0, []
     for step, violation in enumerate(violations):
         multiplier = max(0.0, multiplier + rate * violation)
-        if restart and violation <= 0:
+        if restart and violation <= 0 and step - warm_up + 1 >= ramp:
             multiplier = 0.0
         if step < warm_up:
             multiplier = 0.0
@@ -120,9 +120,11 @@ def multiplier_recursion(violations, rate, warm_up, restart):
     return history
 
 
-@pytest.mark.parametrize("restart", [True, False])
-def test_multipliers_follow_the_rule(restart):
-    model = gated(budget=tfgates.Budget(macs=0.5, multiplier_rate=0.3, warm_up=2, restart=restart))
+@pytest.mark.parametrize(("restart", "ramp"), [(True, 0), (False, 0), (True, 4)])
+def test_multipliers_follow_the_rule(restart, ramp):
+    budget = tfgates.Budget(macs=0.5, multiplier_rate=0.3, warm_up=2, ramp=ramp, restart=restart)
+    model = gated(budget=budget)
+    pace = model._structure.pace(None)
     structure, multipliers = model._structure, np.zeros(1, "float32")
     levels = [3.0, 3.0, 2.0, 0.5, -0.5, -3.0, -3.0, 2.0]
     violations, found = [], []
@@ -130,18 +132,30 @@ def test_multipliers_follow_the_rule(restart):
         for gate in model.gates:
             gate.logits.assign(np.full(gate.logits.shape, level))
         expected = structure.cost.evaluate(structure.cost.probabilities())[1] / structure.cost.dense_macs
-        violations.append(np.log(expected / 0.5))
-        loss, fractions, new = structure.loss(keras.ops.convert_to_tensor(multipliers), step, training=True)
+        passed = 1.0 if ramp == 0 else np.clip((step - 1.0) / ramp, 0.0, 1.0)
+        violations.append(np.log(expected) - passed * np.log(0.5) if step > 0 else np.log(expected))
+        loss, fractions, new = structure.loss(keras.ops.convert_to_tensor(multipliers), pace, step, training=True)
         assert float(fractions[1]) == pytest.approx(expected, rel=1e-5)
         assert float(loss) == pytest.approx(float(multipliers[0]) * violations[-1], rel=1e-4, abs=1e-6)
         multipliers = keras.ops.convert_to_numpy(new)
         found.append(float(multipliers[0]))
     assert min(violations) < 0 < max(violations)
-    np.testing.assert_allclose(found, multiplier_recursion(violations, 0.3, 2, restart), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(found, multiplier_recursion(violations, 0.3, 2, ramp, restart), rtol=1e-4, atol=1e-6)
+
+
+def test_the_first_fit_sets_the_pace():
+    model = gated(budget=[tfgates.Budget(macs=0.5), tfgates.Budget(params=0.5, ramp=3, multiplier_rate=0.1)])
+    model.compile("sgd", "mse")
+    x, y = np.ones((40, 8, 8, 1), "float32"), np.ones((40, 3), "float32")
+    model.fit(x, y, batch_size=4, epochs=2, verbose=0)
+    expected = [[50 / 20, 0.2 * 20, 0.5 * 20], [0.1, 0.2 * 20, 3.0]]
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model._pace), expected, rtol=1e-6)
+    model.fit(x, y, batch_size=20, epochs=1, verbose=0)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model._pace), expected, rtol=1e-6)
 
 
 def test_evaluation_leaves_the_multipliers_alone():
-    model = gated(budget=tfgates.Budget(macs=0.5))
+    model = gated(budget=tfgates.Budget(macs=0.5, warm_up=0))
     model.compile("sgd", "mse")
     x, y = np.ones((8, 8, 8, 1), "float32"), np.ones((8, 3), "float32")
     model.fit(x, y, batch_size=4, verbose=0)

@@ -4,6 +4,15 @@ import re
 
 import keras
 
+# How far a multiplier goes in a whole run at a constant violation of 1.
+MULTIPLIER_TRAVEL = 50.0
+
+# Shares of a run before the multipliers start, and over which the bound falls to its target.
+WARM_UP, RAMP = 0.2, 0.5
+
+# The rate of the multipliers where the number of steps is not known.
+UNKNOWN_RATE = 2e-3
+
 UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
 
@@ -27,11 +36,14 @@ class Budget:
         per_layer: bool. True: fractions bound each layer whose cost depends on gates by itself,
             False: the whole model. Defaults to False.
         multiplier_rate: float > 0, the learning rate of the multipliers, per step. Defaults to
-            2e-3: in a few thousand steps the multiplier passes through 1, where the pull on the
-            structure is as strong as the loss. `tfgates.compress` knows the number of steps and
-            sets its own.
-        warm_up: int, the number of steps before the multipliers start. Defaults to 0: they start
-            at 0 and grow slowly, which is a warm-up in itself.
+            `"auto"`: 50 divided by the number of steps of the first `fit`. A cost that is 2 % too
+            high throughout then builds up a pull as strong as the loss.
+        warm_up: int, the number of steps before the multipliers start. Defaults to `"auto"`: 20 % of
+            the steps of the first `fit`, so that weights mean something before units are compared.
+        ramp: int, the number of steps, after the warm-up, over which the bound falls from the dense
+            cost to the target, by the same factor in each step. What is left then shrinks no faster
+            than the weights can follow, and which units go is decided late. 0: the target is in
+            force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`.
         restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
 
     Raises:
@@ -42,7 +54,14 @@ class Budget:
     """
 
     def __init__(
-        self, params=None, macs=None, per_layer=False, multiplier_rate=2e-3, warm_up=0, restart=True
+        self,
+        params=None,
+        macs=None,
+        per_layer=False,
+        multiplier_rate="auto",
+        warm_up="auto",
+        ramp="auto",
+        restart=True,
     ):
         if params is None and macs is None:
             raise ValueError("A Budget must bound `params` or `macs`. Received: params=None, macs=None")
@@ -54,14 +73,27 @@ class Budget:
                 raise ValueError(
                     f"`{name}` must be a fraction with `per_layer=True`. Received: {name}={getattr(self, name)!r}"
                 )
-        if not multiplier_rate > 0:
-            raise ValueError(f"`multiplier_rate` must be positive. Received: multiplier_rate={multiplier_rate}")
-        if not isinstance(warm_up, int) or warm_up < 0:
-            raise ValueError(f"`warm_up` must be a number of steps >= 0. Received: warm_up={warm_up}")
+        if multiplier_rate != "auto" and not multiplier_rate > 0:
+            raise ValueError(
+                f"`multiplier_rate` must be positive or 'auto'. Received: multiplier_rate={multiplier_rate}"
+            )
+        for name, value in (("warm_up", warm_up), ("ramp", ramp)):
+            if value != "auto" and (not isinstance(value, int) or value < 0):
+                raise ValueError(f"`{name}` must be a number of steps >= 0 or 'auto'. Received: {name}={value}")
         self.per_layer = bool(per_layer)
-        self.multiplier_rate = float(multiplier_rate)
+        self.multiplier_rate = multiplier_rate
         self.warm_up = warm_up
+        self.ramp = ramp
         self.restart = bool(restart)
+
+    def pace(self, steps):
+        """`(multiplier_rate, warm_up, ramp)` for a training run of `steps` steps (None: unknown)."""
+        if steps is None:
+            automatic = (UNKNOWN_RATE, 0.0, 0.0)
+        else:
+            automatic = (MULTIPLIER_TRAVEL / steps, WARM_UP * steps, RAMP * steps)
+        given = (self.multiplier_rate, self.warm_up, self.ramp)
+        return tuple(float(a if g == "auto" else g) for g, a in zip(given, automatic, strict=True))
 
     def bounds(self, cost):
         """The bounds as a list of `Bound`, for an `ExpectedCost`."""
@@ -88,6 +120,7 @@ class Budget:
             "per_layer": self.per_layer,
             "multiplier_rate": self.multiplier_rate,
             "warm_up": self.warm_up,
+            "ramp": self.ramp,
             "restart": self.restart,
         }
 

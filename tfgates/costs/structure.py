@@ -25,13 +25,12 @@ class Structure:
         self.cost = ExpectedCost(model)
         self.penalty = checked_penalty(penalty)
         budgets = list_of(budget)
-        self.bounds, self._rates, self._warm_ups, self._restarts = [], [], [], []
+        self.bounds, self._budgets = [], []
         for each in budgets:
             for bound in each.bounds(self.cost):
                 self.bounds.append(bound)
-                self._rates.append(each.multiplier_rate)
-                self._warm_ups.append(each.warm_up)
-                self._restarts.append(each.restart)
+                self._budgets.append(each)
+        self._restarts = np.array([each.restart for each in self._budgets], bool)
         self._check()
         rows = len(self.cost.row_layers)
         self._select = np.zeros((len(self.bounds), rows, 2), "float32")
@@ -66,11 +65,16 @@ class Structure:
                     f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f})"
                 )
 
-    def loss(self, multipliers, step, training):
+    def pace(self, steps):
+        """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
+        return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)
+
+    def loss(self, multipliers, pace, step, training):
         """Loss, expected fractions `(2,)` and the new multipliers.
 
         Args:
             multipliers: tensor `(number of bounds,)` or None without bounds.
+            pace: tensor `(number of bounds, 3)`, see `pace`.
             step: scalar tensor, number of the step, for the warm-up.
             training: bool; the multipliers stay as they are at evaluation.
         """
@@ -84,16 +88,22 @@ class Structure:
         dense = np.array([self.cost.dense_params, max(self.cost.dense_macs, 1.0)], "float32")
         targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
         costs = ops.sum(ops.expand_dims(rows, 0) * self._select, axis=(1, 2))
-        violation = ops.log(ops.maximum(costs, 1e-12) / targets)
+        rate, warm_up, ramp = ops.unstack(ops.cast(pace, "float32"), 3, axis=1)
+        since = ops.cast(step, "float32") - warm_up
+        passed = ops.clip((since + 1.0) / ops.maximum(ramp, 1.0), 0.0, 1.0)
+        # Of a single layer the dense cost is not 1, of the whole model it is.
+        full = np.array([b.dense / dense[b.column] for b in self.bounds], "float32")
+        bound = np.log(full) + passed * np.log(targets / full)
+        violation = ops.log(ops.maximum(costs, 1e-12)) - bound
         loss = loss + ops.sum(ops.stop_gradient(multipliers) * violation)
         new = multipliers
         if training:
             violation = ops.stop_gradient(violation)
-            new = ops.maximum(multipliers + np.array(self._rates, "float32") * violation, 0.0)
-            restart = ops.logical_and(violation <= 0.0, np.array(self._restarts))
+            new = ops.maximum(multipliers + rate * violation, 0.0)
+            arrived = ops.logical_and(passed >= 1.0, self._restarts)
+            restart = ops.logical_and(violation <= 0.0, arrived)
             new = ops.where(restart, ops.zeros_like(new), new)
-            started = ops.cast(step, "float32") >= np.array(self._warm_ups, "float32")
-            new = ops.where(started, new, ops.zeros_like(new))
+            new = ops.where(since >= 0.0, new, ops.zeros_like(new))
         return loss, fractions, new
 
 

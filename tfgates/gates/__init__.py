@@ -17,7 +17,7 @@ NAMES = {
     "disarm": functools.partial(BernoulliGate, estimator="disarm"),
     "hard_concrete": HardConcreteGate,
     "reinforce_leave_one_out": functools.partial(BernoulliGate, estimator="reinforce_leave_one_out"),
-    "scaling": ScalingGate,
+    "scaling": functools.partial(ScalingGate, nonnegative=True),
 }
 
 

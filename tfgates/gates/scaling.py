@@ -21,6 +21,9 @@ class ScalingGate(Gate):
 
     Args:
         initial_scale: float other than 0, the factor at the start. Defaults to 1.
+        nonnegative: bool. True: factors that an update takes below 0 become exactly 0, whatever
+            the optimizer (`gate="scaling"` sets it). False: only `tfgates.optimizers.APG` closes
+            units. Defaults to False.
         axis, groups, l0, seed: see `tfgates.gates.Gate`. `l0` adds
             `l0 * |g| * (number of non-zero factors)`, in loss per weight, which reports a cost
             but has no gradient.
@@ -36,7 +39,9 @@ class ScalingGate(Gate):
 
     variable_name = "scale"
 
-    def __init__(self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, seed=None, **kwargs):
+    def __init__(
+        self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, nonnegative=False, seed=None, **kwargs
+    ):
         # The base knows settings of random gates that mean nothing here; a config carries them.
         kwargs.pop("sampling", None)
         kwargs.pop("initial_open_probability", None)
@@ -46,12 +51,19 @@ class ScalingGate(Gate):
                 f"`initial_scale` must be a number other than 0. Received: initial_scale={initial_scale}"
             )
         self.initial_scale = float(initial_scale)
+        self.nonnegative = bool(nonnegative)
 
     def initial_value(self):
         return self.initial_scale
 
+    def variable_constraint(self):
+        return keras.constraints.NonNeg() if self.nonnegative else None
+
     def probability_from(self, value):
-        return ops.cast(ops.not_equal(value, 0.0), "float32")
+        # Forward 1 or 0; backward that of |scale|: what costs per open unit pulls like an L1 norm.
+        open_now = ops.cast(ops.not_equal(value, 0.0), "float32")
+        size = ops.abs(value)
+        return open_now + size - ops.stop_gradient(size)
 
     def test_gates_from(self, value):
         return ops.convert_to_tensor(value)
@@ -60,7 +72,7 @@ class ScalingGate(Gate):
         return value
 
     def draw(self, training=False, batch_size=None, logits=None, noise=None):
-        return self.value() if logits is None else ops.cast(logits, "float32")
+        return self.value() if self._held is None else self._held
 
     def bind(self, logits):
         raise ValueError(
@@ -72,4 +84,5 @@ class ScalingGate(Gate):
         config = super().get_config()
         del config["sampling"], config["initial_open_probability"]
         config["initial_scale"] = self.initial_scale
+        config["nonnegative"] = self.nonnegative
         return config

@@ -1,5 +1,6 @@
 """A Keras model with gates."""
 
+import inspect
 from typing import Any
 
 import keras
@@ -9,6 +10,7 @@ from tfgates.costs.structure import Structure
 from tfgates.gates import recording
 from tfgates.models import passes
 from tfgates.models.latest import Latest
+from tfgates.models.steps import steps_of
 from tfgates.optimizers.gate_optimizer import with_gate_optimizer
 
 # See `GatedModel.compile`.
@@ -76,7 +78,7 @@ class GatedModel(keras.Model):
         self.penalty = penalty
         self.budget = budget
         self._structure = None
-        self._multipliers = self._structure_step = None
+        self._multipliers = self._pace = self._structure_step = None
         if penalty or budget:
             self._follow_structure()
 
@@ -145,7 +147,15 @@ class GatedModel(keras.Model):
             shape = (len(self._structure.bounds),)
             state = {"trainable": False, "initializer": "zeros", "autocast": False}
             self._multipliers = self.add_weight(shape=shape, dtype="float32", name="multipliers", **state)
+            self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **state)
             self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
+
+    def fit(self, *args, **kwargs):
+        """As `keras.Model.fit`. The first call sets the pace of the budget by its number of steps."""
+        if self._pace is not None and not keras.ops.convert_to_numpy(self._pace).any():
+            given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+            self._pace.assign(self._structure.pace(steps_of(given)))
+        return super().fit(*args, **kwargs)
 
     @property
     def multipliers(self):
@@ -156,7 +166,9 @@ class GatedModel(keras.Model):
         """What penalty and budget add to the loss, a scalar or None."""
         if self._structure is None or not self._structure.cost.gates:
             return None
-        loss, fractions, multipliers = self._structure.loss(self._multipliers, self._structure_step, training)
+        loss, fractions, multipliers = self._structure.loss(
+            self._multipliers, self._pace, self._structure_step, training
+        )
         for metric, fraction in zip(self._expected, keras.ops.unstack(fractions, 2), strict=True):
             metric.update_state(keras.ops.stop_gradient(fraction))
         if training and multipliers is not None:
@@ -165,7 +177,7 @@ class GatedModel(keras.Model):
         if not self._structure.penalty and multipliers is None:
             return None
         # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
-        return loss
+        return self._aggregate_additional_loss(loss)
 
     def get_config(self):
         config = super().get_config()

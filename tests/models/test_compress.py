@@ -1,0 +1,121 @@
+"""compress: phases, the size that comes out, and that training goes on exactly after an interruption."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tfgates.models.compress import fine_tuning_epochs
+from tfgates.models.steps import steps_of, steps_per_epoch
+
+LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+
+
+@pytest.fixture(scope="module")
+def digits():
+    datasets = pytest.importorskip("sklearn.datasets", reason="needs scikit-learn")
+    x, y = datasets.load_digits(return_X_y=True)
+    return (x / 16.0).reshape(-1, 8, 8, 1).astype("float32"), y
+
+
+def network():
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(12, 3, use_bias=False)(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU()(x)
+    x = keras.layers.Conv2D(24, 3, activation="relu")(x)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(48, activation="relu")(x)
+    return keras.Model(inputs, keras.layers.Dense(10)(x))
+
+
+def test_fine_tuning_epochs():
+    assert fine_tuning_epochs(30, 0.4) == 12
+    assert fine_tuning_epochs(2, 0.1) == 1
+    assert fine_tuning_epochs(3, 0.9) == 2
+    assert fine_tuning_epochs(1, 0.0) == 0
+    with pytest.raises(ValueError, match="`epochs` must be an integer of at least 2. Received: epochs=1"):
+        fine_tuning_epochs(1, 0.4)
+    with pytest.raises(ValueError, match="`fine_tune` must be a share.*Received: fine_tune=1"):
+        fine_tuning_epochs(10, 1.0)
+
+
+def test_steps_of():
+    import tensorflow as tf
+
+    x = np.zeros((10, 2))
+    assert steps_per_epoch((x, x), 4) == 3
+    assert steps_per_epoch({"a": x}, 5) == 2
+    data = tf.data.Dataset.from_tensor_slices((x, x)).batch(5)
+    assert steps_per_epoch(data, 4) == 2
+    assert steps_per_epoch(data.filter(lambda a, b: True), 4) == 2
+    assert steps_per_epoch(data.repeat(), 4) is None
+    assert steps_of({"x": x, "epochs": 3, "validation_split": 0.5, "batch_size": 2}) == 9
+    assert steps_of({"x": data.repeat(), "epochs": 5, "initial_epoch": 3, "steps_per_epoch": 7}) == 14
+    assert steps_of({"x": data.repeat(), "epochs": 5}) is None
+
+
+@pytest.mark.parametrize("gate", ["hard_concrete", "disarm", "arm", "ar", "scaling"])
+def test_every_method_lands_within_three_points(digits, gate):
+    x, y = digits
+    model = network()
+    before = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    small = tfgates.compress(
+        model, (x[:1400], y[:1400]), tfgates.Budget(macs=0.3), LOSS,
+        epochs=10, metrics=["accuracy"], batch_size=64, gate=gate, verbose=0,
+    )  # fmt: skip
+    fraction = tfgates.cost(small).macs / tfgates.cost(model).macs
+    assert 0.27 <= fraction <= 0.3
+    assert small.evaluate(x[1400:], y[1400:], verbose=0)[1] > 0.8
+    assert not any(type(layer).__module__.startswith("tfgates") for layer in small.layers)
+    for weight, value in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
+
+
+def test_datasets_weights_and_no_fine_tuning(digits, capsys):
+    import tensorflow as tf
+
+    x, y = digits
+    weights = np.ones(len(y), "float32")
+    data = tf.data.Dataset.from_tensor_slices((x[:256], y[:256], weights[:256])).batch(64)
+    small = tfgates.compress(
+        network(), data, tfgates.Budget(params=0.5), LOSS, epochs=2, fine_tune=0.0, verbose=2
+    )
+    assert tfgates.cost(small).params <= 0.5 * network().count_params()
+    assert "compress: pruned to" in capsys.readouterr().out
+
+
+def test_bad_budget(digits):
+    with pytest.raises(ValueError, match="`budget` must be a tfgates.Budget"):
+        tfgates.compress(network(), digits, None, LOSS, epochs=3)
+
+
+@pytest.mark.parametrize("gate", ["hard_concrete", "disarm"])
+def test_resumed_training_is_the_same_to_the_bit(digits, tmp_path, gate):
+    x, y = digits[0][:512], digits[1][:512]
+
+    def train(model, epochs, initial_epoch=0):
+        # One shuffle per epoch from a seed of its own, so that data are the same after a restart.
+        for epoch in range(initial_epoch, epochs):
+            order = np.random.default_rng(epoch).permutation(len(x))
+            model.fit(x[order], y[order], batch_size=64, epochs=1, shuffle=False, verbose=0)
+
+    def fresh():
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(3)
+        model = tfgates.gate_model(network(), gate=gate, budget=tfgates.Budget(macs=0.3), seed=5)
+        model.compile("adam", loss=LOSS)
+        return model
+
+    whole = fresh()
+    train(whole, 4)
+    part = fresh()
+    train(part, 2)
+    part.save(tmp_path / "half.keras")
+    resumed = keras.models.load_model(tmp_path / "half.keras")
+    train(resumed, 4, initial_epoch=2)
+    assert int(whole._structure_step) == int(resumed._structure_step) == 4 * 8
+    for ours, theirs in ((whole.variables, resumed.variables), (whole.optimizer.variables, resumed.optimizer.variables)):
+        assert len(ours) == len(theirs)
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), a.path)

@@ -1,0 +1,36 @@
+"""How many steps a training run will have."""
+
+import math
+
+
+def steps_of(arguments):
+    """Number of training steps of a call of `fit`, or None if it cannot be told.
+
+    Args:
+        arguments: dict of the call's arguments by name.
+    """
+    epochs = arguments.get("epochs", 1) - arguments.get("initial_epoch", 0)
+    steps = arguments.get("steps_per_epoch")
+    if steps is None:
+        share = 1.0 - (arguments.get("validation_split") or 0.0)
+        steps = steps_per_epoch(arguments.get("x"), arguments.get("batch_size") or 32, share)
+    return None if steps is None or epochs < 1 else steps * epochs
+
+
+def steps_per_epoch(data, batch_size, share=1.0):
+    """Number of batches in arrays (batched by `batch_size`) or in a data set, or None.
+
+    Args:
+        share: share of the examples that is used, for arrays.
+    """
+    if hasattr(data, "cardinality"):
+        steps = int(data.cardinality())
+        # -1 is infinite; an unknown cardinality is counted once, which reads the data.
+        return steps if steps > 0 else None if steps == -1 else sum(1 for _ in data)
+    if hasattr(data, "num_batches"):
+        return data.num_batches
+    while isinstance(data, (tuple, list, dict)) and len(data):
+        data = next(iter(data.values())) if isinstance(data, dict) else data[0]
+    if getattr(data, "shape", None):
+        return max(1, math.ceil(int(data.shape[0] * share) / batch_size))
+    return None
