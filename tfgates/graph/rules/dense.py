@@ -30,7 +30,7 @@ class DenseRule(LinearRule):
         return walk.local(axis, size)
 
     def adapt_input(self, surgery, node, tensor):
-        if surgery.walk.inputs(node)[0] is not None:
+        if surgery.walk.inputs(node)[0] is surgery.walk.state[node.index, "x"]:
             return tensor
         keep = surgery.keep(surgery.walk.slots[id(node.op)]["in"])
         return surgery.pick(tensor, keep, len(tensor.shape) - 1)
@@ -58,7 +58,7 @@ class EinsumDenseRule(DenseRule):
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
         kernel = kernel_of(walk, node.op) * factor_in[:, None] * factor_out
-        config["output_shape"] = (*node.op.full_output_shape[1:-1], int(keep_out.sum()))
+        config["output_shape"] = (*node.op.partial_output_shape[:-1], int(keep_out.sum()))
         return {"kernel": kernel[keep_in][:, keep_out]}
 
     def add_bias(self, node, config):

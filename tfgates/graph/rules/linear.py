@@ -79,10 +79,12 @@ class LinearRule(Rule):
         reason = self.supported(node)
         x = walk.inputs(node)[0]
         in_axis, out_axis = self.axes(walk, node)
-        if reason is None and x is not None and x.axis != in_axis:
-            reason = f"{node.name}: it mixes another axis than the one that carries the channels"
         if reason is not None:
             return self.refuse(walk, node, reason)
+        if x is not None and x.axis != in_axis:
+            walk.groups.lock(x.group, f"{node.name}: it mixes another axis than the one that carries the channels")
+            walk.need(x, TRUE)
+            x = None
         inputs, outputs = self.sizes(node)
         if x is None:
             x = self.unknown_input(walk, node, in_axis, inputs)

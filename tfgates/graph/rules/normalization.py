@@ -19,21 +19,30 @@ class PerChannelRule(ElementwiseRule):
 
     def forward(self, walk, node):
         super().forward(walk, node)
-        if walk.output(node) is not None:
-            walk.slot(node, "out", walk.output(node).group)
+        y = walk.output(node)
+        if y is None:
+            # Another call of the same layer may know its channels: they have to stay all the same.
+            size = max(np.size(v) for v in self.values(walk, node).values())
+            y = walk.local(1, size)
+            walk.groups.lock(y.group, f"{node.name}: it is used where its channels cannot be followed too")
+        walk.slot(node, "out", y.group)
 
     def terms(self, walk, node):
-        if walk.output(node) is None:
-            return super().terms(walk, node)
-        count = sum(getattr(node.op, name, None) is not None for name in self.weights)
         once = 0 if walk.seen_before(node) else 1
+        if walk.output(node) is None:
+            # Not by channel: the weights of a PReLU may lie along several axes.
+            return [Term(node.name, once * sum(map(np.size, self.values(walk, node).values())), 0)]
         exists = walk.formulas.any(walk.output(node).need)
-        return [Term(node.name, count * once, 0, (walk.slots[id(node.op)]["out"],), exists)]
+        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["out"],), exists)]
 
-    def values(self, surgery, node):
+    def count(self, node):
+        """Weights per channel."""
+        return sum(getattr(node.op, name, None) is not None for name in self.weights)
+
+    def values(self, walk, node):
         """The weights as a dict from name to array."""
         found = {name: getattr(node.op, name, None) for name in self.weights}
-        return {name: surgery.walk.weight(value) for name, value in found.items() if value is not None}
+        return {name: walk.weight(value) for name, value in found.items() if value is not None}
 
     def sources(self, walk, node, keep):
         return node.inputs[:1]
@@ -43,13 +52,17 @@ class PerChannelRule(ElementwiseRule):
         if new is None:
             plain = self.plain or type(node.op)
             channels = surgery.walk.output(node)
-            values = self.values(surgery, node)
+            values = self.scaled(surgery, node, self.values(surgery.walk, node))
             config = plain.get_config(node.op)
             size = len(next(iter(values.values()), ()))
             keep = np.ones(size, bool) if channels is None else surgery.keep(channels.group)
             self.width(node, config, keep)
             new = surgery.make(node, plain, config, {name: v[keep] for name, v in values.items()})
         return new(args[0], **{k: v for k, v in kwargs.items() if k == "mask"})
+
+    def scaled(self, surgery, node, values):
+        """`values` with the factors of gates in them."""
+        return values
 
     def width(self, node, config, keep):
         """Writes the new number of channels into the layer's config, where it stands there."""
@@ -60,7 +73,9 @@ class BatchNormalizationRule(PerChannelRule):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, then its gate if it has one."""
 
     plain = layers.BatchNormalization
-    weights = ("gamma", "beta", "moving_mean", "moving_variance")
+    weights = (
+        "gamma", "beta", "moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev",
+    )  # fmt: skip
 
     def keeps_axis(self, walk, node, x):
         return node.op.axis % len(walk.shape(node.inputs[0])) == x.axis
@@ -93,22 +108,20 @@ class BatchNormalizationRule(PerChannelRule):
             return super().backward(walk, node)
         walk.need(x, walk.formulas.both(y.need, self.gate(walk, node, len(y))[0]))
 
-    def terms(self, walk, node):
-        terms = super().terms(walk, node)
-        if hasattr(node.op, "gate") and node.op.gamma is None and walk.output(node) is not None:
-            # The gate's factor needs a gamma to live in.
-            terms[0].params += 0 if walk.seen_before(node) else 1
-        return terms
+    def count(self, node):
+        # The gate's factor needs a gamma to live in.
+        return super().count(node) + (hasattr(node.op, "gate") and node.op.gamma is None)
 
-    def values(self, surgery, node):
-        values = super().values(surgery, node)
+    def values(self, walk, node):
+        values = super().values(walk, node)
+        if hasattr(node.op, "gate"):
+            values.setdefault("gamma", np.ones_like(values["moving_mean"]))
+        return values
+
+    def scaled(self, surgery, node, values):
         size = len(values["moving_mean"])
         factor = self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size)
-        if hasattr(node.op, "gate") or "gamma" in values:
-            values["gamma"] = values.get("gamma", np.ones(size)) * factor
-        if "beta" in values:
-            values["beta"] = values["beta"] * factor
-        return values
+        return {name: v * factor if name in ("gamma", "beta") else v for name, v in values.items()}
 
     def width(self, node, config, keep):
         config["scale"] = node.op.gamma is not None or hasattr(node.op, "gate")
@@ -136,7 +149,6 @@ for kind in (
     layers.GroupNormalization,
     layers.RMSNormalization,
     layers.UnitNormalization,
-    layers.SpectralNormalization,
 ):
     register_rule(kind)(AveragingRule)
 
@@ -171,9 +183,11 @@ class PReLURule(PerChannelRule):
         alpha = walk.weight(node.op.alpha).reshape(-1)
         return np.where(x.value < 0.0, alpha * x.value, x.value)
 
-    def values(self, surgery, node):
-        # Sliced below along one of several axes.
-        return {}
+    def terms(self, walk, node):
+        terms = super().terms(walk, node)
+        if walk.output(node) is not None and np.prod(node.op.alpha.shape) == 1:
+            terms[0].over = ()
+        return terms
 
     def emit(self, surgery, node, args, kwargs):
         channels = surgery.walk.output(node)

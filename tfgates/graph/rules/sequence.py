@@ -103,12 +103,25 @@ class AttentionRule(InputFeatures, Rule):
             given["key"] = given.get("value")
         return {name: r.tensor for name, r in given.items() if isinstance(r, Ref)}
 
+    def unsupported(self, walk, node, tensors):
+        """None, or why the layer is left alone."""
+        layer = node.op
+        config = layer.get_config()
+        if len(node.outputs) > 1 or len(tensors) < 3:
+            return "its scores are an output too, or its inputs are not tensors"
+        if len(layer._output_dense.kernel.shape) != 3 or config.get("use_gate"):
+            return "attention with gates of its own, or with outputs of several axes, is kept whole"
+        if len(config["attention_axes"]) != len(walk.shape(tensors["value"])) - 2:
+            return "attention over some of the axes is kept whole"
+        return None
+
     def forward(self, walk, node):
         layer = node.op
         shape = walk.shape(node.outputs[0])
         tensors = self._tensors(node)
-        if len(node.outputs) > 1 or len(tensors) < 3 or layer._output_dense.kernel.shape.__len__() != 3:
-            return self.refuse(walk, node)
+        reason = self.unsupported(walk, node, tensors)
+        if reason:
+            return self.refuse(walk, node, f"{node.name}: {reason}")
         taken = {}
         for name, dense in self._parts(node).items():
             x = walk.channels[tensors[name]]
@@ -176,9 +189,6 @@ class AttentionRule(InputFeatures, Rule):
             if not heads.any() or not out.any() or not all(keep.any() for keep in inputs.values()):
                 surgery.nothing_left(node)
             config = dict(layer.get_config(), num_heads=int(heads.sum()), output_shape=int(out.sum()))
-            for name, keep in inputs.items():
-                shape = list(config.get(f"{name}_shape") or walk.shape(self._tensors(node)[name]))
-                config[f"{name}_shape"] = [*shape[:-1], int(keep.sum())]
             weights = {}
             for name, attribute in self.KERNELS:
                 dense = getattr(layer, attribute)

@@ -1,0 +1,55 @@
+"""Parameters and MACs counted layer by layer, without tfgates."""
+
+import math
+
+import keras
+from keras import tree
+
+K = keras.layers
+CONVOLUTIONS = (K.Conv1D, K.Conv2D, K.Conv3D)
+TRANSPOSED = (K.Conv1DTranspose, K.Conv2DTranspose, K.Conv3DTranspose)
+SEPARABLE = (K.SeparableConv1D, K.SeparableConv2D)
+DEPTHWISE = (K.DepthwiseConv1D, K.DepthwiseConv2D)
+
+
+def places(shape):
+    return math.prod(shape[1:-1])
+
+
+def macs_of_call(layer, inputs, output):
+    """Multiply-accumulates of one call for one example; channels last."""
+    x = tree.flatten(inputs)[0].shape
+    y = tree.flatten(output)[0].shape
+    if isinstance(layer, SEPARABLE):
+        depthwise = layer.depthwise_kernel.shape[:-2]
+        through = x[-1] * layer.depth_multiplier
+        return places(y) * (math.prod(depthwise) * through + through * y[-1])
+    if isinstance(layer, TRANSPOSED):
+        return places(x) * math.prod(layer.kernel.shape)
+    if isinstance(layer, (*DEPTHWISE, *CONVOLUTIONS)):
+        return places(y) * math.prod(layer.kernel.shape)
+    if isinstance(layer, (K.Dense, K.EinsumDense)):
+        return places(x) * math.prod(layer.kernel.shape)
+    if isinstance(layer, (K.LSTM, K.GRU, K.SimpleRNN)):
+        kernels = math.prod(layer.cell.kernel.shape) + math.prod(layer.cell.recurrent_kernel.shape)
+        return x[1] * kernels
+    if isinstance(layer, K.MultiHeadAttention):
+        query, key = (tree.flatten(inputs)[i].shape for i in (0, 1))
+        heads, key_width = layer._query_dense.kernel.shape[1:]
+        value_width = layer._value_dense.kernel.shape[2]
+        read, written = query[1], key[1]
+        total = read * query[-1] * heads * key_width + written * key[-1] * heads * (key_width + value_width)
+        total += heads * read * written * (key_width + value_width)
+        return total + read * heads * value_width * y[-1]
+    return 0
+
+
+def macs_of(model):
+    """Multiply-accumulates of a functional model without nested models, for one example."""
+    total = 0
+    for nodes in model._nodes_by_depth.values():
+        for node in nodes:
+            if not node.is_input:
+                given = [t for t in tree.flatten(node.arguments.args) if isinstance(t, keras.KerasTensor)]
+                total += macs_of_call(node.operation, given, node.outputs)
+    return total

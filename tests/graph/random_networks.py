@@ -1,0 +1,365 @@
+"""Random small networks of all families of layers, with gates, closed units and zero filters."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates import gates, layers
+
+K = keras.layers
+# None most often; some do not leave 0 at 0, the last mixes the channels.
+ACTIVATIONS = [None, None, None, "relu", "relu", "relu", "sigmoid", "softplus", "tanh", "gelu", "softmax"]
+INPUTS = {
+    "image": (6, 6, 3), "sequence": (5, 4), "vector": (6,), "volume": (4, 4, 4, 2), "tokens": (5,),
+}  # fmt: skip
+
+
+class Builder:
+    """Grows a graph from an input, one random step at a time.
+
+    Args:
+        pick: function from a sequence to one of its elements: where the randomness comes from.
+    """
+
+    def __init__(self, pick):
+        self.pick = pick
+        self.kind = pick([*INPUTS, "image", "image", "sequence"])
+        self.input = keras.Input(INPUTS[self.kind], dtype="int32" if self.kind == "tokens" else "float32")
+        self.pool = [self.input]
+        # Layers made so far with the shape they take, to be used again.
+        self.made = []
+        if self.kind == "tokens":
+            self.add(K.Embedding(7, self.width()), self.input)
+            self.pool.pop(0)
+
+    def width(self):
+        return self.pick([4, 6, 8])
+
+    def activation(self):
+        return self.pick(ACTIVATIONS)
+
+    def flag(self):
+        return self.pick([True, False])
+
+    def add(self, layer, *inputs):
+        """Calls a layer and puts the result into the pool."""
+        x = layer(*inputs)
+        if len(inputs) == 1 and isinstance(layer, (K.Conv1D, K.Conv2D, K.Dense, K.BatchNormalization)):
+            self.made.append((layer, tuple(inputs[0].shape)))
+        self.pool.append(x)
+        return x
+
+    def tensor(self, ranks=(2, 3, 4, 5)):
+        """A tensor of the pool, the latest most often; None if there is none of these ranks."""
+        found = [x for x in self.pool if len(x.shape) in ranks]
+        if not found:
+            return None
+        return found[-1] if self.pick([True, True, False]) else self.pick(found)
+
+    def step(self):
+        """One more layer or merge, chosen among those that the tensors allow."""
+        x = self.tensor()
+        family = self.pick(
+            ["linear"] * 5 + ["normal"] * 2 + ["gate"] * 3 + ["merge"] * 2
+            + ["activation", "shape", "pooling", "noise", "rare", "again", "operator"]
+        )
+        getattr(self, f"step_{family}")(x, len(x.shape) - 2)
+
+    # Layers with kernels. `dims` is the number of axes of places.
+
+    def step_linear(self, x, dims):
+        if dims == 0 or self.pick([True] + [False] * 5):
+            self.dense(x, dims)
+            return
+        size = min(x.shape[1:-1])
+        kernel = self.pick([k for k in (1, 2, 3) if k <= size])
+        padding = self.pick(["valid", "same"])
+        settings = {"padding": padding, "use_bias": self.flag(), "activation": self.activation()}
+        kinds = ["plain"] * 4 + ["grouped", "depthwise", "separable", "transposed", "dilated"]
+        kinds += ["gated"] * 4 if dims == 2 else []
+        kind = self.pick(kinds)
+        if kind in ("depthwise", "separable") and dims < 3:
+            settings["depth_multiplier"] = self.pick([1, 2])
+            if kind == "depthwise":
+                self.add(getattr(K, f"DepthwiseConv{dims}D")(kernel, **settings), x)
+            else:
+                self.add(getattr(K, f"SeparableConv{dims}D")(self.width(), kernel, **settings), x)
+        elif kind == "transposed" and size <= 6:
+            stride = self.pick([1, 2]) if size <= 3 else 1
+            self.add(getattr(K, f"Conv{dims}DTranspose")(self.width(), kernel, strides=stride, **settings), x)
+        elif kind == "gated":
+            self.add(layers.GatedConv2D(self.width(), kernel, gate=self.gate(inside=True), **settings), x)
+        else:
+            channels = x.shape[-1]
+            if kind == "grouped" and dims < 3 and channels % 2 == 0:
+                settings["groups"] = self.pick([2, channels]) if channels in (4, 6, 8) else 2
+            elif kind == "dilated" and kernel > 1 and (kernel - 1) * 2 < size:
+                settings["dilation_rate"] = 2
+            else:
+                settings["strides"] = self.pick([1, 1, 2])
+            filters = self.width()
+            groups = settings.get("groups", 1)
+            filters = filters if filters % groups == 0 else groups
+            self.add(getattr(K, f"Conv{dims}D")(filters, kernel, **settings), x)
+
+    def dense(self, x, dims):
+        units, settings = self.width(), {"use_bias": self.flag(), "activation": self.activation()}
+        kind = self.pick(["plain", "einsum", "outputs", "inputs", "weight"])
+        if kind == "einsum" and dims > 0:
+            letters = "abcde"[: dims + 1]
+            shape = (*x.shape[1:-1], units)
+            bias = "y" if settings["use_bias"] else None
+            equation = f"{letters}x,xy->{letters}y"
+            self.add(K.EinsumDense(equation, shape, bias_axes=bias, activation=settings["activation"]), x)
+        elif kind in ("outputs", "inputs"):
+            self.add(layers.GatedDense(units, gate=self.gate(inside=True), gated=kind, **settings), x)
+        elif kind == "weight":
+            gate = gates.HardConcreteGate()
+            self.add(layers.GatedDense(units, gate=gate, granularity="weight", **settings), x)
+        else:
+            self.add(K.Dense(units, **settings), x)
+
+    # Gates.
+
+    def gate(self, inside=False, size=None, axis=-1):
+        kind = self.pick([gates.HardConcreteGate, gates.BernoulliGate, gates.ScalingGate])
+        groups = 2 if size is not None and size % 2 == 0 and self.pick([True, False, False]) else None
+        return kind() if inside else kind(axis=axis, groups=groups)
+
+    def step_gate(self, x, dims):
+        where = self.pick(["channels"] * 6 + ["places", "whole"])
+        if where == "whole":
+            self.add(self.gate(axis=None), x)
+        elif where == "places" and dims:
+            self.add(self.gate(axis=1, size=x.shape[1]), x)
+        else:
+            self.add(self.gate(size=x.shape[-1]), x)
+
+    # Layers that keep the shape.
+
+    def step_normal(self, x, dims):
+        kind = self.pick(["batch"] * 6 + ["gated"] * 6 + ["layer", "group", "unit", "rms"])
+        if kind == "batch":
+            x = self.add(K.BatchNormalization(center=self.flag(), scale=self.flag()), x)
+        elif kind == "gated":
+            settings = {"center": self.flag(), "scale": self.flag()}
+            x = self.add(layers.GatedBatchNormalization(gate=self.gate(inside=True), **settings), x)
+        elif kind == "layer":
+            x = self.add(K.LayerNormalization(epsilon=0.1), x)
+        elif kind == "group":
+            x = self.add(K.GroupNormalization(groups=1, epsilon=0.1), x)
+        elif kind == "unit":
+            # Of all zeros it would divide rounding errors by nothing.
+            x = self.add(K.UnitNormalization(), K.Rescaling(1.0, 0.5)(x))
+        else:
+            x = self.add(K.RMSNormalization(epsilon=0.1), x)
+        if self.flag():
+            self.add(K.ReLU(), x)
+
+    def step_activation(self, x, dims):
+        kind = self.pick(["name", "name", "name", "leaky", "prelu", "elu", "softmax"])
+        if kind == "name":
+            self.add(K.Activation(self.pick(["relu", "sigmoid", "softplus", "tanh", "hard_silu", "softmax"])), x)
+        elif kind == "prelu":
+            self.add(K.PReLU("ones", shared_axes=list(range(1, dims + 1)) if self.flag() else None), x)
+        elif kind == "softmax":
+            self.add(K.Softmax(axis=self.pick([1, -1])), x)
+        else:
+            self.add({"leaky": K.LeakyReLU, "elu": K.ELU}[kind](), x)
+
+    def step_noise(self, x, dims):
+        spatial = [[], [], [K.SpatialDropout1D], [K.SpatialDropout2D], [K.SpatialDropout3D]][dims + 1]
+        self.add(self.pick([K.Dropout, K.GaussianNoise, K.GaussianDropout, *spatial])(0.3), x)
+
+    def step_operator(self, x, dims):
+        kind = self.pick(["plus", "times", "minus", "function", "rescale", "half", "difference"])
+        if kind == "plus":
+            self.pool.append(x + 3.0)
+        elif kind == "times":
+            self.pool.append(x * self.pick([0.5, -1.0, 0.0]))
+        elif kind == "minus":
+            self.pool.append(1.0 - x)
+        elif kind == "half":
+            self.pool.append(x / 2.0)
+        elif kind == "difference":
+            self.pool.append(x - ops.tanh(x))
+        elif kind == "rescale":
+            offset = self.pick([0.0, 0.5])
+            self.add(K.Rescaling(2.0 if self.flag() else [1.0 + i for i in range(x.shape[-1])], offset), x)
+        else:
+            self.pool.append(self.pick([ops.relu, ops.sigmoid, ops.softplus, ops.negative, ops.abs])(x))
+
+    # Layers that move places.
+
+    def step_shape(self, x, dims):
+        kind = self.pick(["flatten", "flatten", "reshape", "permute", "crop", "pad", "up", "slice", "repeat"])
+        if dims == 0:
+            if kind == "repeat":
+                self.add(K.RepeatVector(3), x)
+            else:
+                self.add(K.Reshape((1, x.shape[-1]) if self.flag() else (x.shape[-1] // 2, 2)), x)
+            return
+        size = min(x.shape[1:-1])
+        if kind == "flatten" and np.prod(x.shape[1:]) < 300:
+            self.add(K.Flatten(), x)
+        elif kind == "reshape":
+            places = int(np.prod(x.shape[1:-1]))
+            shape = (places, x.shape[-1]) if self.flag() else (x.shape[-1], places)
+            self.add(K.Reshape(shape), x)
+        elif kind == "permute":
+            order = list(range(1, dims + 2))
+            self.add(K.Permute(order[::-1] if self.flag() else [*order[1::-1], *order[2:]]), x)
+        elif kind == "crop" and size > 2:
+            self.add(getattr(K, f"Cropping{dims}D")(1), x)
+        elif kind == "pad":
+            self.add(getattr(K, f"ZeroPadding{dims}D")(1), x)
+        elif kind == "up" and max(x.shape[1:-1]) <= 4 and dims < 3:
+            self.add(getattr(K, f"UpSampling{dims}D")(2), x)
+        elif kind == "slice" and size > 1:
+            self.pool.append(x[:, 1:] if self.flag() else x[..., : max(x.shape[-1] // 2, 1)])
+
+    def step_pooling(self, x, dims):
+        if dims == 0:
+            return
+        kind = self.pick(["Max", "Average"])
+        if self.flag():
+            self.add(getattr(K, f"Global{kind}Pooling{dims}D")(keepdims=self.flag()), x)
+        elif min(x.shape[1:-1]) > 1:
+            self.add(getattr(K, f"{kind}Pooling{dims}D")(2, padding=self.pick(["valid", "same"])), x)
+
+    # Merges.
+
+    def step_merge(self, x, dims):
+        kind = self.pick(["residual", "residual", "excite", "concatenate", "same", "same", "branch"])
+        if kind == "excite" and dims in (1, 2):
+            return self.squeeze_and_excite(x, dims)
+        if kind == "residual":
+            return self.residual(x, dims)
+        if kind == "concatenate":
+            axis = self.pick([-1, -1, -1, 1]) if dims else -1
+            others = [
+                y for y in self.pool
+                if len(y.shape) == len(x.shape)
+                and all(a == b for i, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if i != axis % len(x.shape))
+            ]  # fmt: skip
+            self.add(K.Concatenate(axis=axis), [x, self.pick(others)])
+            return None
+        others = [y for y in self.pool if tuple(y.shape) == tuple(x.shape) and y is not x]
+        y = self.pick(others) if others else self.like(x)
+        merge = self.pick([K.Add, K.Add, K.Subtract, K.Multiply, K.Maximum, K.Minimum, K.Average])
+        self.add(merge(), [x, y])
+        return None
+
+    def like(self, x):
+        """A tensor of the shape of x, made from x."""
+        dims = len(x.shape) - 2
+        if dims in (1, 2):
+            conv = getattr(K, f"Conv{dims}D")(x.shape[-1], self.pick([1, 3]), padding="same")
+            return conv(x)
+        return K.Dense(x.shape[-1], activation=self.pick([None, "relu", "sigmoid"]))(x)
+
+    def residual(self, x, dims):
+        """`x + z * f(x)`; with the gate closed the addition goes."""
+        y = self.like(x)
+        if self.flag():
+            y = K.BatchNormalization()(y)
+        where = self.pick([None, -1, -1])
+        y = self.gate(axis=where)(y) if self.pick([True, True, False]) else y
+        self.add(K.Add(), [x, y])
+
+    def squeeze_and_excite(self, x, dims):
+        channels = x.shape[-1]
+        s = getattr(K, f"GlobalAveragePooling{dims}D")()(x)
+        s = K.Reshape((1,) * dims + (channels,))(s)
+        conv = getattr(K, f"Conv{dims}D")
+        s = self.pick([K.Dense(4, activation="relu"), conv(4, 1, activation="relu")])(s)
+        s = self.pick([K.Dense(channels, activation="sigmoid"), conv(channels, 1, activation="hard_sigmoid")])(s)
+        self.add(K.Multiply(), [x, s])
+
+    # Layers used twice, nested models, attention, recurrence.
+
+    def step_again(self, x, dims):
+        fitting = [(layer, y) for layer, shape in self.made for y in self.pool if tuple(y.shape) == shape]
+        if fitting:
+            layer, y = self.pick(fitting)
+            self.pool.append(layer(y))
+
+    def step_rare(self, x, dims):
+        kind = self.pick(["nested", "attention", "attention", "recurrent", "recurrent"])
+        if kind == "nested":
+            inside = keras.Input(x.shape[1:])
+            y = K.Dense(self.width(), activation=self.activation())(inside)
+            y = self.gate(size=y.shape[-1])(y)
+            if self.flag():
+                model = keras.Model(inside, K.Dense(self.width())(y))
+            else:
+                model = keras.Sequential([keras.Input(x.shape[1:]), K.Dense(5), K.Activation(self.activation())])
+            self.pool.append(model(x))
+            if self.flag():
+                self.pool.append(model(x))
+            return
+        x = self.tensor((3,))
+        if x is None:
+            return
+        if kind == "attention":
+            others = [y for y in self.pool if len(y.shape) == 3]
+            y = self.pick(others)
+            attention = K.MultiHeadAttention(2, 2, value_dim=self.pick([2, 3]), use_bias=self.flag())
+            self.pool.append(attention(x, y))
+        else:
+            recurrent = self.pick([K.LSTM, K.GRU, K.SimpleRNN])
+            self.pool.append(recurrent(3, return_sequences=self.flag())(x))
+
+    # The whole.
+
+    def finish(self, make=keras.Model):
+        """A model with one or two outputs behind all that was made."""
+        ends = [self.pool[-1], self.pick(self.pool)]
+        outputs = []
+        for x in ends if self.flag() and ends[1] is not ends[0] else ends[:1]:
+            head = self.pick(["dense", "dense", "flatten", "none"])
+            if head == "flatten" and len(x.shape) > 2 and np.prod(x.shape[1:]) < 300:
+                x = K.Flatten()(x)
+            outputs.append(K.Identity()(x) if head == "none" else K.Dense(3)(x))
+        return make(self.input, outputs[0] if len(outputs) == 1 else outputs)
+
+
+def random_network(pick, steps):
+    """A random network of about `steps` layers."""
+    builder = Builder(pick)
+    for _ in range(steps):
+        builder.step()
+    return builder.finish()
+
+
+def randomise(model, seed, closed=0.5, zeros=0.2):
+    """Random statistics, biases and gates; some units closed, some filters exactly zero."""
+    generator = np.random.default_rng(seed)
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, gates.Gate):
+            close(layer, generator, closed)
+        elif isinstance(layer, K.BatchNormalization):
+            shape = layer.moving_mean.shape
+            layer.moving_mean.assign(generator.normal(size=shape))
+            layer.moving_variance.assign(generator.uniform(0.5, 2.0, shape))
+            for name, low, high in (("gamma", 0.5, 1.5), ("beta", -1.0, 1.0)):
+                if getattr(layer, name) is not None:
+                    getattr(layer, name).assign(generator.uniform(low, high, shape))
+        else:
+            for variable in layer.trainable_variables:
+                if variable.name in ("bias", "alpha") and not variable.path.count("cell"):
+                    variable.assign(generator.normal(size=variable.shape))
+                if variable.name == "kernel" and "recurrent" not in variable.path and generator.random() < 0.5:
+                    kernel = np.array(variable)
+                    kernel[..., generator.random(kernel.shape[-1]) < zeros] = 0.0
+                    variable.assign(kernel)
+
+
+def close(gate, generator, closed):
+    """Closes each unit with probability `closed`; the others get values below and above 1."""
+    shape = gate.unit_shape
+    shut = generator.random(shape) < closed
+    if isinstance(gate, gates.ScalingGate):
+        gate.scale.assign(np.where(shut, 0.0, generator.uniform(0.3, 1.3, shape)))
+    else:
+        gate.logits.assign(np.where(shut, -4.0, generator.uniform(0.2, 3.0, shape)))

@@ -1,0 +1,84 @@
+"""Random networks: what is pruned computes the same and costs what was said, or is refused."""
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import tfgates
+from tests.graph.oracle import macs_of
+from tests.graph.random_networks import random_network, randomise
+from tfgates.costs.expected import ExpectedCost
+from tfgates.pruning import ClosedLayerError
+from tfgates.pruning.prune import random_inputs
+
+
+def outputs_of(model, x):
+    return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
+
+
+def check(model, min_units=0, round_to=1):
+    """Prunes and compares; returns what came of it, a word."""
+    plan = tfgates.plan_pruning(model, min_units, round_to)
+    weights = [np.array(v) for v in model.variables]
+    if plan.empty:
+        assert min_units == 0
+        with pytest.raises(ClosedLayerError, match=plan.empty[0]):
+            tfgates.prune(model, plan=plan)
+        return "refused"
+    pruned = tfgates.prune(model, plan=plan)
+    for seed in (1, 2):
+        x = random_inputs(plan.network, seed)[0]
+        for a, b in zip(outputs_of(model, x), outputs_of(pruned, x), strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.max(np.abs(a)), 1e-6))
+    assert not any("tfgates" in type(layer).__module__ for layer in pruned._flatten_layers())
+    assert pruned.count_params() == plan.params
+    assert macs_of(pruned) == plan.macs
+    again = tfgates.plan_pruning(pruned)
+    assert (again.dense_params, again.dense_macs) == (plan.params, plan.macs)
+    for before, variable in zip(weights, model.variables, strict=True):
+        np.testing.assert_array_equal(before, np.array(variable))
+    if min_units == 0 and round_to == 1:
+        cost = tfgates.cost(model)
+        assert (cost.params, cost.macs) == (plan.params, plan.macs)
+        assert (cost.dense_params, cost.dense_macs) == (plan.dense_params, plan.dense_macs)
+    return "smaller" if plan.params < plan.dense_params else "equal"
+
+
+def network(draw_from, steps, seed):
+    keras.utils.clear_session(free_memory=False)
+    keras.utils.set_random_seed(seed)
+    model = random_network(draw_from, steps)
+    randomise(model, seed)
+    return model
+
+
+def from_generator(generator):
+    return lambda options: options[int(generator.integers(len(options)))]
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+)
+@given(data=st.data(), steps=st.integers(2, 9), seed=st.integers(0, 2**16), rounded=st.integers(0, 3))
+def test_pruned_networks_compute_the_same(data, steps, seed, rounded):
+    model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed)
+    # One in four with the wider rounding; both ask for units that are closed to stay.
+    check(model, *((1, 8) if rounded == 0 else (0, 1)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(20))
+def test_two_thousand_networks(seed):
+    """100 networks each from numpy's generator of this seed."""
+    generator = np.random.default_rng(seed)
+    found = {"smaller": 0, "equal": 0, "refused": 0}
+    for _ in range(100):
+        model = network(from_generator(generator), int(generator.integers(2, 14)), int(generator.integers(2**16)))
+        found[check(model, *((1, 8) if generator.random() < 0.25 else (0, 1)))] += 1
+    assert found["smaller"] > 30, found
