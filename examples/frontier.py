@@ -1,0 +1,197 @@
+"""Accuracy against size: compresses one network to several budgets, and shows them side by side.
+
+python examples/frontier.py --macs=0.5,0.3,0.1                                # bundled digits
+python examples/frontier.py --dataset=mnist --data_dir=~/tensorflow_datasets --params=0.5,0.1,0.02
+
+Each finished run is written to OUT/frontier.json at once; started again, the command goes on with
+the runs that are missing. OUT/frontier.png is the plot.
+"""
+
+import json
+import os
+import pathlib
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import data as datasets
+import keras
+from absl import app, flags
+
+import tfgates
+from tfgates.callbacks.sparsity_monitor import check_writable
+
+FLAGS = flags.FLAGS
+flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
+flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
+flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
+flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {sorted(tfgates.gates.NAMES)}.")
+flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")
+flags.DEFINE_list("params", [], "Budgets: fractions of the dense parameters, or absolute such as 12k.")
+flags.DEFINE_integer("seeds", 1, "Runs for each budget.", lower_bound=1)
+flags.DEFINE_integer("epochs", 30, "Epochs of each run, fine-tuning included.", lower_bound=2)
+flags.DEFINE_float("fine_tune", 0.4, "Share of the epochs after pruning.")
+flags.DEFINE_integer("examples", None, "Use only this many training images.")
+flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
+flags.DEFINE_float("learning_rate", 1e-3, "Of the weights (Adam).")
+flags.DEFINE_bool("dense", True, "Train the dense network too, for as many epochs.")
+flags.DEFINE_string("out", "runs/frontier", "Folder for results.")
+flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line per epoch.")
+
+
+def network(data):
+    return getattr(tfgates.applications, FLAGS.model)(input_shape=data.input_shape, classes=data.classes)
+
+
+def budget_of(text):
+    """A fraction, or an absolute number as a string."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def runs():
+    """All runs asked for, as dicts that say what makes each."""
+    settings = {
+        name: getattr(FLAGS, name)
+        for name in ("model", "dataset", "epochs", "fine_tune", "examples", "batch_size", "learning_rate")
+    }
+    wanted = []
+    for seed in range(FLAGS.seeds):
+        if FLAGS.dense:
+            wanted.append({**settings, "gate": "dense", "budget": {}, "seed": seed})
+        for gate in FLAGS.gate:
+            for name in ("params", "macs"):
+                for value in getattr(FLAGS, name):
+                    wanted.append({**settings, "gate": gate, "budget": {name: budget_of(value)}, "seed": seed})
+    return wanted
+
+
+def is_of(result, run):
+    """Whether a result is that of a run."""
+    return all(result.get(name) == value for name, value in run.items())
+
+
+def train_dense(data):
+    model = network(data)
+    steps = FLAGS.epochs * int(data.train.cardinality())
+    rate = keras.optimizers.schedules.CosineDecay(FLAGS.learning_rate, steps)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(
+        data.train,
+        validation_data=data.validation,
+        epochs=FLAGS.epochs,
+        shuffle=False,  # The pipeline shuffles.
+        verbose=FLAGS.verbose,
+    )
+    return model
+
+
+def finish(run, data):
+    """Trains one run and returns its figures."""
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(run["seed"])
+    start = time.perf_counter()
+    if run["gate"] == "dense":
+        model = train_dense(data)
+    else:
+        model = tfgates.compress(
+            network(data),
+            data.train,
+            tfgates.Budget(**run["budget"]),
+            "sparse_categorical_crossentropy",
+            epochs=run["epochs"],
+            fine_tune=run["fine_tune"],
+            learning_rate=run["learning_rate"],
+            validation_data=data.validation,
+            metrics=["accuracy"],
+            gate=run["gate"],
+            seed=run["seed"],
+            verbose=FLAGS.verbose,
+        )
+    seconds = time.perf_counter() - start
+    dense, left = tfgates.cost(network(data)), tfgates.cost(model)
+    return {
+        **run,
+        "params": left.params,
+        "macs": left.macs,
+        "params_left": left.params / dense.params,
+        "macs_left": left.macs / dense.macs,
+        "validation_error": 1.0 - model.evaluate(data.validation, return_dict=True, verbose=0)["accuracy"],
+        # Nothing is chosen by it: the last epoch of the pruned network, whatever it is.
+        "test_error": 1.0 - model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"],
+        "seconds": seconds,
+    }
+
+
+def table(results):
+    lines = [
+        "| gate | budget | seed | parameters left | MACs left | validation error | test error | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in results:
+        budget = ", ".join(f"{name} {value}" for name, value in r["budget"].items()) or "none"
+        lines.append(
+            f"| {r['gate']} | {budget} | {r['seed']} | {r['params']:,} ({100 * r['params_left']:.2f} %) "
+            f"| {r['macs']:,} ({100 * r['macs_left']:.2f} %) | {100 * r['validation_error']:.2f} % "
+            f"| {100 * r['test_error']:.2f} % | {r['seconds']:.0f} |"
+        )
+    return "\n".join(lines)
+
+
+def plot(results, path):
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
+    for axis, cost in zip(axes, ("macs", "params"), strict=True):
+        for gate in dict.fromkeys(r["gate"] for r in results):
+            points = sorted((100 * r[f"{cost}_left"], 100 * r["test_error"]) for r in results if r["gate"] == gate)
+            axis.plot(*zip(*points, strict=True), "o-" if gate != "dense" else "k*", label=gate)
+        axis.set_xscale("log")
+        axis.set_xlabel({"macs": "MACs left, %", "params": "parameters left, %"}[cost])
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("test error, %")
+    axes[0].legend()
+    figure.suptitle(f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.epochs} epochs")
+    figure.tight_layout()
+    temporary = path.with_suffix(".tmp.png")
+    figure.savefig(temporary, dpi=120)
+    os.replace(temporary, path)
+    pyplot.close(figure)
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+    if not FLAGS.macs and not FLAGS.params:
+        raise app.UsageError("Give at least one budget by --macs or --params")
+    out = pathlib.Path(FLAGS.out).expanduser()
+    check_writable("out", str(out))
+    store = out / "frontier.json"
+    results = json.loads(store.read_text()) if store.exists() else []
+    data_dir = None if FLAGS.data_dir is None else os.path.expanduser(FLAGS.data_dir)
+    data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size)
+    if FLAGS.examples is not None:
+        steps = max(1, FLAGS.examples // FLAGS.batch_size)
+        data.train = data.train.take(steps).cache()
+    wanted = runs()
+    for number, run in enumerate(wanted, start=1):
+        if any(is_of(r, run) for r in results):
+            continue
+        print(f"Run {number} of {len(wanted)}: {run['gate']}, {run['budget'] or 'dense'}, seed {run['seed']}", flush=True)
+        results.append(finish(run, data))
+        temporary = store.with_suffix(".tmp")
+        temporary.write_text(json.dumps(results, indent=1))
+        os.replace(temporary, store)
+    shown = [r for r in results if any(is_of(r, run) for run in wanted)]
+    print(table(shown))
+    plot(shown, out / "frontier.png")
+    print(f"Results: {store}, plot: {out / 'frontier.png'}")
+
+
+if __name__ == "__main__":
+    app.run(main)

@@ -1,0 +1,139 @@
+"""python -m tfgates: what it prints and writes, and what it says of files that are no models."""
+
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from absl import app
+
+import tfgates
+from tfgates import __main__ as command
+
+
+@pytest.fixture
+def flags(monkeypatch):
+    """Sets flags for one test."""
+
+    def parse(*arguments):
+        command.FLAGS.unparse_flags()
+        command.FLAGS(["tfgates", *arguments])
+
+    parse()
+    yield parse
+    for name in ("out", "export", "min_units", "round_to", "unsafe"):
+        command.FLAGS[name].unparse()
+    command.FLAGS(["tfgates"])
+
+
+@pytest.fixture
+def saved(tmp_path):
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(8, 3, activation="relu")(inputs)
+    x = keras.layers.Flatten()(x)
+    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(3)(x), name="small_one"))
+    for gate in model.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) < 3, 3.0, -3.0))
+    path = tmp_path / "model.keras"
+    model.save(path)
+    return model, path
+
+
+def test_inspect(saved, flags, capsys):
+    model, path = saved
+    command.main(["tfgates", "inspect", str(path)])
+    output = capsys.readouterr().out
+    assert str(tfgates.plan_pruning(model)) in output
+    assert "3 of 8" in output
+
+
+def test_prune_writes_a_plain_model(saved, flags, tmp_path, capsys):
+    model, path = saved
+    out = tmp_path / "pruned.keras"
+    flags(f"--out={out}", f"--export={tmp_path / 'saved_model'}", "--round_to=4")
+    command.main(["tfgates", "prune", str(path)])
+    small = keras.models.load_model(out)
+    assert [layer.filters for layer in small.layers if isinstance(layer, keras.layers.Conv2D)] == [4]
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 1)).astype("float32")
+    np.testing.assert_allclose(small(x), model(x, training=False), atol=1e-5)
+    assert (tmp_path / "saved_model" / "saved_model.pb").exists()
+    assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def test_report(saved, flags, tmp_path):
+    _, path = saved
+    flags(f"--out={tmp_path / 'report'}")
+    command.main(["tfgates", "report", str(path)])
+    assert "3 of 8" in (tmp_path / "report" / "report.md").read_text()
+    assert (tmp_path / "report" / "layers.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_files_that_are_no_models(saved, flags, tmp_path):
+    _, path = saved
+    cut = tmp_path / "cut.keras"
+    cut.write_bytes(path.read_bytes()[:1000])
+    foreign = tmp_path / "foreign.keras"
+    import zipfile
+
+    with zipfile.ZipFile(foreign, "w") as archive:
+        archive.writestr("hello.txt", "hello")
+    for file, message in [
+        (tmp_path / "nothing.keras", "There is no file"),
+        (tmp_path, "must be a model saved as .keras"),
+        (cut, "cut off while it was written"),
+        (foreign, "cannot be loaded"),
+    ]:
+        with pytest.raises(SystemExit, match=message):
+            command.load(file)
+
+
+def test_code_in_a_file_runs_only_when_asked(flags, tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1, output_shape=(2,))(inputs))
+    model.save(tmp_path / "lambda.keras")
+    with pytest.raises(SystemExit, match="cannot be loaded"):
+        command.load(tmp_path / "lambda.keras")
+    flags("--unsafe")
+    assert command.load(tmp_path / "lambda.keras")(np.zeros((1, 2)))[0, 0] == 1
+
+
+def test_usage(saved, flags, tmp_path):
+    _, path = saved
+    with pytest.raises(app.UsageError, match="Give one of inspect, prune, report"):
+        command.main(["tfgates", "shrink", str(path)])
+    for name, message in (("prune", "--out=SMALL.keras"), ("report", "--out=FOLDER")):
+        with pytest.raises(SystemExit, match=message):
+            command.main(["tfgates", name, str(path)])
+    (tmp_path / "file").write_text("")
+    flags(f"--out={tmp_path / 'file' / 'pruned.keras'}")
+    with pytest.raises(SystemExit, match="cannot be made"):
+        command.main(["tfgates", "prune", str(path)])
+
+
+def test_a_failure_leaves_what_was_there(saved, flags, tmp_path, monkeypatch):
+    _, path = saved
+    out = tmp_path / "pruned.keras"
+    out.write_bytes(b"before")
+    flags(f"--out={out}")
+
+    def broken(self, target, **kwargs):
+        target.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(keras.Model, "save", broken)
+    with pytest.raises(OSError, match="disk full"):
+        command.main(["tfgates", "prune", str(path)])
+    assert out.read_bytes() == b"before"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.keras", "pruned.keras"]
+
+
+def test_as_a_program(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "tfgates", "inspect", str(tmp_path / "none.keras")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"tfgates: There is no file {tmp_path / 'none.keras'}" in done.stderr

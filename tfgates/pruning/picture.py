@@ -1,0 +1,80 @@
+"""A picture of what goes and what stays, layer by layer."""
+
+import io
+import os
+import pathlib
+
+
+def draw_plan(plan, path=None, title=None):
+    """Draws a plan: for each layer the share of its units, parameters and MACs that stays.
+
+    Args:
+        plan: a `PruningPlan`.
+        path: file to write, of a type that matplotlib knows; it appears whole or not at all. None:
+            nothing is written.
+        title: str, or None for the totals.
+
+    Returns:
+        The picture as the bytes of a PNG.
+
+    Raises:
+        ImportError: without matplotlib.
+    """
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise ImportError("Pictures need matplotlib: pip install matplotlib") from error
+    rows = [row for row in plan.layers if row.units]
+    figure = Figure(figsize=(10, max(2.0, 0.26 * len(rows) + 1.2)))
+    axes = figure.subplots(1, 3, sharey=True)
+    places = range(len(rows))
+    columns = (
+        ("units", [row.units for row in rows], [row.units_left for row in rows]),
+        ("parameters", [row.params for row in rows], [row.params_left for row in rows]),
+        ("MACs", [row.macs for row in rows], [row.macs_left for row in rows]),
+    )
+    for axis, (name, before, after) in zip(axes, columns, strict=True):
+        axis.barh(places, before, color="#d9d9d9", label="removed")
+        axis.barh(places, after, color="#2b6cb0", label="kept")
+        axis.set_title(name, fontsize=9)
+        axis.tick_params(labelsize=7)
+        axis.xaxis.set_major_locator(_few_ticks())
+    axes[0].set_yticks(list(places), [row.name for row in rows])
+    axes[0].invert_yaxis()
+    axes[0].legend(fontsize=7, loc="lower right")
+    figure.suptitle(title or summary_line(plan), fontsize=10)
+    figure.tight_layout()
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    if path is not None:
+        write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+    return picture.getvalue()
+
+
+def summary_line(plan):
+    """The totals in a line."""
+    return (
+        f"{plan.params:,} of {plan.dense_params:,} parameters "
+        f"({100 * plan.params / max(plan.dense_params, 1):.1f} %), "
+        f"{plan.macs:,.0f} of {plan.dense_macs:,.0f} MACs ({100 * plan.macs / max(plan.dense_macs, 1):.1f} %)"
+    )
+
+
+def _few_ticks():
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(4)
+
+
+def write_whole(path, write):
+    """Calls `write` with a temporary path of the same type beside `path`, then renames it.
+
+    Whoever looks sees the old file or the new one, never half of one, whatever interrupts it.
+    """
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        write(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
