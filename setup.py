@@ -9,6 +9,8 @@ EXAMPLES = [
     # tensorflow-datasets imports these two without asking for them.
     "importlib_resources>=5",
     "importlib_metadata>=4",
+    # TensorFlow needs it for tf.summary but no longer brings it.
+    "tensorboard>=2.20",
     "absl-py>=2.0",
     "scikit-learn>=1.4",
     "matplotlib>=3.8",

@@ -1,5 +1,7 @@
 """What SparsityMonitor writes and what it adds to the logs."""
 
+import importlib.util
+
 import keras
 import numpy as np
 import pytest
@@ -179,6 +181,17 @@ def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
     check_writable("out", str(tmp_path / "new"))
     assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_a_log_dir_without_tensorboard_is_refused_before_training(tmp_path, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else real(name, *rest)
+    )
+    with pytest.raises(ImportError, match="`log_dir` needs TensorBoard.*pip install tensorboard"):
+        chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
+    history = chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor()]).history
+    assert "params" in history
 
 
 def test_a_model_without_gates_is_refused():

@@ -1,5 +1,6 @@
 """Watching gates open and close."""
 
+import importlib.util
 import os
 import uuid
 import warnings
@@ -12,6 +13,15 @@ from tfgates.costs import cost
 from tfgates.models import gates_of
 
 TOTALS = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
+
+
+def check_tensorboard():
+    """Raises an `ImportError` that says what to do if tf.summary cannot write."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise ImportError(
+            "`log_dir` needs TensorBoard, which TensorFlow does not bring: pip install tensorboard, or "
+            "leave out `log_dir`."
+        )
 
 
 def check_writable(name, folder):
@@ -47,10 +57,12 @@ class SparsityMonitor(keras.callbacks.Callback):
     without it.
 
     Args:
-        log_dir: folder for the logs; `None` adds to `logs` only. Defaults to `None`.
+        log_dir: folder for the logs, which needs the package tensorboard; `None` adds to `logs` only.
+            Defaults to `None`.
         frequency: int, write and measure every so many epochs. Defaults to 1.
 
     Raises:
+        ImportError: when training starts, if there is a `log_dir` and no tensorboard.
         ValueError: when training starts, if `log_dir` cannot be written or the model has no gates.
 
     Example:
@@ -71,6 +83,7 @@ class SparsityMonitor(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         if self.log_dir is not None:
+            check_tensorboard()
             check_writable("log_dir", self.log_dir)
             self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "gates"))
         if not gates_of(self.model):
