@@ -23,7 +23,7 @@ class Builder:
 
     def __init__(self, pick):
         self.pick = pick
-        self.kind = pick([*INPUTS, "image", "image", "sequence"])
+        self.kind = pick([*INPUTS, "image", "image", "image", "sequence"])
         self.input = keras.Input(INPUTS[self.kind], dtype="int32" if self.kind == "tokens" else "float32")
         self.pool = [self.input]
         # Layers made so far with the shape they take, to be used again.
@@ -54,7 +54,7 @@ class Builder:
         found = [x for x in self.pool if len(x.shape) in ranks]
         if not found:
             return None
-        return found[-1] if self.pick([True, True, False]) else self.pick(found)
+        return found[-1] if self.pick([True] * 6 + [False]) else self.pick(found)
 
     def step(self):
         """One more layer or merge, chosen among those that the tensors allow."""
@@ -127,7 +127,7 @@ class Builder:
         return kind() if inside else kind(axis=axis, groups=groups)
 
     def step_gate(self, x, dims):
-        where = self.pick(["channels"] * 6 + ["places", "whole"])
+        where = self.pick(["channels"] * 8 + ["places", "whole"])
         if where == "whole":
             self.add(self.gate(axis=None), x)
         elif where == "places" and dims:
@@ -163,7 +163,7 @@ class Builder:
         elif kind == "prelu":
             self.add(K.PReLU("ones", shared_axes=list(range(1, dims + 1)) if self.flag() else None), x)
         elif kind == "softmax":
-            self.add(K.Softmax(axis=self.pick([1, -1])), x)
+            self.add(K.Softmax(axis=1 if x.shape[1] > 1 and self.flag() else -1), x)
         else:
             self.add({"leaky": K.LeakyReLU, "elu": K.ELU}[kind](), x)
 
@@ -317,7 +317,7 @@ class Builder:
         ends = [self.pool[-1], self.pick(self.pool)]
         outputs = []
         for x in ends if self.flag() and ends[1] is not ends[0] else ends[:1]:
-            head = self.pick(["dense", "dense", "flatten", "none"])
+            head = self.pick(["dense", "dense", "dense", "flatten", "flatten", "none"])
             if head == "flatten" and len(x.shape) > 2 and np.prod(x.shape[1:]) < 300:
                 x = K.Flatten()(x)
             outputs.append(K.Identity()(x) if head == "none" else K.Dense(3)(x))

@@ -32,6 +32,9 @@ class ConvolutionRule(LinearRule):
     def uniform(self, node):
         return node.op.padding == "valid" or max(node.op.kernel_size) == 1
 
+    def parts(self, node):
+        return node.op.groups
+
     def _blocks(self, node, matrix):
         """The block-diagonal matrix (inputs, outputs) of a grouped convolution."""
         groups = node.op.groups
@@ -131,6 +134,9 @@ class TransposedRule(ConvolutionRule):
     def output_groups(self, walk, node, x, outputs):
         return LinearRule.output_groups(self, walk, node, x, outputs)
 
+    def parts(self, node):
+        return 1
+
     def positions(self, walk, node):
         return positions_of(walk.shape(node.inputs[0]), self.axes(walk, node)[0])
 
@@ -160,6 +166,9 @@ class SeparableRule(ConvolutionRule):
 
     def sizes(self, node):
         return node.op.depthwise_kernel.shape[-2], node.op.pointwise_kernel.shape[-1]
+
+    def parts(self, node):
+        return 1
 
     def _parts(self, walk, node):
         depthwise = walk.weight(node.op.depthwise_kernel)

@@ -117,13 +117,22 @@ class LinearRule(Rule):
             closed = live != TRUE
             known = np.where(closed, value, 0.0)
             total = bias + (known @ self.sums(walk, node) if np.any(known) else 0.0)
-            return np.full(outputs, walk.formulas.any(live), np.int64), total
+            return self.per_part(walk, node, live, outputs), total
         constant = (live == FALSE) & self.passes(node, value)
         mixing = self.mixing(walk, node)
         alive = mixing[~constant].any(axis=0)
         known = np.where(constant, value, 0.0)
         total = bias + (known @ self.sums(walk, node) if np.any(known) else 0.0)
         return np.where(alive, TRUE, FALSE).astype(np.int64), np.where(alive, np.nan, total)
+
+    def parts(self, node):
+        """Number of equal parts that share no input and no output, as the groups of a convolution."""
+        return 1
+
+    def per_part(self, walk, node, formulas, size):
+        """For each of `size` channels the formula "any in its part"."""
+        parts = np.split(formulas, self.parts(node))
+        return np.repeat([walk.formulas.any(part) for part in parts], size // len(parts)).astype(np.int64)
 
     def passes(self, node, value):
         """Which constants make a constant: 0 always, others only where no padding is seen."""
@@ -144,7 +153,7 @@ class LinearRule(Rule):
         demand = walk.formulas.both(demand, self.gated(walk, node, "outputs", outputs)[0])
         walk.state[node.index, "exists"] = walk.formulas.any(demand)
         if walk.symbolic:
-            need = np.full(inputs, walk.formulas.any(demand), np.int64)
+            need = self.per_part(walk, node, demand, inputs)
         else:
             need = self.mixing(walk, node)[:, demand != FALSE].any(axis=1)
             need = np.where(need, TRUE, FALSE).astype(np.int64)
