@@ -16,14 +16,17 @@ def build(name, data, gate, l0=None, seed=0, **gate_arguments):
         data: a `Data`.
         gate: name of a gate.
         l0: list of penalties, one for each gate or one for all, in loss per `IMAGES` weights.
-            Defaults to `DEFAULT_L0`, and to 0.1 for other networks.
+            Defaults to `DEFAULT_L0`, to 0.1 for other networks, and to none for scaling factors, which
+            close by other means.
         seed: int, of the gates' noise.
         **gate_arguments: further arguments of the gates.
 
     Returns:
         A `tfgates.GatedModel`.
     """
-    penalties = [value / IMAGES for value in l0 or DEFAULT_L0.get(name, [0.1])]
+    if l0 is None:
+        l0 = [0.0] if gate == "scaling" else DEFAULT_L0.get(name, [0.1])
+    penalties = [value / IMAGES for value in l0]
     return getattr(tfgates.applications, name)(
         input_shape=data.input_shape,
         classes=data.classes,

@@ -48,16 +48,17 @@ def optimizer(learning_rate, epochs, data):
 
 def train(model, data, epochs, logs):
     """Trains weights and gates together."""
-    model.compile(
-        tfgates.optimizers.with_gate_optimizer(
-            optimizer(FLAGS.learning_rate, epochs, data), keras.optimizers.Adam(FLAGS.gate_learning_rate)
-        ),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-    )
     callbacks = [tfgates.callbacks.SparsityMonitor(logs), keras.callbacks.TensorBoard(logs)]
+    weights_optimizer = optimizer(FLAGS.learning_rate, epochs, data)
     if FLAGS.gate == "scaling":
+        # It puts an optimizer of its own in charge of the factors.
         callbacks.insert(0, tfgates.callbacks.SparseScaling(FLAGS.scaling_strength))
+        both = weights_optimizer
+    else:
+        both = tfgates.optimizers.with_gate_optimizer(
+            weights_optimizer, keras.optimizers.Adam(FLAGS.gate_learning_rate)
+        )
+    model.compile(both, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     model.fit(
         data.train,
         validation_data=data.validation,
