@@ -25,8 +25,8 @@ class ScalingGate(Gate):
             the optimizer (`gate="scaling"` sets it). False: only `tfgates.optimizers.APG` closes
             units. Defaults to False.
         axis, groups, l0, seed: see `tfgates.gates.Gate`. `l0` adds
-            `l0 * |g| * (number of non-zero factors)`, in loss per weight, which reports a cost
-            but has no gradient.
+            `l0 * |g| * (number of non-zero factors)`, in loss per weight; its gradient is that of
+            `l0 * |g| * sum(|scale|)`.
 
     Example:
 
