@@ -131,7 +131,7 @@ def test_tied_gates_close_the_same_channels_while_training():
     x = K.Add()([x, K.Conv2D(6, 1, name="b")(x)])
     gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(x)), residual="tied", initial_open_probability=0.5)
     assert len(gated.gates) == 1
-    inner = keras.Model(gated.inputs, gated.layers[-2].output)
+    inner = keras.Model(gated.input, gated.layers[-2].output)
     y = np.asarray(inner(data(gated), training=True))
     closed = np.all(y == 0.0, axis=(0, 1, 2))
     assert 0 < closed.sum() < 6
@@ -444,14 +444,34 @@ def test_gating_twice_finds_the_gates():
     assert gated_names(again) == ["second"]
     assert skipped(again)["first"] == skipped(again)["third"] == "has a gate already"
     assert len(again.gates) == 3
-    with pytest.raises(ValueError, match="has no layer that can be gated.*has a gate already"):
+    with pytest.raises(ValueError, match="(?s)has no layer that can be gated.*has a gate already"):
         tfgates.gate_model(tfgates.gate_model(plain_network()))
 
 
 def test_gating_twice_finds_gates_that_stand_alone():
     gated = tfgates.gate_model(plain_network(), copy_weights=False)
-    with pytest.raises(ValueError, match="has no layer that can be gated.*has a gate already"):
+    with pytest.raises(ValueError, match="(?s)has no layer that can be gated.*has a gate already"):
         tfgates.gate_model(gated)
+
+
+def test_a_shared_layer_with_different_things_behind_its_calls():
+    """Its calls cannot share a gate inside of the layer, so the gates stand alone."""
+    inputs = keras.Input((4, 4, 3))
+    shared = K.Conv2D(6, 1, name="shared")
+    x = K.ReLU()(K.BatchNormalization()(shared(inputs)))
+    y = shared(K.MaxPooling2D(2, 1, "same")(inputs))
+    model = keras.Model(inputs, K.Dense(2)(K.Flatten()(K.Add()([x, y]))))
+    randomise(model)
+    gated = tfgates.gate_model(model, residual="tied")
+    open_all(gated)
+    assert_same(model, gated, data(model))
+    prunes(gated)
+
+
+def test_channels_behind_a_gated_branch_can_have_gates_too():
+    gated = tfgates.gate_model(residual_network(), residual="block")
+    again = tfgates.gate_model(gated)
+    assert gated_names(again) == ["conv2d", "conv2d_2", "hidden"]
 
 
 # Refusals.

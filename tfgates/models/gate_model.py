@@ -129,7 +129,9 @@ class GatedBuilder(Copier):
                 f"Received: {', '.join(sorted(gate_arguments))} beside {gate!r}"
             )
         self._gates, self._noise = {}, {}
-        self._tied = {p.key for p in places if sum(q.key == p.key for q in places) > 1 and p.key[0] == "tied"}
+        keys = [place.key for place in places]
+        # Several calls of one gate share one draw.
+        self._tied = {key for key in keys if keys.count(key) > 1}
         self._order = list(dict.fromkeys(p.key for p in places))
         self._units = {p.key: p.units for p in places}
         self._generator = generator
@@ -200,7 +202,7 @@ class GatedBuilder(Copier):
         if not places:
             return self._same(node)(*args, **kwargs)
         (first, *rest) = places
-        kind = WITH_GATE.get(type(node.op)) if self._copy_weights and first.axis is not None else None
+        kind = WITH_GATE.get(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
         if kind is not None and self._zero_stays_zero(node.op):
             feeds = self._feeds(first, tensor)
@@ -216,6 +218,15 @@ class GatedBuilder(Copier):
 
     def _same(self, node):
         return self.copy(node) if self._copy_weights else node.op
+
+    def _fits_inside(self, node, place):
+        """Whether the gate can be a part of the layer: the layer's in every call, and no other's.
+
+        Keras saves a layer inside of several others as if it were several.
+        """
+        calls = {n.index for n in self._network.nodes if n.op is node.op}
+        of_gate = {p.node.index for each in self._places.values() for p in each if p.key == place.key}
+        return place.axis is not None and calls == of_gate
 
     def _zero_stays_zero(self, layer):
         """Whether a gate in front of the layer's activation leaves zeros behind it."""

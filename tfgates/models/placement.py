@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.rule import rule_for
 from tfgates.graph.rules.convolution import DepthwiseRule
@@ -112,7 +113,8 @@ def unit_places(network, layers, report, places=(), depthwise=False):
             report.skipped.append((node.name, reason))
             continue
         after = place_after(network, node)
-        if isinstance(after.op, GatedLayer) or isinstance(node.op, GatedLayer):
+        has_gate = isinstance(after.op, GatedLayer) or isinstance(node.op, GatedLayer)
+        if has_gate or is_gated(walk, walk.output(after), by_present=True):
             report.skipped.append((node.name, "has a gate already"))
             continue
         channels = walk.output(after)
@@ -140,9 +142,17 @@ def unit_places(network, layers, report, places=(), depthwise=False):
     return found
 
 
-def is_gated(walk, channels):
-    """Whether each of the channels goes when some unit closes."""
-    return all(walk.formulas.common([formula]) for formula in np.unique(walk.alive[channels.group]))
+def is_gated(walk, channels, by_present=False):
+    """Whether each of the channels goes when some unit closes; `by_present`: of a gate already there."""
+    for formula in np.unique(walk.alive[channels.group]):
+        units = walk.formulas.common([formula])
+        gates = [walk.units[unit][0] for unit in units]
+        if by_present:
+            # A gate on a whole branch leaves room for gates on its channels.
+            gates = [gate for gate in gates if isinstance(gate, Gate) and gate.axis is not None]
+        if not gates:
+            return False
+    return True
 
 
 def place_after(network, node):
