@@ -115,7 +115,8 @@ def test_resumed_training_is_the_same_to_the_bit(digits, tmp_path, gate):
     resumed = keras.models.load_model(tmp_path / "half.keras")
     train(resumed, 4, initial_epoch=2)
     assert int(whole._structure_step) == int(resumed._structure_step) == 4 * 8
-    for ours, theirs in ((whole.variables, resumed.variables), (whole.optimizer.variables, resumed.optimizer.variables)):
+    pairs = [(m.variables, m.optimizer.variables) for m in (whole, resumed)]
+    for ours, theirs in zip(*pairs, strict=True):
         assert len(ours) == len(theirs)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), a.path)

@@ -1,6 +1,7 @@
 """What is known of each channel of a tensor."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Channels:
     group: np.ndarray
     live: np.ndarray
     value: np.ndarray
-    need: np.ndarray = None
+    need: Any = None
 
     def __post_init__(self):
         if self.need is None:

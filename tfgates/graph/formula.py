@@ -40,12 +40,13 @@ class Formulas:
     def _pair(self, kind, a, b):
         a, b = (a, b) if a <= b else (b, a)
         if kind == "and":
-            if a == FALSE or b == FALSE:
+            # a <= b, so that only a can be FALSE unless both are.
+            if a == FALSE:
                 return FALSE
-            if a == TRUE or a == b:
+            if a in (TRUE, b):
                 return b
         else:
-            if a == FALSE or a == b:
+            if a in (FALSE, b):
                 return b
             if a == TRUE or b == TRUE:
                 return TRUE

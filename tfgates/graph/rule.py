@@ -1,16 +1,17 @@
 """A rule: what one kind of layer does to the channels of its tensors."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
 
-_RULES = {}
+_RULES: dict[Any, Any] = {}
 
 # Functions that find a rule for an operation by more than its class; asked in order.
-FALLBACKS = []
+FALLBACKS: list[Any] = []
 
 
 @dataclasses.dataclass

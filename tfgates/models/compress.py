@@ -9,7 +9,6 @@ from tfgates.pruning.landing import landing_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
 
-
 # Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
 INITIAL_OPEN_PROBABILITY = 0.95
 

@@ -242,9 +242,9 @@ class LinearRule(Rule):
 
     def terms_left(self, walk, node, keep):
         terms = self.terms(walk, node)
-        if node.index not in walk.refused and not walk.seen_before(node):
-            if self.bias_left(walk, node, keep)[1]:
-                terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["out"],)))
+        first = node.index not in walk.refused and not walk.seen_before(node)
+        if first and self.bias_left(walk, node, keep)[1]:
+            terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["out"],)))
         return terms
 
     def add_bias(self, node, config):

@@ -14,7 +14,7 @@ layers = keras.layers
 class PerChannelRule(ElementwiseRule):
     """A layer with weights of one entry per channel."""
 
-    weights = ()
+    weights: tuple[str, ...] = ()
     plain = None
 
     def forward(self, walk, node):
