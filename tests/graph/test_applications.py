@@ -1,0 +1,66 @@
+"""Every network of keras.applications: gated, closed at random, pruned, reloaded without tfgates."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from benchmarks.applications import NETWORKS, SIZES, build, close, open_all, randomise
+from tests.graph.oracle import macs_of
+from tests.reload import predict_in_fresh_process
+
+# These cover most of the rules; concatenation and separable convolutions are in the property tests too.
+QUICK = ("ConvNeXtTiny", "MobileNetV2", "MobileNetV3Small", "ResNet50V2", "VGG16")
+
+
+def outputs_of(model, x):
+    return np.asarray(model(x, training=False))
+
+
+def assert_close(made, expected, tolerance):
+    assert np.all(np.isfinite(expected)) and np.ptp(expected) > 0
+    np.testing.assert_allclose(made, expected, rtol=0, atol=tolerance * np.abs(expected).max())
+
+
+def run(name, folder):
+    keras.utils.set_random_seed(0)
+    generator = np.random.default_rng(0)
+    model = build(name)
+    randomise(model, generator)
+    size = SIZES.get(name, 32)
+    x = generator.normal(size=(2, size, size, 3)).astype("float32")
+    gated = tfgates.gate_model(model)
+    open_all(gated)
+    assert_close(outputs_of(gated, x), outputs_of(model, x), 1e-6)
+    for fraction in (0.3, 0.7):
+        close(gated, fraction, generator)
+        expected = outputs_of(gated, x)
+        pruned = tfgates.prune(gated, min_units=1)
+        assert_close(outputs_of(pruned, x), expected, 1e-4)
+        plan = tfgates.plan_pruning(gated, min_units=1)
+        assert pruned.count_params() == plan.params < model.count_params()
+        assert macs_of(pruned) == plan.macs < plan.dense_macs
+        if not any(np.all(np.asarray(gate.test_gates()) == 0.0) for gate in gated.gates):
+            # `cost` is about the gates as they stand, without `min_units`.
+            cost = tfgates.cost(gated)
+            assert (cost.params, cost.macs) == (plan.params, plan.macs)
+    pruned.save(folder / "pruned.keras")
+    pruned.export(folder / "exported", verbose=False)
+    for path in ("pruned.keras", "exported"):
+        (made,) = predict_in_fresh_process(folder / path, x, folder, plain=True)
+        assert_close(made, expected, 1e-4)
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_network(name, tmp_path):
+    run(name, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name not in QUICK])
+def test_every_other_network(name, tmp_path):
+    run(name, tmp_path)
+
+
+def test_no_network_is_missing():
+    assert {name for name in dir(keras.applications) if name[0].isupper()} == set(NETWORKS)
