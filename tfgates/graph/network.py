@@ -67,6 +67,20 @@ class Network:
             for tensor in dict.fromkeys(node.inputs):
                 self.consumers[tensor].append(node)
 
+    def reader(self, tensor, used=None):
+        """The one call that reads a tensor, dropout passed over; None if there are more or none.
+
+        Args:
+            used: indices of the calls that count; all by default.
+        """
+        while True:
+            readers = [n for n in self.consumers[tensor] if used is None or n.index in used]
+            if len(readers) != 1 or tensor in self.outputs:
+                return None
+            if not isinstance(readers[0].op, keras.layers.Dropout):
+                return readers[0]
+            tensor = readers[0].outputs[0]
+
     def _tensor(self, keras_tensor, producer=None):
         self.shapes.append(tuple(keras_tensor.shape))
         self.dtypes.append(keras_tensor.dtype)

@@ -54,12 +54,13 @@ class Rule:
 
     def refuse(self, walk, node, reason=None):
         """Keeps everything that the call reads, and what it makes, whole."""
+        reason = reason or self.why(node)
         for channels in walk.inputs(node):
             if channels is not None:
-                walk.groups.lock(channels.group, reason or self.why(node))
+                walk.groups.lock(channels.group, reason)
         for tensor in node.outputs:
             walk.channels[tensor] = None
-        walk.refused.add(node.index)
+        walk.refused[node.index] = reason
 
     def backward(self, walk, node):
         for channels in walk.inputs(node):

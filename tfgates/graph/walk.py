@@ -23,6 +23,7 @@ class Walk:
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
         reasons: per group that can never go, why.
+        refused: for the index of each call that is not understood or left alone, why.
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
     """
 
@@ -33,7 +34,7 @@ class Walk:
         self.formulas = Formulas()
         self.groups = Groups()
         self.channels = [None] * len(self.network.shapes)
-        self.refused = set()
+        self.refused = {}
         self.dropped = {}
         self.slots = {}
         self.state = {}

@@ -11,7 +11,7 @@ from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rules import activations
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
 from tfgates.models.gated_model import GatedModel
-from tfgates.models.placement import Report, block_places, proven, proven_blocks, unit_places
+from tfgates.models.placement import Report, block_places, flat_places, proven, proven_blocks, unit_places
 
 RESIDUAL = ("inner", "tied", "block")
 
@@ -28,6 +28,7 @@ def gate_model(
     gate="hard_concrete",
     layers=None,
     residual="inner",
+    flattened=False,
     generator=None,
     penalty=None,
     budget=None,
@@ -53,6 +54,9 @@ def gate_model(
         residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition one gate
             for all layers that add into the same residual stream, with one draw; `"block"`: one
             gate for each residual branch as a whole. Or a tuple of these. Defaults to `"inner"`.
+        flattened: bool, whether to gate also the single positions of feature maps that are flattened
+            in front of a dense layer, as L0-HC and L0-ARM do: the dense layer then reads a choice of
+            them. Saves parameters above all. Defaults to False.
         generator: None, `"forward"` or `"backward"`: a `tfgates.layers.GateGenerator` in that order
             makes the logits of all gates (Dep-L0). Defaults to None.
         penalty: see `GatedModel`.
@@ -94,6 +98,8 @@ def gate_model(
         places = proven(network, unit_places(network, layers, report), report, tied)
         more = unit_places(network, layers, report, places, depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
+    if flattened:
+        places = proven(network, places + flat_places(network, layers), report, tied=False)
     if "block" in kinds:
         places += proven_blocks(network, block_places(network, layers, report), report)
     if not places:

@@ -142,6 +142,26 @@ def unit_places(network, layers, report, places=(), depthwise=False):
     return found
 
 
+def flat_places(network, layers):
+    """Candidates on the single positions of flattened maps, in front of dense layers."""
+    wanted, found = chooser(layers), []
+    walk = Walk(network, symbolic=True)
+    for node in network.nodes:
+        channel = walk.state.get((node.index, "channel"))
+        if channel is None or len(channel) == len(set(channel.tolist())):
+            continue
+        dense = network.reader(node.outputs[0])
+        if dense is None or not isinstance(dense.op, keras.layers.Dense) or not wanted(dense.op):
+            continue
+        size, axis = len(channel), walk.output(node).axis
+        found.append(
+            Place(
+                node.name, node, node, ("unit", node.index), size, axis, True, None, int(dense.op.kernel.shape[-1])
+            )
+        )
+    return found
+
+
 def is_gated(walk, channels, by_present=False):
     """Whether each of the channels goes when some unit closes; `by_present`: of a gate already there."""
     for formula in np.unique(walk.alive[channels.group]):

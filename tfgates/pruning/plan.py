@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from keras import ops
 
+from tfgates.gates import Gate
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
@@ -37,6 +38,7 @@ class PruningPlan:
         params, macs: what the pruned network costs.
         dense_params, dense_macs: what the network costs with everything kept.
         kept: list of pairs (layer, reason): closed units that have to stay.
+        alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
         landing: dict from gates to the values they get so that the model keeps its budget.
@@ -121,8 +123,8 @@ class PruningPlan:
     def gate_places(self):
         """Pairs of a gate and the groups of the channels that it lies on."""
         for node in self.network.nodes:
-            gate = node.op if hasattr(node.op, "test_gates") else getattr(node.op, "gate", None)
-            if gate is None or getattr(node.op, "granularity", "unit") == "weight":
+            gate = gate_of(node)
+            if gate is None:
                 continue
             channels = self.walk.output(node)
             if getattr(node.op, "gated", "outputs") == "inputs":
@@ -163,7 +165,14 @@ class PruningPlan:
         self._explain()
 
     def _explain(self):
+        self.alone = [
+            (node.name, self.walk.refused[node.index])
+            for node in self.network.nodes
+            if node.index in self.walk.refused
+        ]
+        seen = set()
         for gate, groups in self.gate_places():
+            seen.add(gate)
             formulas = self.walk.gate_positions(gate, len(groups))[0]
             stuck = (formulas == FALSE) & self.keep[groups]
             reasons = {}
@@ -171,6 +180,21 @@ class PruningPlan:
                 reason = self.walk.reason(group) or self._other_reason()
                 reasons[reason] = reasons.get(reason, 0) + 1
             self.kept.extend((gate.name, f"{n} closed: {reason}") for reason, n in reasons.items())
+        for node in self.network.nodes:
+            gate = gate_of(node)
+            if gate is None or gate in seen:
+                continue
+            closed = int(np.sum(self.walk.gate(gate)[0] == FALSE))
+            if closed:
+                self.kept.append((gate.name, f"{closed} closed: {self._why_unknown(node)}"))
+
+    def _why_unknown(self, node):
+        """Why nothing is known of the channels that a gate lies on: what is found going back."""
+        while node is not None:
+            if node.index in self.walk.refused:
+                return self.walk.refused[node.index]
+            node = self.network.producer[node.inputs[0]]
+        return "it lies on an input of the model, whose channels are what they are"
 
     def _other_reason(self):
         if self.min_units or self.round_to > 1:
@@ -211,10 +235,17 @@ class PruningPlan:
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.insert(len(lines) - 1, lines[1])
-        if self.kept:
-            lines.append("stays although closed:")
-            lines.extend(f"  {name}: {reason}" for name, reason in self.kept)
+        for title, pairs in (("stays although closed", self.kept), ("left as it is", self.alone)):
+            if pairs:
+                lines.append(f"{title}:")
+                lines.extend(f"  {name}: {reason}" for name, reason in pairs)
         return "\n".join(lines)
+
+
+def gate_of(node):
+    """The gate on channels that a call is of or carries inside, or None."""
+    gate = node.op if isinstance(node.op, Gate) else getattr(node.op, "gate", None)
+    return gate if isinstance(gate, Gate) and getattr(node.op, "granularity", "unit") == "unit" else None
 
 
 def total(terms, keep):

@@ -33,7 +33,7 @@ class Surgery(Copier):
         super().__init__()
         self.walk = walk
         self._keep = keep
-        self._factors, self._folded = fold_gates(walk, used)
+        self._factors, self._input_factors, self._folded = fold_gates(walk, used)
 
     def keep(self, groups):
         """Which of `groups` stay, as a boolean array."""
@@ -43,8 +43,12 @@ class Surgery(Copier):
         """Product of the gates behind the call that are folded into its weights, per channel."""
         return self._factors.get(node.index, np.ones(size))
 
+    def input_factor(self, node, size):
+        """Product of the gates in front of the call that are folded into its weights, per channel."""
+        return self._input_factors.get(node.index, np.ones(size))
+
     def is_folded(self, node):
-        """Whether a gate's factor has gone into the weights before it."""
+        """Whether a gate's factor has gone into the weights before or behind it."""
         return node.index in self._folded
 
     def reshaped(self, node, shape):
@@ -81,30 +85,52 @@ class Surgery(Copier):
 
 
 def fold_gates(walk, used):
-    """Which gates that stand alone can go into the weights of the layer before.
+    """Which gates that stand alone can go into the weights of the layer before or behind.
 
     Returns:
-        Pair of the factors per channel by index of the layer's call, and the indices of the gates.
+        The factors per output channel and per input channel, each by index of the layer's call,
+        and the indices of the gates.
     """
-    calls = {}
+    calls: dict[int, int] = {}
     for node in walk.network.nodes:
         if node.index in used:
             calls[id(node.op)] = calls.get(id(node.op), 0) + 1
-    factors, folded = {}, set()
+
+    def only_reader(tensor):
+        """The one call that reads a tensor, if it is of a layer that is called once, else None."""
+        reader = walk.network.reader(tensor, used)
+        return None if reader is None or calls[id(reader.op)] > 1 else reader
+
+    factors: dict[int, np.ndarray] = {}
+    input_factors: dict[int, np.ndarray] = {}
+    folded = set()
     for node in walk.network.nodes:
-        if node.index not in used or not isinstance(node.op, Gate):
+        x = walk.inputs(node)[0] if isinstance(node.op, Gate) and node.index in used else None
+        factor = None if x is None else values_at(walk, node, x)
+        if factor is None:
             continue
-        before, x = walk.network.producer[node.inputs[0]], walk.inputs(node)[0]
-        if before is None or x is None or before.index in factors or before.index in walk.refused:
-            continue
-        alone = len([n for n in walk.network.consumers[node.inputs[0]] if n.index in used]) == 1
-        if not alone or calls[id(before.op)] > 1 or node.inputs[0] in walk.network.outputs:
-            continue
-        factor = values_at(walk, node, x)
-        if factor is not None and accepts(before, factor):
+        before, behind = walk.network.producer[node.inputs[0]], only_reader(node.outputs[0])
+        alone = before is not None and walk.network.reader(node.inputs[0], used) is node
+        once = alone and calls[id(before.op)] == 1 and free(walk, before, factors)
+        if once and accepts(before, factor):
             factors[before.index] = factor
             folded.add(node.index)
-    return factors, folded
+        elif behind is not None and free(walk, behind, input_factors) and reads_by_kernel(behind):
+            input_factors[behind.index] = factor
+            folded.add(node.index)
+    return factors, input_factors, folded
+
+
+def free(walk, node, factors):
+    """Whether a call is understood and no other gate has been folded into it on this side."""
+    return node.index not in walk.refused and node.index not in factors
+
+
+def reads_by_kernel(node):
+    """Whether a layer's kernel can take a factor on its inputs."""
+    layer = node.op
+    convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    return isinstance(layer, keras.layers.Dense) or (isinstance(layer, convolutions) and layer.groups == 1)
 
 
 def values_at(walk, node, x):

@@ -80,7 +80,7 @@ class ConvolutionRule(LinearRule):
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
         kernel = kernel_of(walk, node.op) * factor_out
         if node.op.groups == 1:
-            kernel = kernel[..., keep_in, :]
+            kernel = (kernel * factor_in[:, None])[..., keep_in, :]
         else:
             outputs_per_group = len(keep_out) // node.op.groups
             config["groups"] = int(keep_out.sum()) // outputs_per_group

@@ -219,6 +219,7 @@ class LinearRule(Rule):
             surgery.nothing_left(node)
         bias, added = self.bias_left(walk, node, surgery.keep)
         factor_in = self.gated(walk, node, "inputs", len(keep_in))[1]
+        factor_in = factor_in * surgery.input_factor(node, len(keep_in))
         factor_out = self.gated(walk, node, "outputs", len(keep_out))[1]
         factor_out = factor_out * surgery.factor(node, len(keep_out))
         config = self.plain.get_config(layer)
