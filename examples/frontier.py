@@ -21,11 +21,14 @@ from absl import app, flags
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
 
+# Dep-L0: hard concrete with logits from a generator, in this order.
+GENERATED = {"dep_hc_forward": "forward", "dep_hc_backward": "backward"}
+
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
 flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
 flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
-flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {sorted(tfgates.gates.NAMES)}.")
+flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {sorted([*tfgates.gates.NAMES, *GENERATED])}.")
 flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")
 flags.DEFINE_list("params", [], "Budgets: fractions of the dense parameters, or absolute such as 12k.")
 flags.DEFINE_integer("seeds", 1, "Runs for each budget.", lower_bound=1)
@@ -106,7 +109,8 @@ def finish(run, data):
             learning_rate=run["learning_rate"],
             validation_data=data.validation,
             metrics=["accuracy"],
-            gate=run["gate"],
+            gate="hard_concrete" if run["gate"] in GENERATED else run["gate"],
+            generator=GENERATED.get(run["gate"]),
             seed=run["seed"],
             verbose=FLAGS.verbose,
         )

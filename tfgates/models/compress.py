@@ -30,6 +30,7 @@ def compress(
     fine_tune=0.4,
     residual="inner",
     flattened=True,
+    generator=None,
     layers=None,
     callbacks=None,
     round_to=1,
@@ -54,7 +55,7 @@ def compress(
         validation_data: as in `keras.Model.fit`, shown while training.
         metrics: as in `keras.Model.compile`.
         batch_size: int, for arrays. Defaults to 128.
-        gate, residual, flattened, layers, **gate_arguments: see `tfgates.gate_model`. Gates named by a string
+        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`. Gates named by a string
             start at an open probability of 0.95 unless `initial_open_probability` says otherwise.
         learning_rate: float, that of the weights. Defaults to 1e-3.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
@@ -80,7 +81,14 @@ def compress(
     if isinstance(gate, str) and gate != "scaling":
         gate_arguments.setdefault("initial_open_probability", INITIAL_OPEN_PROBABILITY)
     gated = gate_model(
-        model, gate, layers=layers, residual=residual, flattened=flattened, budget=budgets, **gate_arguments
+        model,
+        gate,
+        layers=layers,
+        residual=residual,
+        flattened=flattened,
+        generator=generator,
+        budget=budgets,
+        **gate_arguments,
     )
     gated.compile(
         keras.optimizers.Adam(learning_rate),
