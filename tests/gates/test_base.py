@@ -196,3 +196,10 @@ def test_the_base_itself_is_no_method(call):
 
 def test_the_base_has_no_constraint():
     assert Gate().variable_constraint() is None
+
+
+def test_travel_is_the_way_between_open_and_closed():
+    logit = np.log(0.95 / 0.05)
+    assert gates.HardConcreteGate().travel() == pytest.approx(2 * logit)
+    assert gates.BernoulliGate().travel() == pytest.approx(2 * logit / 7, rel=1e-5)
+    assert gates.ScalingGate(initial_scale=-2.0).travel() == 2.0

@@ -224,6 +224,18 @@ class Gate(keras.layers.Layer):
             units *= size
         return units
 
+    def travel(self):
+        """How far the variable goes between an open probability of 0.95 and one of 0.05, a float.
+
+        Learning rates of gates are set in units of it, so that they suit every method and link.
+        """
+        if self._source is not None:
+            # The generator's weights act through a tanh, whose own scale is 1.
+            return 1.0
+        config = self.get_config()
+        ends = [type(self).from_config(dict(config, initial_open_probability=p)) for p in (0.95, 0.05)]
+        return abs(ends[0].initial_value() - ends[1].initial_value())
+
     def value(self):
         """What the gate is computed from: its own variable, or its generator's current output."""
         if self._source is None:

@@ -56,6 +56,9 @@ class ScalingGate(Gate):
     def initial_value(self):
         return self.initial_scale
 
+    def travel(self):
+        return abs(self.initial_scale)
+
     def variable_constraint(self):
         return keras.constraints.NonNeg() if self.nonnegative else None
 

@@ -12,8 +12,9 @@ from tfgates.pruning.prune import prune
 # Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
 INITIAL_OPEN_PROBABILITY = 0.95
 
-# How far a gate's logit can travel in the phase with gates: some twenty times its range.
-GATE_TRAVEL = 150.0
+# How often a gate can cross its range in the phase with gates, and the bounds for each step.
+GATE_CROSSINGS = 25.0
+LEAST_STEP, LARGEST_STEP = 0.002, 0.02
 
 
 def compress(
@@ -42,8 +43,8 @@ def compress(
     Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
     follow the number of steps, see `tfgates.Budget`); it lands, that is, the units are chosen so
     that the actual cost fits; what is closed is removed; the network that is left is fine-tuned.
-    Gates learn by Adam at `150 / steps` (within 0.01 and 0.1), so that a logit can cross its whole range
-    several times, whatever the length of the run; weights by Adam, the rate constant with gates
+    Gates learn by Adam at a rate with which each can cross its range (`Gate.travel`) 25 times in
+    this phase, whatever its length, method and link; weights by Adam, the rate constant with gates
     and falling to 0 by a cosine after them.
 
     Args:
@@ -55,8 +56,9 @@ def compress(
         validation_data: as in `keras.Model.fit`, shown while training.
         metrics: as in `keras.Model.compile`.
         batch_size: int, for arrays. Defaults to 128.
-        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`. Gates named by a string
-            start at an open probability of 0.95 unless `initial_open_probability` says otherwise.
+        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`. Gates
+            named by a string start at an open probability of 0.95 unless `initial_open_probability` says
+            otherwise.
         learning_rate: float, that of the weights. Defaults to 1e-3.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
         callbacks: list of Keras callbacks for all phases, or None.
@@ -94,7 +96,7 @@ def compress(
         keras.optimizers.Adam(learning_rate),
         loss=loss,
         metrics=metrics,
-        gate_optimizer=keras.optimizers.Adam(min(0.1, max(0.01, GATE_TRAVEL / (steps * first)))),
+        gate_optimizer=keras.optimizers.Adam(gate_learning_rate(gated.gates, steps * first)),
     )
     settings = {"validation_data": validation_data, "callbacks": callbacks, "verbose": verbose}
     if isinstance(data, (tuple, list)):
@@ -110,6 +112,12 @@ def compress(
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
         _fit(small, data, epochs=epochs, initial_epoch=first, **settings)
     return small
+
+
+def gate_learning_rate(gates, steps):
+    """The gates' learning rate for `steps` steps of Adam: between 0.002 and 0.02 of their range."""
+    step = min(LARGEST_STEP, max(LEAST_STEP, GATE_CROSSINGS / steps))
+    return step * min(gate.travel() for gate in gates)
 
 
 def fine_tuning_epochs(epochs, share):

@@ -14,7 +14,7 @@ from tfgates.models.steps import steps_of
 from tfgates.optimizers.gate_optimizer import with_gate_optimizer
 
 # See `GatedModel.compile`.
-GATE_LEARNING_RATE = 0.02
+GATE_STEP = 1 / 300
 
 # Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
 _tensor = keras.Input((1,))
@@ -116,14 +116,18 @@ class GatedModel(keras.Model):
 
         Args:
             optimizer: as in `keras.Model.compile`; updates the weights.
-            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`:
-                `Adam(0.02)` if the model has a budget and `optimizer` is a plain one, else `optimizer`.
-                A gate has a few units of logits to go in a whole training run, many times what a
-                weight's learning rate allows.
+            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if the
+                model has a budget and `optimizer` is a plain one, Adam with a learning rate of 1/300
+                of the gates' range (`Gate.travel`; 0.02 for hard concrete), else `optimizer`. A
+                gate has to cross its range in a training run, many times what a weight's
+                learning rate allows.
             *args, **kwargs: as in `keras.Model.compile`.
         """
         if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
-            gate_optimizer = keras.optimizers.Adam(GATE_LEARNING_RATE) if self.budget else None
+            gate_optimizer = None
+            if self.budget:
+                rate = GATE_STEP * min(gate.travel() for gate in self.gates)
+                gate_optimizer = keras.optimizers.Adam(rate)
             several = (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)
             if isinstance(optimizer, several) or not self.trainable_variables:
                 gate_optimizer = None
