@@ -99,5 +99,7 @@ class IdentityRule(ElementwiseRule):
 class InputNormalizationRule(ElementwiseRule):
     """Preprocessing with a mean and a variance per feature."""
 
+    reason = "it treats each feature differently"
+
     def keeps_axis(self, walk, node, x):
         return False

@@ -17,6 +17,8 @@ class MergeRule(Rule):
     something else is left to carry the shape.
     """
 
+    reason = "its tensors carry their channels on different axes"
+
     def combine(self, node, values):
         """f of a list of arrays of constants."""
         raise NotImplementedError
@@ -235,6 +237,8 @@ class ScaledAddRule(AddRule):
 @register_rule(layers.Concatenate, "Concatenate")
 class ConcatenateRule(Rule):
     """Along the channels: their groups side by side. Along another axis: channel tied to channel."""
+
+    reason = "its tensors carry their channels on different axes"
 
     def axis(self, walk, node):
         axis = node.op.axis

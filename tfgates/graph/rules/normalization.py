@@ -72,6 +72,7 @@ class PerChannelRule(ElementwiseRule):
 class BatchNormalizationRule(PerChannelRule):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, then its gate if it has one."""
 
+    reason = "it normalises another axis than the one that carries the channels"
     plain = layers.BatchNormalization
     weights = (
         "gamma", "beta", "moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev",
@@ -173,6 +174,7 @@ class LayerScaleRule(PerChannelRule):
 class PReLURule(PerChannelRule):
     """`max(x, 0) + alpha * min(x, 0)`, alpha shared over all places but not over the channels."""
 
+    reason = "its weights lie along other axes too"
     weights = ("alpha",)
 
     def keeps_axis(self, walk, node, x):

@@ -14,6 +14,8 @@ layers = keras.layers
 class PoolingRule(ElementwiseRule):
     """Windows over places; padding takes no part in the maximum or the average."""
 
+    reason = "it runs along the axis that carries the channels"
+
     def keeps_axis(self, walk, node, x):
         rank = len(walk.shape(node.inputs[0]))
         return x.axis == (1 if node.op.data_format == "channels_first" else rank - 1)

@@ -94,6 +94,8 @@ class PermuteRule(ElementwiseRule):
 class PlacesRule(ElementwiseRule):
     """Moves places along other axes than the channels'."""
 
+    reason = "it runs along the axis that carries the channels"
+
     def keeps_axis(self, walk, node, x):
         before, after = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
         rank = len(before)
