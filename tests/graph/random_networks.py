@@ -197,7 +197,8 @@ class Builder:
             if kind == "repeat":
                 self.add(K.RepeatVector(3), x)
             else:
-                self.add(K.Reshape((1, x.shape[-1]) if self.flag() else (x.shape[-1] // 2, 2)), x)
+                halves = x.shape[-1] % 2 == 0 and self.flag()
+                self.add(K.Reshape((x.shape[-1] // 2, 2) if halves else (1, x.shape[-1])), x)
             return
         size = min(x.shape[1:-1])
         if kind == "flatten" and np.prod(x.shape[1:]) < 300:

@@ -213,3 +213,12 @@ def test_weight_gates_are_no_closed_units():
     plan = tfgates.plan_pruning(model)
     assert plan.kept == [] and plan.layers[0].units_left == 2
     tfgates.prune(model, plan=plan)
+
+
+def test_a_depthwise_convolution_loses_channels_whose_constants_are_not_zero():
+    inputs = keras.Input((6, 6, 3))
+    x = K.DepthwiseConv2D(3, use_bias=False, name="depthwise")(K.Activation("sigmoid")(maps(inputs)))
+    model = keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(gate_of()(x))))
+    plan = tfgates.plan_pruning(model)
+    assert {row.name: row.units_left for row in plan.layers}["depthwise"] == 3
+    assert tfgates.prune(model, plan=plan).count_params() == plan.params

@@ -110,11 +110,6 @@ class TransposedRule(ConvolutionRule):
         shape = node.op.kernel.shape
         return shape[-1], shape[-2]
 
-    def supported(self, node):
-        if getattr(node.op, "groups", 1) != 1:
-            return f"{node.name}: grouped transposed convolutions are kept whole"
-        return super().supported(node)
-
     def uniform(self, node):
         # Even unpadded, its border sees fewer taps than its middle.
         return max(node.op.kernel_size) == 1 and max(node.op.strides) == 1
@@ -268,6 +263,10 @@ class DepthwiseRule(ConvolutionRule):
         kernel, *rest = LinearRule.terms(self, walk, node)
         kernel.over = kernel.over[1:]
         return [kernel, *rest]
+
+    def bias_left(self, walk, node, keep):
+        # With an input goes its output: nothing is left to fold a constant into.
+        return self.bias(walk, node, self.sizes(node)[1]), False
 
     def smaller(self, surgery, node):
         walk, layer = surgery.walk, node.op
