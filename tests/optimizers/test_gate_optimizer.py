@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from tfgates import GatedModel, gates, layers
@@ -56,6 +57,44 @@ def test_each_group_follows_its_own_optimizer(weights_rate, gates_rate):
     for variable in model.trainable_variables:
         moved = np.any(ops.convert_to_numpy(variable) != before[variable.path])
         assert moved == ((gates_rate if variable.path in gate_paths else weights_rate) > 0)
+
+
+def generated_network():
+    inputs = keras.Input((4,))
+    logits = layers.GateGenerator([5, 3], hidden=(2,), seed=0)(inputs)
+    x = layers.GatedDense(5, gate="hard_concrete", name="a")(inputs, logits=logits[0])
+    x = layers.GatedDense(3, gate="hard_concrete", name="b")(x, logits=logits[1])
+    return GatedModel(inputs, keras.layers.Dense(1)(x))
+
+
+@pytest.mark.parametrize("reloaded", [False, True])
+def test_a_generator_is_updated_with_the_gates(tmp_path, reloaded):
+    model = generated_network()
+    if reloaded:
+        model.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    (generator,) = (layer for layer in model.layers if isinstance(layer, layers.GateGenerator))
+    found = [v for v in model.trainable_variables if is_gate_variable(v)]
+    assert {id(v) for v in found} == {id(v) for v in generator.trainable_variables}
+    assert len(found) == 5
+    before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+    model.compile(with_gate_optimizer(keras.optimizers.SGD(0.0), keras.optimizers.SGD(10.0)), "mse")
+    model.fit(*data(), epochs=3, verbose=0)
+    moved = [v for v in model.trainable_variables if np.any(ops.convert_to_numpy(v) != before[v.path])]
+    assert all(is_gate_variable(v) for v in moved)
+    assert {"bias_0", "bias_1"} <= {v.name for v in moved}
+
+
+@pytest.mark.parametrize("build", [network, generated_network])
+def test_routing_within_a_distribution_scope(build):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = build()
+        model.compile(with_gate_optimizer(keras.optimizers.SGD(0.0), keras.optimizers.SGD(1.0)), "mse")
+    before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+    model.fit(*data(), epochs=1, verbose=0)
+    moved = {v.path for v in model.trainable_variables if np.any(ops.convert_to_numpy(v) != before[v.path])}
+    assert moved and moved <= {v.path for v in model.trainable_variables if is_gate_variable(v)}
 
 
 def test_save_and_load(tmp_path):

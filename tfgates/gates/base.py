@@ -179,6 +179,8 @@ class Gate(keras.layers.Layer):
                 initializer=keras.initializers.Constant(self.initial_value()),
                 constraint=self.variable_constraint(),
             )
+            # How optimizers tell it from weights.
+            variable.belongs_to_gate = True
             setattr(self, self.variable_name, variable)
         self.built = True
 

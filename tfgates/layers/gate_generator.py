@@ -144,13 +144,16 @@ class GateGenerator(keras.layers.Layer):
         self.built = True
 
     def _weight(self, name, value):
-        return self.add_weight(
+        variable = self.add_weight(
             name=name,
             shape=tuple(value.shape),
             dtype="float32",
             autocast=False,
             initializer=lambda shape, dtype=None: ops.convert_to_tensor(value),
         )
+        # It serves gates: it is updated by their optimizer, which has no weight decay.
+        variable.belongs_to_gate = True
+        return variable
 
     def _seed(self, number):
         return None if self.seed is None else self.seed + number

@@ -2,17 +2,13 @@
 
 import keras
 
-# What gates call their trainable variable.
-GATE_VARIABLES = ("logits", "scale")
-
-
 def is_gate_variable(variable):
-    """Whether a variable is the trainable variable of a gate.
+    """Whether a variable decides which units are open: a gate's own, or of a `GateGenerator`.
 
-    Gates keep it in float32 whatever the dtype policy, as no layer of Keras does with a weight of
-    the same name, such as the scale of `keras.layers.RMSNormalization`.
+    Whoever creates one says so on the variable; names would not do, since layers of Keras have
+    weights called `scale` too.
     """
-    return variable.path.split("/")[-1] in GATE_VARIABLES and not variable._autocast
+    return getattr(variable, "belongs_to_gate", False)
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -30,8 +26,8 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
     """An optimizer that updates the gates by one optimizer and everything else by another.
 
     Gates want a learning rate of their own, often much higher than that of the weights and never
-    decayed, and no weight decay. Exactly the gates' trainable variables, `logits` or `scale`, go to
-    `gate_optimizer`; those of a `tfgates.layers.GateGenerator`, which are weights of a layer, do not.
+    decayed, and no weight decay. Exactly the gates' trainable variables, `logits` or `scale`, and
+    those of a `tfgates.layers.GateGenerator`, which makes logits, go to `gate_optimizer`.
 
     Args:
         weights_optimizer: a `keras.optimizers.Optimizer`, its name as a string, or its config.
@@ -51,7 +47,8 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
     ...     loss="sparse_categorical_crossentropy",
     ... )
 
-    Reference: Gallego-Posada et al. 2022, arXiv 2208.04425, appendix (learning rates of the gates).
+    Reference: Gallego-Posada et al. 2022, arXiv 2208.04425, appendix (learning rates of the gates);
+    Li and Ji 2021, arXiv 2107.00070, section 5 (generators).
     """
     weights_optimizer = _checked("weights_optimizer", weights_optimizer)
     gate_optimizer = _checked("gate_optimizer", gate_optimizer)
