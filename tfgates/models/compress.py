@@ -28,6 +28,7 @@ def compress(
     batch_size=128,
     gate="hard_concrete",
     learning_rate=1e-3,
+    weight_decay=0.0,
     fine_tune=0.4,
     residual="inner",
     flattened=True,
@@ -60,6 +61,8 @@ def compress(
             named by a string start at an open probability of 0.95 unless `initial_open_probability` says
             otherwise.
         learning_rate: float, that of the weights. Defaults to 1e-3.
+        weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
+            learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults to 0.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
         callbacks: list of Keras callbacks for all phases, or None.
         round_to: see `tfgates.prune`. Rounding up can exceed the budget. Defaults to 1.
@@ -93,7 +96,7 @@ def compress(
         **gate_arguments,
     )
     gated.compile(
-        keras.optimizers.Adam(learning_rate),
+        keras.optimizers.AdamW(learning_rate, weight_decay),
         loss=loss,
         metrics=metrics,
         gate_optimizer=keras.optimizers.Adam(gate_learning_rate(gated.gates, steps * first)),
@@ -107,7 +110,7 @@ def compress(
     small = prune(gated, plan=plan)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {plan.macs:,.0f} MACs")
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps * last))
-    small.compile(keras.optimizers.Adam(rate), loss=loss, metrics=metrics)
+    small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
         _fit(small, data, epochs=epochs, initial_epoch=first, **settings)
