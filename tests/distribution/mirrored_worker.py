@@ -82,7 +82,13 @@ def train(case):
         part = slice(step * BATCH, (step + 1) * BATCH)
         # An epoch of one step each, so that its logs are those of the step.
         history = model.fit(
-            x[part], y[part], batch_size=BATCH, initial_epoch=step, epochs=step + 1, shuffle=False, verbose=0,
+            x[part],
+            y[part],
+            batch_size=BATCH,
+            initial_epoch=step,
+            epochs=step + 1,
+            shuffle=False,
+            verbose=0,
             callbacks=callbacks,
         )
         logs.append({name: float(values[-1]) for name, values in history.history.items()})

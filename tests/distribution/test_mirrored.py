@@ -31,9 +31,7 @@ SLOW = (
 @functools.cache
 def results(*cases):
     """What `mirrored_worker.py` found for the cases."""
-    done = subprocess.run(
-        [sys.executable, str(WORKER), *cases], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+    done = subprocess.run([sys.executable, str(WORKER), *cases], capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
 

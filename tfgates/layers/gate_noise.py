@@ -57,6 +57,16 @@ class GateNoise(keras.layers.Layer):
     def compute_output_spec(self, inputs, training=False):
         return keras.KerasTensor((self.units,), dtype="float32")
 
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        # As in `Gate`: Keras saves no seed generators.
+        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        # Files of earlier versions have none.
+        if "seed_state" in store.keys():  # noqa: SIM118 (a store of Keras is not a dict)
+            self.seed_generator.state.assign(store["seed_state"])
+
     def get_config(self):
         config = super().get_config()
         config.update(units=self.units, seed=self.seed)

@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfgates import gates
+from tfgates import distribution, gates
 from tfgates.costs.structure import Structure
 from tfgates.gates import recording
 from tfgates.models import passes
@@ -134,6 +134,7 @@ class GatedModel(keras.Model):
         if gate_optimizer is not None:
             optimizer = with_gate_optimizer(optimizer, gate_optimizer)
         super().compile(optimizer, *args, **kwargs)
+        distribution.check_supported(self)
         if self._structure is None and isinstance(self, Functional):
             self._follow_structure()
 
@@ -160,6 +161,17 @@ class GatedModel(keras.Model):
             given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
             self._pace.assign(self._structure.pace(steps_of(given)))
         return super().fit(*args, **kwargs)
+
+    # The next three are for several workers, see `tfgates.distribution.multi_worker`.
+
+    def train_step(self, *args, **kwargs):
+        return distribution.reducible(self, super().train_step(*args, **kwargs))
+
+    def test_step(self, *args, **kwargs):
+        return distribution.reducible(self, super().test_step(*args, **kwargs))
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        super()._maybe_symbolic_build(*distribution.local_batch(self, iterator, data_batch))
 
     @property
     def multipliers(self):

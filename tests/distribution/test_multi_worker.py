@@ -1,0 +1,94 @@
+"""Two processes of `tf.distribute.MultiWorkerMirroredStrategy` on the loopback."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+WORKER = pathlib.Path(__file__).with_name("multi_worker_worker.py")
+ROOT = pathlib.Path(__file__).parents[2]
+EPOCHS = 3
+
+
+def start(arguments, workers=0):
+    """Starts the workers, or one process alone, with output into pipes."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(workers)]
+    cluster = {"worker": [f"127.0.0.1:{s.getsockname()[1]}" for s in sockets]}
+    for one in sockets:
+        one.close()
+    processes = []
+    for index in range(max(workers, 1)):
+        environment = dict(os.environ)
+        environment.pop("TF_CONFIG", None)
+        if workers:
+            task = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+            environment["TF_CONFIG"] = json.dumps(task)
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, str(WORKER), *map(str, arguments)],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                cwd=ROOT,
+                env=environment,
+            )
+        )
+    return processes
+
+
+def results(processes):
+    """What the processes printed; each must end well."""
+    found = []
+    for process in processes:
+        output, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-3000:]
+        found.append(json.loads(output.splitlines()[-1]))
+    return found
+
+
+def flat(nested):
+    return np.concatenate([np.ravel(np.array(entry, "float64")) for entry in nested])
+
+
+def compare(gate, tmp_path):
+    """Two workers against one device, then again with one killed in the second epoch and both restarted."""
+    (alone,) = results(start([gate, EPOCHS, "", -1]))
+    together = results(start([gate, EPOCHS, "", -1], workers=2))
+    assert together[0] == together[1]
+    assert together[0]["epochs"] == list(range(EPOCHS))
+    assert together[0]["predicted"] == 48
+    for name in ("weights", "optimizer"):
+        np.testing.assert_allclose(flat(together[0][name]), flat(alone[name]), atol=1e-5, err_msg=name)
+    np.testing.assert_allclose(together[0]["multipliers"], alone["multipliers"], rtol=1e-5)
+    assert alone["multipliers"][0] > 0.0
+    for kind in ("history", "evaluated"):
+        for name, value in alone[kind].items():
+            np.testing.assert_allclose(together[0][kind][name], value, atol=1e-5, err_msg=name)
+
+    folder = tmp_path / "state"
+    first, second = start([gate, EPOCHS, folder, 1], workers=2)
+    second.communicate(timeout=600)
+    assert second.returncode == -9
+    # Without its partner the other cannot go on, and says so.
+    _, errors = first.communicate(timeout=600)
+    assert first.returncode != 0
+    assert "Error" in errors
+    resumed = results(start([gate, EPOCHS, folder, -1], workers=2))
+    assert resumed[0]["epochs"] == [1, 2]
+    for name in ("weights", "optimizer", "multipliers", "evaluated"):
+        assert resumed[0][name] == resumed[1][name] == together[0][name], name
+
+
+def test_two_workers_train_as_one_device_and_resume_after_one_is_killed(tmp_path):
+    compare("disarm", tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("gate", ["hard_concrete", "arm", "scaling"])
+def test_every_method_on_two_workers(gate, tmp_path):
+    compare(gate, tmp_path)
