@@ -1,10 +1,12 @@
 """Removing what is closed, and proving the result equal."""
 
+import warnings
+
 import keras
 import numpy as np
 from keras import ops, tree
 
-from tfgates.graph.network import rebuild
+from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
 from tfgates.pruning.landing import held
 from tfgates.pruning.plan import PruningPlan
@@ -84,8 +86,6 @@ def random_inputs(network, seed=0):
 
 def check_equal(model, pruned, inputs=None, tolerance=None):
     """Raises a `PruningError` unless both models give the same outputs at inference."""
-    from tfgates.graph.network import Network
-
     network = Network(model)
     if tolerance is None:
         half = any(
@@ -122,7 +122,10 @@ def compile_like(pruned, model):
     if type(optimizer).__name__ in ("MultiOptimizer", "LossScaleOptimizer"):
         return
     try:
-        config = model.get_compile_config()
+        with warnings.catch_warnings():
+            # What Keras warns of, a lambda among the losses, is refused below.
+            warnings.simplefilter("ignore")
+            config = model.get_compile_config()
         fresh = type(optimizer).from_config(optimizer.get_config())
         settings = keras.saving.deserialize_keras_object(config)
         settings["optimizer"] = fresh
