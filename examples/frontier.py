@@ -186,7 +186,8 @@ def main(argv):
     for number, run in enumerate(wanted, start=1):
         if any(is_of(r, run) for r in results):
             continue
-        print(f"Run {number} of {len(wanted)}: {run['gate']}, {run['budget'] or 'dense'}, seed {run['seed']}", flush=True)
+        what = f"{run['gate']}, {run['budget'] or 'no budget'}, seed {run['seed']}"
+        print(f"Run {number} of {len(wanted)}: {what}", flush=True)
         results.append(finish(run, data))
         temporary = store.with_suffix(".tmp")
         temporary.write_text(json.dumps(results, indent=1))

@@ -7,29 +7,65 @@ IMAGES = 60_000
 # Lambda for each gate in the order of the network, or one for all gates.
 DEFAULT_L0 = {"lenet5": [10.0, 0.5, 0.1, 10.0]}
 
+# Hard concrete with a generator, Dep-L0.
+GENERATED = "dep_hc"
+GATES = sorted([*tfgates.gates.NAMES, GENERATED])
 
-def build(name, data, gate, l0=None, seed=0, **gate_arguments):
+
+def is_bernoulli(gate):
+    """Whether a gate name is one of those that draw zeros and ones."""
+    return gate not in ("hard_concrete", GENERATED, "scaling")
+
+
+def build(
+    name,
+    data,
+    gate,
+    l0=None,
+    seed=0,
+    generator=None,
+    sampling=None,
+    budget=None,
+    penalty_params=None,
+    **gate_arguments,
+):
     """Builds a network for `data`.
 
     Args:
         name: one of `tfgates.applications`.
         data: a `Data`.
-        gate: name of a gate.
+        gate: name of a gate, or `"dep_hc"`: hard concrete, with logits from a generator.
         l0: list of penalties, one for each gate or one for all, in loss per `IMAGES` weights.
             Defaults to `DEFAULT_L0`, to 0.1 for other networks, and to none for scaling factors, which
-            close by other means.
+            close by other means, and beside `budget` and `penalty_params`.
         seed: int, of the gates' noise.
+        generator: None, `"forward"` or `"backward"`. Defaults to `"forward"` for `"dep_hc"`.
+        sampling: `"batch"` or `"example"`. Defaults to `"example"` for Bernoulli gates, whose gradients
+            are far less noisy that way, and to `"batch"` otherwise.
+        budget: a `tfgates.Budget`, or None.
+        penalty_params: loss per expected parameter of the whole network, or None.
         **gate_arguments: further arguments of the gates.
 
     Returns:
         A `tfgates.GatedModel`.
     """
+    if gate == GENERATED:
+        gate, generator = "hard_concrete", generator or "forward"
     if l0 is None:
-        l0 = [0.0] if gate == "scaling" else DEFAULT_L0.get(name, [0.1])
+        free = gate == "scaling" or budget is not None or penalty_params is not None
+        l0 = [0.0] if free else DEFAULT_L0.get(name, [0.1])
     penalties = [value / IMAGES for value in l0]
-    return getattr(tfgates.applications, name)(
+    sampling = sampling or ("example" if is_bernoulli(gate) else "batch")
+    model = getattr(tfgates.applications, name)(
         input_shape=data.input_shape,
         classes=data.classes,
-        gate=tfgates.gates.get(gate, seed=seed, **gate_arguments),
+        gate=tfgates.gates.get(gate, seed=seed, sampling=sampling, **gate_arguments),
+        generator=generator,
         l0=penalties[0] if len(penalties) == 1 else penalties,
     )
+    penalty = None
+    if penalty_params is not None:
+        penalty = {"params": penalty_params * tfgates.cost(model, land=False).dense_params}
+    if budget is None and penalty is None:
+        return model
+    return tfgates.GatedModel(model.input, model.output, name=model.name, budget=budget, penalty=penalty)

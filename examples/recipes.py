@@ -21,6 +21,8 @@ A penalty that the paper divides by the number N of training images is divided h
 source gives no value, a comment says what was chosen.
 """
 
+import networks
+
 MNIST, CIFAR = 60_000, 50_000
 
 
@@ -148,3 +150,28 @@ RECIPES = {
     "sss_resnet50_imagenet": {**_SSS_IMAGENET, "model": "resnet50"},
     "sss_resnext50_imagenet": {**_SSS_IMAGENET, "model": "resnext50"},
 }
+
+
+def as_flags(name):
+    """The flags of `train.py` that make up a recipe, as a dict."""
+    recipe = RECIPES[name]
+    direct = ("model", "dataset", "gate", "generator", "epochs", "batch_size", "average", "augment", "penalty_params")
+    found = {key: recipe[key] for key in direct if key in recipe}
+    found["finetune_epochs"] = recipe.get("finetune_epochs", 0)
+    found["initial_open_probability"] = recipe.get("gate_arguments", {}).get("initial_open_probability", 0.9)
+    if "l0" in recipe:
+        l0 = recipe["l0"] if isinstance(recipe["l0"], list) else [recipe["l0"]]
+        # The flag counts as the papers do, times the number of images.
+        found["l0"] = [str(value * networks.IMAGES) for value in l0]
+    if "strength" in recipe:
+        found["scaling_strength"] = recipe["strength"]
+    settings = recipe["optimizer"]
+    found["optimizer"] = settings["name"].lower()
+    found["boundaries"] = [str(epoch) for epoch in settings.get("boundaries", [])]
+    found.update({key: settings[key] for key in OPTIMIZER_FLAGS if key in settings})
+    # Without an optimizer of their own the gates follow that of the weights.
+    found["gate_learning_rate"] = recipe.get("gate_optimizer", {}).get("learning_rate")
+    return found
+
+
+OPTIMIZER_FLAGS = ("learning_rate", "factor", "momentum", "nesterov", "weight_decay")

@@ -5,10 +5,14 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
+from saving import export_whole
+
+from tfgates.pruning.picture import write_whole
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
 RELOAD = """
@@ -55,6 +59,50 @@ def reload_difference(folder, images, expected, scratch):
     given.unlink()
     made.unlink()
     return difference
+
+
+def measure(gated, small, plan, data, out):
+    """Exports both networks, checks and measures what was exported, and touches the test set.
+
+    Returns:
+        Rows of the table of results, the folders of the SavedModels by name, and the largest difference
+        of what was exported.
+    """
+    images = next(iter(data.validation))[0].numpy()
+    folders = {}
+    for name, model in (("gated", gated), ("pruned", small)):
+        folders[name] = out / f"{name}_saved_model"
+        export_whole(model, folders[name])
+        write_whole(out / f"{name}.keras", model.save)
+    expected = keras.ops.convert_to_numpy(small(images, training=False))
+    difference = reload_difference(folders["pruned"], images, expected, out)
+    if difference > 1e-5:
+        raise RuntimeError(f"The exported network differs by {difference:.2e} from the pruned one")
+
+    # All choices are made: the test set is read here for the first time, and only here.
+    accuracy = {name: accuracy_on_test(model, data) for name, model in (("gated", gated), ("pruned", small))}
+
+    def percent_left(after, before):
+        return f"{after:,.0f} ({100 * after / before:.2f} %)"
+
+    removed = 1.0 - kernel_weights(small) / kernel_weights(gated)
+    rows = [
+        ("", "gated", "pruned"),
+        ("test accuracy", *(f"{100 * accuracy[name]:.2f} %" for name in folders)),
+        ("parameters", f"{plan.dense_params:,}", percent_left(small.count_params(), plan.dense_params)),
+        ("weights removed", "", f"{100 * removed:.2f} %"),
+        ("MACs", f"{plan.dense_macs:,.0f}", percent_left(plan.macs, plan.dense_macs)),
+        ("SavedModel", *(f"{folder_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values())),
+    ]
+    for size in (1, len(images)):
+        times = [latency(folder, images[:size]) for folder in folders.values()]
+        rows.append((f"latency, {size} image{'s' * (size > 1)}", *(f"{ms:.2f} ms" for ms in times)))
+    return rows, folders, difference
+
+
+def accuracy_on_test(model, data):
+    model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]
 
 
 def show(rows, title):

@@ -1,17 +1,21 @@
 """The recipes name what exists and fit together."""
 
-import importlib.util
+import importlib
 import pathlib
+import sys
 
 import keras
 import pytest
 
 import tfgates
 
-PATH = pathlib.Path(__file__).parents[2] / "examples" / "recipes.py"
-spec = importlib.util.spec_from_file_location("recipes", PATH)
-recipes = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(recipes)
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+sys.path.insert(0, str(EXAMPLES))
+try:
+    recipes = importlib.import_module("recipes")
+finally:
+    sys.path.remove(str(EXAMPLES))
 
 
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
@@ -45,3 +49,15 @@ def test_network_of_a_recipe(name):
         l0=recipe.get("l0"),
     )
     assert any("gate_generator" in layer.name for layer in model.layers) == ("generator" in recipe)
+
+
+def test_flags_of_a_recipe():
+    flags = recipes.as_flags("l0_hc_lenet5_mnist_separate")
+    # The papers' lambdas, times the number of images.
+    assert [round(float(value), 6) for value in flags["l0"]] == [10, 0.5, 0.1, 10]
+    assert flags["gate_learning_rate"] == 1e-3 and flags["boundaries"] == [] and flags["average"] == 0.999
+    flags = recipes.as_flags("dep_l0_resnet50_imagenet")
+    assert flags["penalty_params"] == 5e-9 and flags["generator"] == "forward"
+    assert flags["finetune_epochs"] == 10 and flags["boundaries"] == ["30", "60"] and flags["augment"]
+    # Its gates follow the optimizer of the weights.
+    assert recipes.as_flags("l0_hc_wrn28_10_cifar10")["gate_learning_rate"] is None

@@ -2,6 +2,7 @@
 
 import keras
 
+
 def is_gate_variable(variable):
     """Whether a variable decides which units are open: a gate's own, or of a `GateGenerator`.
 
