@@ -28,7 +28,7 @@ def compress(
     batch_size=128,
     gate="hard_concrete",
     learning_rate=1e-3,
-    weight_decay=0.0,
+    weight_decay=0.1,
     fine_tune=0.4,
     residual="inner",
     flattened=True,
@@ -62,7 +62,8 @@ def compress(
             otherwise.
         learning_rate: float, that of the weights. Defaults to 1e-3.
         weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
-            learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults to 0.
+            learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
+            to 0.1: what is left is small and fits its training data to the last example otherwise.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
         callbacks: list of Keras callbacks for all phases, or None.
         round_to: see `tfgates.prune`. Rounding up can exceed the budget. Defaults to 1.
