@@ -4,8 +4,8 @@
     python benchmarks/applications.py ResNet50 MobileNetV2
     python benchmarks/applications.py --closed 0.3
 
-Seconds are processor time, of all threads, of one run each. The figures of parameters and MACs are at the smallest image that the
-network takes, with 10 classes.
+Seconds are processor time, of all threads, of one run each. The figures of parameters and MACs are
+at the smallest image that the network takes, with 10 classes.
 """
 
 import argparse
@@ -66,9 +66,7 @@ def close(gated, fraction, generator):
     """Closes each unit with probability `fraction`; what stays open gets values below and at 1."""
     for gate in gated.gates:
         shape = gate.logits.shape
-        gate.logits.assign(
-            np.where(generator.random(shape) < fraction, -4.0, generator.uniform(-1.0, 3.0, shape))
-        )
+        gate.logits.assign(np.where(generator.random(shape) < fraction, -4.0, generator.uniform(-1.0, 3.0, shape)))
 
 
 def channels(plan):
@@ -110,9 +108,7 @@ def main():
     parser.add_argument("--closed", type=float, default=0.7, help="share of the units that are closed")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    print(
-        "| architecture | gates | channels removed | parameters left | MACs left | build s | gate s | prune s |"
-    )
+    print("| architecture | gates | channels removed | parameters left | MACs left | build s | gate s | prune s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     late = []
     for name in arguments.networks or NETWORKS:

@@ -65,7 +65,9 @@ def test_table():
 
 
 def test_representation():
-    assert repr(tfgates.cost(gated())).startswith("Cost(params=62 of 122 (expected 64), macs=868 of 1,736 (expected 895))")
+    assert repr(tfgates.cost(gated())).startswith(
+        "Cost(params=62 of 122 (expected 64), macs=868 of 1,736 (expected 895))"
+    )
 
 
 def test_unknown_sizes_have_parameters_but_no_macs():

@@ -60,7 +60,10 @@ class Builder:
         """One more layer or merge, chosen among those that the tensors allow."""
         x = self.tensor()
         family = self.pick(
-            ["linear"] * 5 + ["normal"] * 2 + ["gate"] * 3 + ["merge"] * 2
+            ["linear"] * 5
+            + ["normal"] * 2
+            + ["gate"] * 3
+            + ["merge"] * 2
             + ["activation", "shape", "pooling", "noise", "rare", "again", "operator"]
         )
         getattr(self, f"step_{family}")(x, len(x.shape) - 2)
@@ -238,11 +241,7 @@ class Builder:
             return self.residual(x, dims)
         if kind == "concatenate":
             axis = self.pick([-1, -1, -1, 1]) if dims else -1
-            others = [
-                y for y in self.pool
-                if len(y.shape) == len(x.shape)
-                and all(a == b for i, (a, b) in enumerate(zip(x.shape, y.shape, strict=True)) if i != axis % len(x.shape))
-            ]  # fmt: skip
+            others = [y for y in self.pool if differs_only_along(axis, x.shape, y.shape)]
             self.add(K.Concatenate(axis=axis), [x, self.pick(others)])
             return None
         others = [y for y in self.pool if tuple(y.shape) == tuple(x.shape) and y is not x]
@@ -323,6 +322,15 @@ class Builder:
                 x = K.Flatten()(x)
             outputs.append(K.Identity()(x) if head == "none" else K.Dense(3)(x))
         return make(self.input, outputs[0] if len(outputs) == 1 else outputs)
+
+
+def differs_only_along(axis, a, b):
+    """Whether two shapes are equal but for one axis."""
+    a, b = list(a), list(b)
+    if len(a) != len(b):
+        return False
+    a[axis] = b[axis] = None
+    return a == b
 
 
 def random_network(pick, steps):

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 import tfgates
 from tests.graph.oracle import macs_of
 from tests.graph.random_networks import random_network, randomise
-from tfgates.costs.expected import ExpectedCost
 from tfgates.pruning import ClosedLayerError
 from tfgates.pruning.prune import random_inputs
 

@@ -81,12 +81,20 @@ REASONS = [
     (maps, lambda x: x, "an output of the model"),
     (maps, lambda x: K.LayerNormalization(name="norm")(x), "norm (LayerNormalization): its statistics are averaged"),
     (maps, lambda x: K.GroupNormalization(2, name="norm")(x), "norm (GroupNormalization): its statistics are averaged"),
-    (maps, lambda x: K.UnitNormalization(name="norm")(x + 1.0), "norm (UnitNormalization): its statistics are averaged"),
+    (
+        maps,
+        lambda x: K.UnitNormalization(name="norm")(x + 1.0),
+        "norm (UnitNormalization): its statistics are averaged",
+    ),
     (maps, lambda x: K.RMSNormalization(name="norm")(x), "norm (RMSNormalization): its statistics are averaged"),
     (maps, sigmoid_conv, "padded: its zero padding makes a closed channel's constant differ at the border"),
     (maps, lambda x: K.Softmax(name="soft")(x), "soft: softmax runs over the channels"),
     (maps, lambda x: K.Activation("softmax", name="soft")(x), "soft: its activation mixes channels, or is unknown"),
-    (maps, lambda x: K.Reshape((6, 6, 2, 3), name="split")(x), "split (Reshape): it splits the channels over several axes"),
+    (
+        maps,
+        lambda x: K.Reshape((6, 6, 2, 3), name="split")(x),
+        "split (Reshape): it splits the channels over several axes",
+    ),
     (maps, lambda x: K.Permute((3, 1, 2))(x) @ np.ones((6, 2), "float32"), "matmul (Matmul): tfgates has no rule"),
     (maps, lambda x: K.Dense(4, name="rows")(K.Permute((3, 1, 2))(x)), "rows: it mixes another axis than the one"),
     (maps, shared_slice, "get_item (GetItem): it slices the channels"),
@@ -96,11 +104,31 @@ REASONS = [
     (maps, lambda x: K.PReLU(name="prelu")(x), "prelu (PReLU): its weights lie along other axes too"),
     (maps, lambda x: K.Conv2DTranspose(4, 3, name="up")(x + 1.0), "up: its zero padding makes a closed channel's"),
     (maps, lambda x: K.BatchNormalization(axis=1, name="rows")(x), "rows (BatchNormalization): it normalises another"),
-    (maps, lambda x: K.MaxPooling1D(2, name="pool")(K.Reshape((6, 36))(K.Permute((3, 1, 2))(x))), "pool (MaxPooling1D): it runs along the axis"),
-    (maps, lambda x: K.ZeroPadding1D(name="pad")(K.Reshape((6, 36))(K.Permute((3, 1, 2))(x))), "pad (ZeroPadding1D): it runs along the axis"),
-    (maps, lambda x: K.Add(name="crossed")([x, K.Permute((3, 1, 2))(x)]), "crossed (Add): its tensors carry their channels on"),
-    (maps, lambda x: K.Concatenate(name="crossed")([x, K.Permute((3, 1, 2))(x)]), "crossed (Concatenate): its tensors carry"),
-    (maps, lambda x: K.Normalization(mean=[0.1] * 6, variance=[1.0] * 6, name="prep")(x), "prep (Normalization): it treats each feature"),
+    (
+        maps,
+        lambda x: K.MaxPooling1D(2, name="pool")(K.Reshape((6, 36))(K.Permute((3, 1, 2))(x))),
+        "pool (MaxPooling1D): it runs along the axis",
+    ),
+    (
+        maps,
+        lambda x: K.ZeroPadding1D(name="pad")(K.Reshape((6, 36))(K.Permute((3, 1, 2))(x))),
+        "pad (ZeroPadding1D): it runs along the axis",
+    ),
+    (
+        maps,
+        lambda x: K.Add(name="crossed")([x, K.Permute((3, 1, 2))(x)]),
+        "crossed (Add): its tensors carry their channels on",
+    ),
+    (
+        maps,
+        lambda x: K.Concatenate(name="crossed")([x, K.Permute((3, 1, 2))(x)]),
+        "crossed (Concatenate): its tensors carry",
+    ),
+    (
+        maps,
+        lambda x: K.Normalization(mean=[0.1] * 6, variance=[1.0] * 6, name="prep")(x),
+        "prep (Normalization): it treats each feature",
+    ),
     (maps, lora, "low: quantised and LoRA layers are kept whole"),
     (maps, lambda x: K.SpectralNormalization(K.Conv2D(3, 1), name="spectral")(x), "spectral (SpectralNormalization)"),
     (steps, lambda x: K.EinsumDense("abc,bcd->abd", (9, 2), name="einsum")(x), "einsum: the equation 'abc,bcd->abd'"),
@@ -110,8 +138,12 @@ REASONS = [
     (steps, lambda x: K.GRU(3, name="gru")(K.Permute((2, 1))(x)), "gru: reads another axis"),
     (steps, scores, "attention: its scores are an output too"),
     (maps, over_rows, "attention: attention over some of the axes is kept whole"),
-    (steps, lambda x: K.MultiHeadAttention(2, 3, name="attention")(x + 1.0, x), "attention: reads a constant other than 0"),
-]  # fmt: skip
+    (
+        steps,
+        lambda x: K.MultiHeadAttention(2, 3, name="attention")(x + 1.0, x),
+        "attention: reads a constant other than 0",
+    ),
+]
 
 
 @pytest.mark.parametrize(("make", "apply", "reason"), REASONS, ids=[r[2].replace(" ", "-")[:40] for r in REASONS])
@@ -130,7 +162,7 @@ def test_a_sum_with_a_tensor_that_keeps_its_channels():
     inputs = [keras.Input((6, 6, 3)), keras.Input((6, 6, 6))]
     y = K.Add(name="join")([maps(inputs[0]), inputs[1]])
     model = keras.Model(inputs, K.Dense(2)(K.Flatten()(y)))
-    ((name, why),) = tfgates.plan_pruning(model).kept
+    ((_, why),) = tfgates.plan_pruning(model).kept
     assert why == "3 closed: join: it joins the channels with a tensor that keeps its own"
     tfgates.prune(model)
 

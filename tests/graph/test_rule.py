@@ -105,5 +105,7 @@ def test_the_base_rule_keeps_everything():
 def test_gates_must_be_finite():
     model = network(K.ReLU())
     model.layers[2].logits.assign([np.nan] * 6)
-    with pytest.raises(ValueError, match="values of gate 'hard_concrete_gate' must be finite. Received: 6 of 6 are not"):
+    with pytest.raises(
+        ValueError, match="values of gate 'hard_concrete_gate' must be finite. Received: 6 of 6 are not"
+    ):
         tfgates.plan_pruning(model)

@@ -205,7 +205,8 @@ def test_an_activation_that_makes_something_of_zero_gets_its_gate_behind_it():
 
 def test_nested_models_are_laid_out_flat():
     inside = keras.Input((6, 6, 4))
-    inner = keras.Model(inside, K.Conv2D(5, 3, name="deep")(K.Conv2D(6, 1, activation="relu", name="first")(inside)), name="inner")  # fmt: skip
+    x = K.Conv2D(6, 1, activation="relu", name="first")(inside)
+    inner = keras.Model(inside, K.Conv2D(5, 3, name="deep")(x), name="inner")
     head = keras.Sequential([keras.Input((5,)), K.Dense(6, activation="relu", name="first"), K.Dense(2)], name="head")
     inputs = keras.Input((6, 6, 3))
     x = inner(K.Conv2D(4, 1, name="outer")(inputs))

@@ -121,7 +121,8 @@ def test_a_layer_without_open_units():
     plan = tfgates.plan_pruning(model)
     assert "first" in plan.empty
     assert "nothing left" in str(plan)
-    with pytest.raises(ClosedLayerError, match="All units of layer 'first' are closed, .* by `min_units=1`. Received: min_units=0"):  # fmt: skip
+    message = "All units of layer 'first' are closed, .* by `min_units=1`. Received: min_units=0"
+    with pytest.raises(ClosedLayerError, match=message):
         tfgates.prune(model)
     assert tfgates.prune(model, min_units=1).get_layer("first").filters == 1
     assert tfgates.prune(model, min_units=4).get_layer("first").filters == 4
@@ -162,7 +163,9 @@ def test_bad_arguments(arguments, message):
 
 def test_a_plan_of_another_model():
     plan = tfgates.plan_pruning(network())
-    with pytest.raises(ValueError, match="`plan` must be made for this model. Received: a plan for 'small', model 'other'"):
+    with pytest.raises(
+        ValueError, match="`plan` must be made for this model. Received: a plan for 'small', model 'other'"
+    ):
         tfgates.prune(renamed("other"), plan=plan)
 
 
