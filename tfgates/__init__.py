@@ -1,7 +1,7 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
 from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
-from tfgates.costs import Budget, cost
+from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, gate_model
 from tfgates.pruning import plan_pruning, prune
 
@@ -21,4 +21,5 @@ __all__ = [
     "optimizers",
     "plan_pruning",
     "prune",
+    "summary",
 ]

@@ -96,3 +96,10 @@ def test_subclassed_models_are_refused():
 
     with pytest.raises(ValueError, match="`model` must be a Sequential or Functional .* Received: model=Subclass"):
         tfgates.cost(Subclass())
+
+
+def test_summary_prints_the_table():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    printed = []
+    tfgates.summary(model, print_fn=printed.append)
+    assert printed == [str(tfgates.cost(model))]

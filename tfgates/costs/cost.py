@@ -116,3 +116,16 @@ def cost(model, land=True):
         ValueError: if the model is no graph of layers.
     """
     return Cost(model, land)
+
+
+def summary(model, print_fn=print):
+    """Prints parameters and MACs per layer and in total: actual, expected and dense.
+
+    Args:
+        model: a Sequential or Functional `keras.Model`, with or without gates.
+        print_fn: function that takes the text. Defaults to `print`.
+
+    Raises:
+        ValueError: if the model is no graph of layers.
+    """
+    print_fn(str(cost(model)))

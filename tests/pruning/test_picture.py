@@ -1,0 +1,59 @@
+"""The picture of a plan, and files that appear whole or not at all."""
+
+import builtins
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tfgates.pruning.picture import summary_line, write_whole
+
+
+@pytest.fixture
+def plan():
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Flatten()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(3)(x)))
+    model.gates[0].logits.assign(np.where(np.arange(8) < 2, 3.0, -3.0))
+    return tfgates.plan_pruning(model)
+
+
+def test_totals_in_a_line(plan):
+    assert summary_line(plan).startswith(f"{plan.params} of 515 parameters")
+
+
+def test_picture_is_written_and_returned(plan, tmp_path):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    picture = tfgates.pruning.draw_plan(plan, tmp_path / "plan.png", title="a title")
+    assert picture.startswith(b"\x89PNG")
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.png"]
+
+
+def test_without_matplotlib(plan, monkeypatch):
+    original = builtins.__import__
+
+    def missing(name, *args, **kwargs):
+        if name.startswith("matplotlib"):
+            raise ImportError(name)
+        return original(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(ImportError, match="Pictures need matplotlib"):
+        tfgates.pruning.draw_plan(plan)
+
+
+def test_a_file_appears_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "file.txt"
+    path.write_text("before")
+
+    def half(temporary):
+        temporary.write_text("ha")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_whole(path, half)
+    assert path.read_text() == "before"
+    write_whole(path, lambda temporary: temporary.write_text("after"))
+    assert path.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]
