@@ -20,7 +20,8 @@ def plan():
 
 
 def test_totals_in_a_line(plan):
-    assert summary_line(plan).startswith(f"{plan.params} of 515 parameters")
+    # 2 of 8 filters of 10 parameters; a dense layer on 16 places of each.
+    assert summary_line(plan).startswith("119 of 467 parameters (25.5 %)")
 
 
 def test_picture_is_written_and_returned(plan, tmp_path):
