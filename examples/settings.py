@@ -39,7 +39,7 @@ flags.DEFINE_float("momentum", 0.9, "Of SGD.")
 flags.DEFINE_bool("nesterov", True, "Of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Of the weights; gates have none.", lower_bound=0.0)
 flags.DEFINE_float("average", None, "Momentum of an average of the weights, which is what is kept.")
-flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant.")
+flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.001 with a generator.")
 flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network (Adam), decayed by a cosine to 0.")
 flags.DEFINE_float("validation_share", 1 / 12, "Share of the training images held out for validation.")
 flags.DEFINE_enum("strategy", "none", strategies.STRATEGIES, "One device, all of this machine, several machines.")
@@ -49,12 +49,17 @@ flags.DEFINE_string("out", "runs/digits", "Folder for models, logs and the repor
 flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line per epoch.", lower_bound=0, upper_bound=2)
 
 
+# Of a generator, as in the paper: a step moves each logit by a sum over all units of the gate before.
+GENERATOR_LEARNING_RATE = 1e-3
+
+
 def apply_recipe():
     """Makes the recipe's settings the defaults of the flags."""
-    if FLAGS.recipe is None:
-        return
-    for name, value in recipes.as_flags(FLAGS.recipe).items():
-        FLAGS.set_default(name, value)
+    if FLAGS.recipe is not None:
+        for name, value in recipes.as_flags(FLAGS.recipe).items():
+            FLAGS.set_default(name, value)
+    elif FLAGS.generator or FLAGS.gate == networks.GENERATED:
+        FLAGS.set_default("gate_learning_rate", GENERATOR_LEARNING_RATE)
 
 
 def explicit(name):

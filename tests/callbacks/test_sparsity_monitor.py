@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 import tfgates
 from tfgates.callbacks import SparsityMonitor
-from tfgates.callbacks.sparsity_monitor import check_writable, gate_image
+from tfgates.callbacks.sparsity_monitor import check_writable
 from tfgates.gates import HardConcreteGate
 from tfgates.layers import GatedDense
 
@@ -163,9 +164,76 @@ def test_inputs_of_unknown_size_have_parameters_but_no_macs():
     assert "params" in history and "macs" not in history
 
 
-def test_gate_image_keeps_the_shape_of_a_kernel():
-    gates = np.random.default_rng(0).random((3, 3, 2, 4)).astype("float32")
-    np.testing.assert_array_equal(gate_image(gates), gates.reshape(18, 4))
+def test_a_heat_map_has_a_row_per_epoch_and_a_column_per_unit(tmp_path):
+    model = chain("gated_model", first=HALF_OPEN)
+    close = keras.callbacks.LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: model.gates[0].logits.assign(HALF_OPEN if epoch < 2 else -HALF_OPEN)
+    )
+    model.fit(X, Y, epochs=3, verbose=0, callbacks=[close, SparsityMonitor(tmp_path)])
+    maps = written(tmp_path)["first/open_probability_by_epoch"]
+    assert set(maps) == {0, 1, 2}
+    width, height, png = maps[2]
+    picture = tf.io.decode_png(png).numpy()[..., 0]
+    assert picture.shape == (int(height), int(width)) == (3 * 85, 8 * 32)
+    rows = picture[42::85, 16::32]
+    np.testing.assert_allclose(rows, [[255] * 4 + [0] * 4] * 2 + [[0] * 4 + [255] * 4], atol=1)
+
+
+@pytest.mark.parametrize(("frequency", "steps"), [(None, {0, 1, 2, 3}), (3, {0, 3}), (2, {0, 2, 3})])
+def test_pictures_of_the_layers(tmp_path, frequency, steps):
+    model = chain("gated_model", first=HALF_OPEN)
+    model.fit(X, Y, epochs=4, verbose=0, callbacks=[SparsityMonitor(tmp_path, picture_frequency=frequency)])
+    values = written(tmp_path)
+    assert set(values["layers"]) == set(values["second/open_probability_by_epoch"]) == steps
+    picture = tf.io.decode_png(values["layers"][3][2]).numpy()
+    # The blue of what is kept and the grey of what goes.
+    for colour in ((0x2B, 0x6C, 0xB0), (0xD9, 0xD9, 0xD9)):
+        assert np.all(picture[..., :3] == colour, axis=-1).sum() > 1000
+
+
+def test_without_matplotlib_there_is_no_picture_of_the_layers(tmp_path, monkeypatch):
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == "matplotlib" else real(name, *rest)
+    )
+    chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
+    values = written(tmp_path)
+    assert "layers" not in values and "first/open_probability_by_epoch" in values
+
+
+def test_many_epochs_have_few_pictures(tmp_path):
+    model = chain("sequential")
+    model.fit(X, Y, initial_epoch=96, epochs=100, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
+    assert set(written(tmp_path)["layers"]) == {96, 99}
+
+
+def test_hparams(tmp_path):
+    given = {"learning_rate": 0.5, "gate": "arm", "epochs": 3, "augment": True}
+    chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path, hparams=given)])
+    (content,) = (
+        value.metadata.plugin_data.content
+        for path in (tmp_path / "gates").iterdir()
+        for record in tf.data.TFRecordDataset(str(path))
+        for value in Event.FromString(record.numpy()).summary.value
+        if value.tag == "_hparams_/session_start_info"
+    )
+    found = HParamsPluginData.FromString(content).session_start_info.hparams
+    assert {name: getattr(value, value.WhichOneof("kind")) for name, value in found.items()} == given
+
+
+@pytest.mark.parametrize("hparams", [[1], {1: 2}, {"a": None}])
+def test_refused_hparams(hparams):
+    with pytest.raises(ValueError, match="`hparams` must be a dict from strings .* Received: hparams="):
+        SparsityMonitor(hparams=hparams)
+
+
+def test_a_budget_shows_how_the_gates_stand_and_not_how_they_land():
+    inputs = keras.Input((6,))
+    hidden = GatedDense(8, gate="hard_concrete")(inputs)
+    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(hidden), budget=tfgates.Budget(params=0.5))
+    model.compile(keras.optimizers.SGD(0.0), "mse")
+    history = model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor()]).history
+    assert history["params"] == [1.0] and tfgates.cost(model).params <= 0.5 * tfgates.cost(model).dense_params
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(tmp_path):
@@ -201,12 +269,14 @@ def test_a_model_without_gates_is_refused():
         model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor()])
 
 
+@pytest.mark.parametrize("name", ["frequency", "picture_frequency"])
 @pytest.mark.parametrize("frequency", [0, 1.5])
-def test_refused_frequency(frequency):
-    with pytest.raises(ValueError, match="`frequency` must be a positive integer. Received: frequency="):
-        SparsityMonitor(frequency=frequency)
+def test_refused_frequency(name, frequency):
+    with pytest.raises(ValueError, match=f"`{name}` must be a positive integer. Received: {name}="):
+        SparsityMonitor(**{name: frequency})
 
 
 def test_config():
-    monitor = SparsityMonitor("logs", frequency=3)
-    assert SparsityMonitor(**monitor.get_config()).get_config() == {"log_dir": "logs", "frequency": 3}
+    given = {"log_dir": "logs", "frequency": 3, "picture_frequency": 5, "hparams": {"seed": 1}}
+    monitor = SparsityMonitor(**given)
+    assert SparsityMonitor(**monitor.get_config()).get_config() == given

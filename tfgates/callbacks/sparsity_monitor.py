@@ -9,10 +9,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgates.callbacks import dashboard
 from tfgates.costs import cost
 from tfgates.models import gates_of
 
 TOTALS = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
+
+# How often, by default, what is costly to draw is drawn in a run.
+PICTURES = 32
 
 
 def check_tensorboard():
@@ -60,6 +64,10 @@ class SparsityMonitor(keras.callbacks.Callback):
         log_dir: folder for the logs, which needs the package tensorboard; `None` adds to `logs` only.
             Defaults to `None`.
         frequency: int, write and measure every so many epochs. Defaults to 1.
+        picture_frequency: int, write heat maps and the picture of the layers every so many epochs, and
+            at the end of training. Defaults to None: so that there are about 32 of each.
+        hparams: dict from names to bools, ints, floats and strings: settings of the run, for
+            TensorBoard's tab HPARAMS. Defaults to None.
 
     Raises:
         ImportError: when training starts, if there is a `log_dir` and no tensorboard.
@@ -71,21 +79,31 @@ class SparsityMonitor(keras.callbacks.Callback):
     ...                            keras.callbacks.TensorBoard("logs")])
     """
 
-    def __init__(self, log_dir=None, frequency=1):
+    def __init__(self, log_dir=None, frequency=1, picture_frequency=None, hparams=None):
         super().__init__()
-        if not isinstance(frequency, int) or frequency < 1:
-            raise ValueError(f"`frequency` must be a positive integer. Received: frequency={frequency}")
+        for name, value in (("frequency", frequency), ("picture_frequency", picture_frequency)):
+            if value is None and name == "picture_frequency":
+                continue
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+        dashboard.check_hparams(hparams)
         self.log_dir = None if log_dir is None else os.fspath(log_dir)
         self.frequency = frequency
+        self.picture_frequency = picture_frequency
+        self.hparams = None if hparams is None else dict(hparams)
         self._writer = None
         self._closed = set()
         self._cost_known = True
+        self._maps = {}
+        self._last_epoch = self._pictures_at = None
 
     def on_train_begin(self, logs=None):
         if self.log_dir is not None:
             check_tensorboard()
             check_writable("log_dir", self.log_dir)
             self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "gates"))
+            if self.hparams is not None:
+                dashboard.write_hparams(self._writer, self.hparams)
         if not gates_of(self.model):
             raise ValueError(
                 "SparsityMonitor needs a model with gates: gated layers, or what `tfgates.gate_model` "
@@ -111,12 +129,31 @@ class SparsityMonitor(keras.callbacks.Callback):
                     self._write_gate(gate)
                 for layer in costs.layers if costs is not None else ():
                     self._write_layer(layer)
+                if epoch % self._picture_every() == 0:
+                    self._write_pictures(epoch)
             self._writer.flush()
+        self._last_epoch = epoch
 
     def on_train_end(self, logs=None):
         if self._writer is not None:
+            epoch = self._last_epoch
+            if epoch is not None and epoch != self._pictures_at:
+                with self._writer.as_default(step=epoch):
+                    self._write_pictures(epoch)
             self._writer.close()
             self._writer = None
+
+    def _picture_every(self):
+        if self.picture_frequency is not None:
+            return self.picture_frequency
+        return max(1, -(-((self.params or {}).get("epochs") or 1) // PICTURES))
+
+    def _write_pictures(self, epoch):
+        self._pictures_at = epoch
+        for name, rows in self._maps.items():
+            tf.summary.image(f"{name}/open_probability_by_epoch", rows.image()[None, :, :, None])
+        if self._cost_known and importlib.util.find_spec("matplotlib") is not None:
+            tf.summary.image("layers", dashboard.plan_image(self.model)[None])
 
     def _unit_totals(self, gates):
         units = sum(gate.units for gate in gates)
@@ -128,7 +165,8 @@ class SparsityMonitor(keras.callbacks.Callback):
         if not self._cost_known:
             return None
         try:
-            return cost(self.model)
+            # Landing is for pruning: what a monitor shows is how the gates stand.
+            return cost(self.model, land=False)
         except ValueError as error:
             self._cost_known = False
             warnings.warn(
@@ -166,7 +204,8 @@ class SparsityMonitor(keras.callbacks.Callback):
         tf.summary.scalar(f"{gate.name}/open_units", int(np.count_nonzero(test_gates)))
         tf.summary.scalar(f"{gate.name}/expected_open_units", float(probability.sum()))
         tf.summary.histogram(f"{gate.name}/open_probability", probability.ravel())
-        tf.summary.image(f"{gate.name}/test_gates", gate_image(test_gates)[None, :, :, None])
+        self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
+        tf.summary.image(f"{gate.name}/test_gates", dashboard.gate_image(test_gates)[None, :, :, None])
 
     def _write_layer(self, layer):
         for name in ("params", "expected_params", "macs", "expected_macs"):
@@ -175,20 +214,9 @@ class SparsityMonitor(keras.callbacks.Callback):
                 tf.summary.scalar(f"{layer.name}/{name}", float(value))
 
     def get_config(self):
-        return {"log_dir": self.log_dir, "frequency": self.frequency}
-
-
-def gate_image(gates, side=8):
-    """Gate values as a grey picture in [0, 1], one square of `side` pixels per unit.
-
-    A vector is wrapped into rows of about equal number and length; what is left of the last row is
-    grey (0.5). Gated weights keep the rows and columns of their kernel, flattened to a matrix.
-    """
-    values = np.asarray(gates, "float32")
-    if values.ndim > 1:
-        return values.reshape(-1, values.shape[-1])
-    columns = int(np.ceil(np.sqrt(values.size)))
-    rows = -(-values.size // columns)
-    picture = np.full(rows * columns, 0.5, "float32")
-    picture[: values.size] = np.clip(values, 0.0, 1.0)
-    return np.kron(picture.reshape(rows, columns), np.ones((side, side), "float32"))
+        return {
+            "log_dir": self.log_dir,
+            "frequency": self.frequency,
+            "picture_frequency": self.picture_frequency,
+            "hparams": self.hparams,
+        }
