@@ -47,13 +47,14 @@ print(
         {
             "accumulation": message(TO_ONE, accumulating),
             "accumulation with a budget": message(TO_ONE, accumulating, budget),
+            "accumulation on one replica": message(ONE, accumulating),
             "overwriting": message(TO_ONE, overwriting),
             "overwriting, scaled": message(TO_ONE, lambda: keras.optimizers.LossScaleOptimizer(overwriting())),
             "steps": message(COLLECTIVE, sgd, steps_per_execution=2),
             "jit": message(TO_ONE, sgd, jit_compile=True),
             "allowed: averages": message(TO_ONE, lambda: sgd(use_ema=True)),
             "allowed: steps": message(TO_ONE, sgd, train=True, steps_per_execution=2),
-            "allowed: one replica": message(ONE, accumulating, train=True, steps_per_execution=2),
+            "allowed: one replica": message(ONE, sgd, train=True, steps_per_execution=2, jit_compile=True),
         }
     )
 )

@@ -39,7 +39,7 @@ def main():
         inputs = keras.Input((5,))
         x = keras.layers.Dense(7, activation="tanh")(inputs)
         x = keras.layers.Dense(6, activation="tanh")(x)
-        budget = tfgates.Budget(macs=0.5, multiplier_rate=0.1, warm_up=0, ramp=0)
+        budget = tfgates.Budget(macs=0.2, multiplier_rate=0.1, warm_up=0, ramp=0)
         model = tfgates.gate_model(
             keras.Model(inputs, keras.layers.Dense(2)(x)),
             gate=gate,

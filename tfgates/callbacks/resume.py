@@ -76,7 +76,7 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         folder = self._folder()
         values = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
-        values["paths"] = np.array(self._paths())
+        values["layout"] = np.array(self._layout())
         write_whole(path_of(folder, epoch + 1), lambda temporary: np.savez(temporary, **values))
         for number in sorted(epochs_in(folder))[:-KEPT]:
             path_of(folder, number).unlink(missing_ok=True)
@@ -95,12 +95,14 @@ class Resume(keras.callbacks.Callback):
     def _variables(self):
         return [*self.model.variables, *self.model.optimizer.variables]
 
-    def _paths(self):
-        return [f"{v.path}:{tuple(v.shape)}" for v in self._variables()]
+    def _layout(self):
+        # Without the names of layers, which Keras numbers anew for each model of a process.
+        names = [v.name for v in self.model.variables] + ["optimizer"] * len(self.model.optimizer.variables)
+        return [f"{name} {tuple(v.shape)}" for name, v in zip(names, self._variables(), strict=True)]
 
     def _restore(self, path):
         with np.load(path, allow_pickle=False) as saved:
-            found, expected = saved["paths"].tolist(), self._paths()
+            found, expected = saved["layout"].tolist(), self._layout()
             if found != expected:
                 first = next((pair for pair in zip(found, expected, strict=False) if pair[0] != pair[1]), None)
                 what = f"{first[0]} where {first[1]} is expected" if first else f"{len(found)} variables"

@@ -8,18 +8,18 @@ from tfgates.distribution.multi_worker import in_multi_worker, strategy_of
 def check_supported(model):
     """Raises a `ValueError` if a compiled model cannot be trained as compiled under its strategy.
 
-    Keras 3.15 fails, with any model, in the middle of the first step, on more than one replica with
+    Keras 3.15 fails, with any model, in the middle of the first step, with
 
-    * gradient accumulation, or moving averages that overwrite the weights: a `merge_call` within a
-      condition;
-    * `steps_per_execution` above 1, unless the strategy reduces to one device;
-    * `jit_compile=True` where the replicas are CPUs.
+    * gradient accumulation, or moving averages that overwrite the weights, under a mirrored strategy,
+      whatever its number of replicas: a `merge_call` within a condition;
+    * `steps_per_execution` above 1 on more than one replica, unless the strategy reduces to one device;
+    * `jit_compile=True` where there are several replicas on CPUs.
 
     Args:
         model: a compiled `keras.Model`.
     """
     strategy = strategy_of(model)
-    if strategy is None or strategy.num_replicas_in_sync < 2:
+    if strategy is None or not _mirrored(strategy):
         return
     kind, replicas = type(strategy).__name__, strategy.num_replicas_in_sync
     for optimizer in _optimizers(getattr(model, "optimizer", None)):
@@ -27,9 +27,11 @@ def check_supported(model):
             value = getattr(optimizer, name, None)
             if value and (name != "ema_overwrite_frequency" or optimizer.use_ema):
                 raise ValueError(
-                    f"`{name}` must be None on more than one replica: Keras's optimizers cannot do it there. "
-                    f"Received: {name}={value} in {type(optimizer).__name__} under {kind} with {replicas} replicas"
+                    f"`{name}` must be None under a mirrored strategy: Keras's optimizers cannot do it there. "
+                    f"Received: {name}={value} in {type(optimizer).__name__} under {kind}"
                 )
+    if replicas < 2:
+        return
     steps = model.steps_per_execution
     if steps > 1 and (in_multi_worker(strategy) or not _reduces_to_one_device(strategy)):
         several = in_multi_worker(strategy)
@@ -44,6 +46,12 @@ def check_supported(model):
             "`jit_compile` must be False where replicas are CPUs: TensorFlow cannot compile a step for several "
             f"of them. Received: jit_compile=True under {kind} on {list(strategy.extended.worker_devices)}"
         )
+
+
+def _mirrored(strategy):
+    import tensorflow as tf
+
+    return isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy))
 
 
 def _reduces_to_one_device(strategy):
