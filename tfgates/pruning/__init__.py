@@ -3,6 +3,7 @@
 from tfgates.pruning.picture import draw_plan
 from tfgates.pruning.plan import PruningPlan, plan_pruning
 from tfgates.pruning.prune import PruningError, prune
+from tfgates.pruning.size import compressed_bytes
 from tfgates.pruning.surgery import ClosedLayerError
 
-__all__ = ["ClosedLayerError", "PruningError", "PruningPlan", "draw_plan", "plan_pruning", "prune"]
+__all__ = ["ClosedLayerError", "PruningError", "PruningPlan", "compressed_bytes", "draw_plan", "plan_pruning", "prune"]
