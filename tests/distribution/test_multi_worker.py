@@ -84,8 +84,10 @@ def killed_and_resumed(gate, tmp_path):
 
 
 def test_two_workers_of_which_one_was_killed_end_where_one_device_does(tmp_path):
-    (alone,) = results(start(["disarm", EPOCHS, "", -1]))
-    compare(alone, killed_and_resumed("disarm", tmp_path), [1, 2])
+    one = start(["disarm", EPOCHS, "", -1])
+    resumed = killed_and_resumed("disarm", tmp_path)
+    (alone,) = results(one)
+    compare(alone, resumed, [1, 2])
 
 
 @pytest.mark.slow

@@ -58,3 +58,29 @@ def test_averages_of_the_weights_beside_an_optimizer_of_the_gates(average_gates)
         is_gate = a.path.endswith("logits")
         same = np.array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
         assert same == (is_gate and not average_gates), a.path
+
+
+def test_one_loss_scale_for_weights_and_gates():
+    """Whether Keras adds it or the user: the gates keep their optimizer, and gradients are unscaled."""
+    given = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1), initial_scale=64.0)
+    plain = trained(keras.optimizers.SGD(0.1), keras.optimizers.Adam(0.02))
+    scaled = trained(given, keras.optimizers.Adam(0.02))
+    assert isinstance(scaled.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert isinstance(scaled.optimizer.inner_optimizer, keras.optimizers.MultiOptimizer)
+    assert scaled.optimizer.initial_scale == 64.0
+    for a, b in zip(weights(plain), weights(scaled), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize("given", [False, True])
+def test_gates_of_a_budget_have_an_optimizer_under_mixed_float16(given):
+    keras.config.set_dtype_policy("mixed_float16")
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(6, activation="tanh")(inputs)
+    network = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(x))
+    model = tfgates.gate_model(network, budget=tfgates.Budget(macs=0.5))
+    optimizer = keras.optimizers.SGD(0.1)
+    model.compile(keras.optimizers.LossScaleOptimizer(optimizer) if given else optimizer, "mse")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    kinds = [type(one).__name__ for one in model.optimizer.inner_optimizer.optimizers]
+    assert sorted(kinds) == ["Adam", "SGD"]

@@ -128,11 +128,11 @@ class GatedModel(keras.Model):
             if self.budget:
                 rate = GATE_STEP * min(gate.travel() for gate in self.gates)
                 gate_optimizer = keras.optimizers.Adam(rate)
-            several = (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)
-            if isinstance(optimizer, several) or not self.trainable_variables:
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            if isinstance(inner, keras.optimizers.MultiOptimizer) or not self.trainable_variables:
                 gate_optimizer = None
         if gate_optimizer is not None:
-            optimizer = with_gate_optimizer(optimizer, gate_optimizer)
+            optimizer = beside_gates(optimizer, gate_optimizer)
         super().compile(optimizer, *args, **kwargs)
         distribution.check_supported(self)
         if self._structure is None and isinstance(self, Functional):
@@ -222,6 +222,17 @@ class FunctionalGatedModel(GatedModel, Functional):
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         return super().call(inputs, training=training, mask=mask, **kwargs)
+
+
+def beside_gates(optimizer, gate_optimizer):
+    """`with_gate_optimizer`, under the loss scale of `optimizer` if it has one: one scale for both."""
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return with_gate_optimizer(optimizer, gate_optimizer)
+    return keras.optimizers.LossScaleOptimizer(
+        with_gate_optimizer(optimizer.inner_optimizer, gate_optimizer),
+        initial_scale=optimizer.initial_scale,
+        dynamic_growth_steps=optimizer.dynamic_growth_steps,
+    )
 
 
 def _make_functional(cls):
