@@ -47,6 +47,11 @@ def main():
             seed=3,
             initial_open_probability=0.6,
         )
+        refusal = ""
+        try:
+            model.compile(keras.optimizers.Adam(0.01), "mse", steps_per_execution=2)
+        except ValueError as error:
+            refusal = str(error)
         model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])
     draw = np.random.default_rng(0)
     x = draw.normal(size=(48, 5)).astype("float32")
@@ -63,6 +68,7 @@ def main():
             {
                 "history": {name: [float(v) for v in values] for name, values in history.history.items()},
                 "epochs": history.epoch,
+                "refusal": refusal,
                 "weights": [v.numpy().tolist() for v in model.trainable_variables],
                 "optimizer": [np.asarray(v.numpy()).tolist() for v in model.optimizer.variables],
                 "multipliers": model.multipliers.numpy().tolist(),

@@ -60,6 +60,8 @@ def compare(alone, together, epochs):
     assert together[0] == together[1]
     assert together[0]["epochs"] == epochs
     assert together[0]["predicted"] == 48
+    assert "`steps_per_execution` must be 1 on more than one replica: Keras's loop" in together[0]["refusal"]
+    assert alone["refusal"] == ""
     for name in ("weights", "optimizer"):
         np.testing.assert_allclose(flat(together[0][name]), flat(alone[name]), atol=1e-5, err_msg=name)
     np.testing.assert_allclose(together[0]["multipliers"], alone["multipliers"], rtol=1e-5)
