@@ -254,3 +254,24 @@ def test_a_depthwise_convolution_loses_channels_whose_constants_are_not_zero():
     plan = tfgates.plan_pruning(model)
     assert {row.name: row.units_left for row in plan.layers}["depthwise"] == 3
     assert tfgates.prune(model, plan=plan).count_params() == plan.params
+
+
+def test_a_shared_layer_that_sees_different_constants():
+    inputs = keras.Input((5,))
+    first = K.Activation("sigmoid")(gate_of()(K.Dense(6, name="first")(inputs)))
+    shared = K.Dense(4, name="shared")
+    model = keras.Model(inputs, K.Add()([shared(first), K.Activation("softplus")(shared(first * 2.0))]))
+    plan = tfgates.plan_pruning(model)
+    assert plan.kept[0][1] == "3 closed: shared: it is called again where this is another constant"
+    tfgates.prune(model, plan=plan)
+
+
+def test_a_shared_layer_whose_first_call_goes():
+    inputs = keras.Input((5,))
+    shared = K.Dense(4, activation="relu", name="shared")
+    branch = gate_of(1, axis=None)(K.Dense(4)(shared(inputs)))
+    branch._keras_history.operation.logits.assign([-5.0])
+    model = keras.Model(inputs, K.Dense(2)(K.Add()([branch, shared(K.ReLU()(inputs))])))
+    plan = tfgates.plan_pruning(model)
+    assert "shared" in plan.dropped
+    assert tfgates.prune(model, plan=plan).count_params() == plan.params == 4 * 6 + 2 * 5

@@ -113,6 +113,13 @@ class Walk:
         """Whether an earlier call is of the same layer."""
         return self._first_call[id(node.op)] != node.index
 
+    def count_calls(self, used):
+        """From now on only the calls with indices in `used` count as earlier calls of a layer."""
+        self._first_call = {}
+        for node in self.network.nodes:
+            if node.index in used:
+                self._first_call.setdefault(id(node.op), node.index)
+
     def slot(self, node, name, groups):
         """The groups of one side of a layer's weights, the same for all calls of the layer.
 

@@ -135,9 +135,11 @@ class PruningPlan:
     def _measure(self):
         self.layers, self.kept, self.dropped, self.empty = [], [], [], []
         everything = np.ones_like(self.keep)
-        for node in self.network.nodes:
+        costs = [total(rule_for(node.op).terms(self.walk, node), everything) for node in self.network.nodes]
+        # A layer that is called several times is paid for at the first call that is left.
+        self.walk.count_calls(self.used)
+        for node, dense in zip(self.network.nodes, costs, strict=True):
             rule = rule_for(node.op)
-            dense = total(rule.terms(self.walk, node), everything)
             left = (0, 0.0)
             if node.index in self.used:
                 left = total(rule.terms_left(self.walk, node, self.kept_groups), self.keep)

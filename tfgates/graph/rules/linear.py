@@ -92,6 +92,7 @@ class LinearRule(Rule):
         walk.state[node.index, "x"] = x
         live, value = through_gate(walk, x.live, x.value, *self.gated(walk, node, "inputs", inputs))
         walk.state[node.index, "constants"] = (live, value)
+        self.compare_calls(walk, node, x)
         live, value = self.mix(walk, node, live, value, outputs)
         live, value = through_gate(walk, live, value, *self.gated(walk, node, "outputs", outputs))
         y = walk.fresh(out_axis, outputs, live, activations.through(node.op.activation, value))
@@ -100,6 +101,15 @@ class LinearRule(Rule):
         if not activations.is_elementwise(node.op.activation):
             y.live[:] = TRUE
             walk.groups.lock(y.group, f"{node.name}: its activation mixes channels, or is unknown")
+
+    def compare_calls(self, walk, node, x):
+        """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
+        live, value = walk.state[node.index, "constants"]
+        folded = np.where((live != TRUE) & np.isfinite(value), value, 0.0)
+        first = walk.state.setdefault((id(node.op), "folded"), folded)
+        differ = folded != first
+        if differ.any():
+            walk.groups.lock(x.group[differ], f"{node.name}: it is called again where this is another constant")
 
     def unknown_input(self, walk, node, axis, size):
         """Channels for an input of which nothing is known: kept whole."""
