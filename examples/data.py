@@ -113,6 +113,8 @@ def _digits(validation_share, seed):
 
 
 def _tensorflow_dataset(name, data_dir, validation_share, download):
+    import tensorflow_datasets as tfds
+
     builder = _builder(name, data_dir, download)
     features, sizes = builder.info.features, builder.info.splits
     if not {"image", "label"} <= set(features):
@@ -123,8 +125,9 @@ def _tensorflow_dataset(name, data_dir, validation_share, download):
     for split in ("train", final):
         _check_files(name, sizes[split])
     held_out = round(sizes["train"].num_examples * validation_share)
+    wanted = tfds.decode.PartialDecoding({"image": True, "label": True})
     splits = [
-        builder.as_dataset(split=split, as_supervised=True)
+        builder.as_dataset(split=split, decoders=wanted).map(lambda example: (example["image"], example["label"]))
         for split in (f"train[:-{held_out}]", f"train[-{held_out}:]", final)
     ]
     counts = [sizes["train"].num_examples - held_out, held_out, sizes[final].num_examples]

@@ -1,6 +1,8 @@
 """examples/train.py as a user runs it, and the parts that it is made of."""
 
 import importlib
+import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -10,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 
+import tfgates
 from tests.reload import predict_in_fresh_process
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
@@ -37,33 +40,99 @@ def run(*flags):
 
 
 def test_digits_from_training_to_saved_model(tmp_path):
-    done = run("--epochs=3", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=64")
+    done = run("--epochs=2", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=128", "--macs=0.5")
     assert done.returncode == 0, done.stderr
     # The progress bar has the sparsity, the table what was found.
     for text in ("expected_params: ", "open_units: ", "test accuracy", "parameters", "MACs", "SavedModel"):
         assert text in done.stdout
     assert "latency" in done.stdout and "weights removed" in done.stdout
-    assert str(tmp_path / "pruned_saved_model") in done.stdout
+    assert f"Pruned: {tmp_path / 'pruned_saved_model'}" in done.stdout
     assert f"tensorboard --logdir {tmp_path / 'logs'}" in done.stdout
     assert {"gates", "train", "validation", "finetune"} <= {p.name for p in (tmp_path / "logs").iterdir()}
     x = np.random.default_rng(0).random((4, 28, 28, 1)).astype("float32")
-    expected = keras.saving.load_model(tmp_path / "pruned.keras")(x)
+    small = keras.saving.load_model(tmp_path / "pruned.keras")
     (served,) = predict_in_fresh_process(tmp_path / "pruned_saved_model", x, tmp_path, plain=True)
-    np.testing.assert_allclose(served, expected, atol=1e-5)
+    np.testing.assert_allclose(served, small(x), atol=1e-5)
+    assert 0 < tfgates.cost(small).macs <= 0.5 * 2_293_000
+    report = (tmp_path / "report.md").read_text()
+    for text in ("| conv2 | GatedConv2D |", "| `--macs` | 0.5 |", "| keras |", "](layers.png)", "](sparsity.png)"):
+        assert text in report
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("layers.png", "sparsity.png"))
+    # Nothing half-written is left behind.
+    assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_an_unwritable_folder_is_known_before_training(tmp_path):
-    (tmp_path / "file").write_text("in the way")
-    done = run(f"--out={tmp_path / 'file' / 'run'}")
-    assert done.returncode != 0
-    assert "`out` must be a folder that can be made and written" in done.stderr
-    assert "Epoch" not in done.stdout
+MISTAKES = {
+    "--finetune_epochs=60": "--finetune_epochs must be less than --epochs. Received: 60",
+    "--l0=1 --macs=0.3": "--l0 must not be given with a budget",
+    "--penalty_params=1 --params=12k": "--penalty_params must not be given with a budget",
+    "--macs=0": "`macs` must be a fraction",
+    "--params=many": "`params` must be a fraction",
+    "--l0=1,x": "--l0 must be numbers. Received: 1,x",
+    "--boundaries=3,x": "--boundaries must be numbers. Received: 3,x",
+    "--l0=1,2": "`l0` must have one entry for each",
+    "--gate=scaling --macs=0.3": "--macs must not be given with --gate=scaling",
+    "--gate=scaling --generator=forward": "--generator must not be given with --gate=scaling",
+    "--sampling=example": "--sampling=example is for Bernoulli gates. Received: --gate=hard_concrete",
+    "--strategy=multiworker": "needs TF_CONFIG in the environment of each worker",
+    "--validation_share=2": "`validation_share` must lie in (0, 1). Received: 2.0",
+    "--dataset=no_such_set --data_dir=.": "--dataset must be digits or a data set",
+    "--dataset=mnist --data_dir=no_folder": "--data_dir must be a folder of tensorflow-datasets. Received: no_folder",
+    "--dataset=mnist --data_dir=.": "The data set mnist is not in .: name another --data_dir, or --download it",
+    "--out=file/run": "`out` must be a folder that can be made and written",
+}
+
+# Calls `main` for each line of flags and prints how it ended; one process, since the imports take longest.
+TRY_ALL = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import train
+from absl.testing import flagsaver
+def trained(*rest):
+    raise RuntimeError("It trained.")
+train.fit = trained
+ends = {}
+for line in json.loads(sys.argv[2]):
+    with flagsaver.flagsaver():
+        train.FLAGS(["train.py", "--verbose=0", *line.split()])
+        try:
+            train.main(["train.py"])
+        except SystemExit as end:
+            ends[line] = str(end)
+print(json.dumps(ends))
+"""
 
 
-def test_more_fine_tuning_than_epochs_is_refused(tmp_path):
-    done = run("--epochs=3", "--finetune_epochs=3", f"--out={tmp_path}")
-    assert done.returncode != 0
-    assert "--finetune_epochs must be less than --epochs" in done.stdout + done.stderr
+@pytest.fixture(scope="module")
+def endings(tmp_path_factory):
+    """The last words of the program for each of `MISTAKES`."""
+    folder = tmp_path_factory.mktemp("mistakes")
+    (folder / "file").write_text("in the way")
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
+    done = subprocess.run(
+        [sys.executable, "-c", TRY_ALL, str(EXAMPLES), json.dumps(list(MISTAKES))],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("flags", MISTAKES)
+def test_mistakes_are_told_before_training(endings, flags):
+    assert MISTAKES[flags] in endings[flags]
+
+
+def test_a_mistake_is_one_sentence():
+    done = run("--l0=x")
+    assert done.returncode == 1
+    assert [line for line in done.stderr.splitlines() if "train.py" in line] == [
+        "train.py: --l0 must be numbers. Received: x"
+    ]
+    assert "USAGE" not in done.stdout + done.stderr and "Traceback" not in done.stderr
 
 
 def test_digits_are_split_without_overlap(load_example):
@@ -101,6 +170,40 @@ def test_penalties_are_the_papers(load_example):
     np.testing.assert_allclose([gate.l0 * 60_000 for gate in model.gates], [10, 0.5, 0.1, 10])
     model = load_example("networks").build("mlp", data, "hard_concrete", l0=[0.3])
     np.testing.assert_allclose([gate.l0 * 60_000 for gate in model.gates], [0.3] * 3)
+
+
+def test_the_gates_that_flags_ask_for(load_example):
+    networks = load_example("networks")
+    data = types.SimpleNamespace(input_shape=(28, 28, 1), classes=10)
+    model = networks.build("lenet5", data, "dep_hc")
+    (generator,) = (layer for layer in model.layers if isinstance(layer, tfgates.layers.GateGenerator))
+    assert generator.order == "forward" and generator.units == [20, 50, 800, 500]
+    model = networks.build("mlp", data, "arm")
+    assert {(gate.sampling, gate.estimator) for gate in model.gates} == {("example", "arm")}
+    model = networks.build("mlp", data, "arm", sampling="batch")
+    assert {gate.sampling for gate in model.gates} == {"batch"}
+    model = networks.build("mlp", data, "hard_concrete", budget=tfgates.Budget(params=0.5))
+    assert model.budget.params == 0.5 and {gate.l0 for gate in model.gates} == {0.0}
+    model = networks.build("mlp", data, "hard_concrete", penalty_params=1e-6)
+    np.testing.assert_allclose(model.penalty["params"], 266_610e-6)
+
+
+def test_learning_rates(load_example):
+    schedule = load_example("optimization").schedule
+    steps = schedule(0.1, [2, 4], 0.5, steps_per_epoch=10, epochs=6)
+    np.testing.assert_allclose([float(steps(s)) for s in (0, 20, 21, 40, 41)], [0.1, 0.1, 0.05, 0.05, 0.025])
+    cosine = schedule(0.1, "cosine", 0.5, steps_per_epoch=10, epochs=6)
+    np.testing.assert_allclose([float(cosine(s)) for s in (0, 30, 60)], [0.1, 0.05, 0.0], atol=1e-7)
+    assert schedule(0.1, [], 0.5, 10, 6) == 0.1
+
+
+def test_optimizers(load_example):
+    make = load_example("optimization").optimizer
+    sgd = make("sgd", 0.1, momentum=0.5, nesterov=False, weight_decay=1e-4, average=0.9)
+    assert isinstance(sgd, keras.optimizers.SGD) and not sgd.nesterov
+    assert (sgd.momentum, sgd.weight_decay, sgd.use_ema, sgd.ema_momentum) == (0.5, 1e-4, True, 0.9)
+    adam = make("adam", 0.1)
+    assert isinstance(adam, keras.optimizers.Adam) and adam.weight_decay is None and not adam.use_ema
 
 
 def test_kernel_weights_are_those_of_the_papers(load_example):

@@ -1,0 +1,65 @@
+"""The guides run as they stand, with fewer epochs."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import keras
+import pytest
+
+EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
+
+
+def start(folder, name, *arguments):
+    # The largest problem of the runs is how long it takes to import TensorFlow, so they share that time.
+    return subprocess.Popen(
+        [sys.executable, str(EXAMPLES / name), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What each guide printed, and the folder that they ran in."""
+    folder = tmp_path_factory.mktemp("guides")
+    running = {
+        "gate_your_own_model": start(folder, "gate_your_own_model.py", "2", "small.keras"),
+        "choose_a_method": start(folder, "choose_a_method.py", "1", "0.5"),
+        "from_training_to_litert": start(folder, "from_training_to_litert.py", "2", "litert"),
+    }
+    printed = {}
+    for name, process in running.items():
+        printed[name], errors = process.communicate()
+        assert process.returncode == 0, errors
+    return folder, printed
+
+
+def test_gate_your_own_model(finished):
+    folder, printed = finished
+    text = printed["gate_your_own_model"]
+    assert "inner     64 units" in text and "Test accuracy of the pruned network" in text
+    assert keras.saving.load_model(folder / "small.keras").count_params() < 301_130
+
+
+def test_choose_a_method(finished):
+    _, printed = finished
+    rows = [line.split()[0] for line in printed["choose_a_method"].splitlines() if line.endswith(tuple("0123456789"))]
+    assert rows == ["hard_concrete", "disarm", "ar", "scaling"]
+
+
+def test_from_training_to_litert(finished):
+    folder, printed = finished
+    sizes = {}
+    for line in printed["from_training_to_litert"].splitlines():
+        if line.startswith(("SavedModel ", "LiteRT ")):
+            kind, network, size, _, difference = line.split()
+            sizes[kind, network] = float(size)
+            assert float(difference) < 1e-5
+    assert sizes["LiteRT", "pruned"] < sizes["LiteRT", "dense"]
+    assert sizes["SavedModel", "pruned"] < sizes["SavedModel", "dense"]
+    assert (folder / "litert" / "pruned.tflite").exists()
