@@ -16,7 +16,7 @@ EXAMPLES = [
     "matplotlib>=3.8",
     "rich>=13",
 ]
-TEST = ["pytest>=8", "pytest-cov>=5", "hypothesis>=6.100", *EXAMPLES]
+TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES]
 DEV = ["ruff>=0.6", "mypy>=1.11", *TEST]
 
 setup(

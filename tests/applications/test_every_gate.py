@@ -13,8 +13,8 @@ from tfgates.gates import ScalingGate
 METHODS = ["hard_concrete", "ar", "arm", "disarm", "scaling", "forward", "backward"]
 # What the quick suite runs; the rest takes minutes.
 QUICK = [
-    *[("lenet5", method) for method in METHODS],
-    *[("resnet20", method) for method in ("hard_concrete", "arm", "scaling", "backward")],
+    *[("lenet5", method) for method in METHODS if method != "ar"],
+    *[("resnet20", method) for method in ("hard_concrete", "scaling")],
     ("mlp", "hard_concrete"),
     ("resnext20", "scaling"),
 ]
