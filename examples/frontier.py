@@ -14,12 +14,17 @@ import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+if __name__ == "__main__":
+    print("Starting TensorFlow", flush=True)
+
 import data as datasets
 import keras
 from absl import app, flags
+from failure import Failure
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
+from tfgates.pruning.picture import write_whole
 
 # Dep-L0: hard concrete with logits from a generator, in this order.
 GENERATED = {"dep_hc_forward": "forward", "dep_hc_backward": "backward"}
@@ -28,6 +33,7 @@ FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
 flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
 flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
+flags.DEFINE_bool("download", False, "Download a data set that is not in --data_dir into it.")
 flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {sorted([*tfgates.gates.NAMES, *GENERATED])}.")
 flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")
 flags.DEFINE_list("params", [], "Budgets: fractions of the dense parameters, or absolute such as 12k.")
@@ -162,23 +168,33 @@ def plot(results, path):
     axes[0].legend()
     figure.suptitle(f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.epochs} epochs")
     figure.tight_layout()
-    temporary = path.with_suffix(".tmp.png")
-    figure.savefig(temporary, dpi=120)
-    os.replace(temporary, path)
+    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
     pyplot.close(figure)
 
 
 def main(argv):
     if len(argv) > 1:
-        raise app.UsageError(f"Unknown arguments: {argv[1:]}")
+        raise Failure(f"Flags start with --. Received: {' '.join(argv[1:])}")
     if not FLAGS.macs and not FLAGS.params:
-        raise app.UsageError("Give at least one budget by --macs or --params")
+        raise Failure("Give at least one budget by --macs or --params, such as --macs=0.5,0.2")
+    for name in ("macs", "params"):
+        for text in getattr(FLAGS, name):
+            try:
+                tfgates.Budget(**{name: budget_of(text)})
+            except ValueError as error:
+                raise Failure(f"--{name}: {error}") from error
+    unknown = sorted(set(FLAGS.gate) - set(tfgates.gates.NAMES))
+    if unknown:
+        raise Failure(f"--gate must name methods of {sorted(tfgates.gates.NAMES)}. Received: {','.join(unknown)}")
     out = pathlib.Path(FLAGS.out).expanduser()
-    check_writable("out", str(out))
+    try:
+        check_writable("out", str(out))
+    except ValueError as error:
+        raise Failure(error) from error
     store = out / "frontier.json"
     results = json.loads(store.read_text()) if store.exists() else []
     data_dir = None if FLAGS.data_dir is None else os.path.expanduser(FLAGS.data_dir)
-    data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size)
+    data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size, download=FLAGS.download)
     if FLAGS.examples is not None:
         steps = max(1, FLAGS.examples // FLAGS.batch_size)
         data.train = data.train.take(steps).cache()
@@ -189,9 +205,7 @@ def main(argv):
         what = f"{run['gate']}, {run['budget'] or 'no budget'}, seed {run['seed']}"
         print(f"Run {number} of {len(wanted)}: {what}", flush=True)
         results.append(finish(run, data))
-        temporary = store.with_suffix(".tmp")
-        temporary.write_text(json.dumps(results, indent=1))
-        os.replace(temporary, store)
+        write_whole(store, lambda temporary: temporary.write_text(json.dumps(results, indent=1)))
     shown = [r for r in results if any(is_of(r, run) for run in wanted)]
     print(table(shown))
     plot(shown, out / "frontier.png")

@@ -4,7 +4,7 @@ import tfgates
 
 # The papers' lambda is the loss per weight times the number of training images, 60,000 for MNIST.
 IMAGES = 60_000
-# Lambda for each gate in the order of the network, or one for all gates.
+# Lambda for each gate in the order of the network; one for all gates of other networks and of generators.
 DEFAULT_L0 = {"lenet5": [10.0, 0.5, 0.1, 10.0]}
 
 # Hard concrete with a generator, Dep-L0.
@@ -36,7 +36,8 @@ def build(
         data: a `Data`.
         gate: name of a gate, or `"dep_hc"`: hard concrete, with logits from a generator.
         l0: list of penalties, one for each gate or one for all, in loss per `IMAGES` weights.
-            Defaults to `DEFAULT_L0`, to 0.1 for other networks, and to none for scaling factors, which
+            Defaults to `DEFAULT_L0`, to 0.1 for other networks and with a generator, which closes the
+            gates of a layer together and so needs less, and to none for scaling factors, which
             close by other means, and beside `budget` and `penalty_params`.
         seed: int, of the gates' noise.
         generator: None, `"forward"` or `"backward"`. Defaults to `"forward"` for `"dep_hc"`.
@@ -53,7 +54,7 @@ def build(
         gate, generator = "hard_concrete", generator or "forward"
     if l0 is None:
         free = gate == "scaling" or budget is not None or penalty_params is not None
-        l0 = [0.0] if free else DEFAULT_L0.get(name, [0.1])
+        l0 = [0.0] if free else [0.1] if generator else DEFAULT_L0.get(name, [0.1])
     penalties = [value / IMAGES for value in l0]
     sampling = sampling or ("example" if is_bernoulli(gate) else "batch")
     model = getattr(tfgates.applications, name)(

@@ -178,6 +178,7 @@ def test_the_gates_that_flags_ask_for(load_example):
     model = networks.build("lenet5", data, "dep_hc")
     (generator,) = (layer for layer in model.layers if isinstance(layer, tfgates.layers.GateGenerator))
     assert generator.order == "forward" and generator.units == [20, 50, 800, 500]
+    np.testing.assert_allclose([gate.l0 * 60_000 for gate in model.gates], [0.1] * 4)
     model = networks.build("mlp", data, "arm")
     assert {(gate.sampling, gate.estimator) for gate in model.gates} == {("example", "arm")}
     model = networks.build("mlp", data, "arm", sampling="batch")
