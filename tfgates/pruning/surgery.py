@@ -115,7 +115,7 @@ def fold_gates(walk, used):
         if once and accepts(before, factor):
             factors[before.index] = factor
             folded.add(node.index)
-        elif behind is not None and free(walk, behind, input_factors) and reads_by_kernel(behind):
+        elif behind is not None and free(walk, behind, input_factors) and reads_by_kernel(walk, behind):
             input_factors[behind.index] = factor
             folded.add(node.index)
     return factors, input_factors, folded
@@ -126,9 +126,12 @@ def free(walk, node, factors):
     return node.index not in walk.refused and node.index not in factors
 
 
-def reads_by_kernel(node):
+def reads_by_kernel(walk, node):
     """Whether a layer's kernel can take a factor on its inputs."""
     layer = node.op
+    if walk.state.get((node.index, "x")) is not walk.inputs(node)[0]:
+        # It mixes another axis than the one that carries the channels.
+        return False
     convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
     return isinstance(layer, keras.layers.Dense) or (isinstance(layer, convolutions) and layer.groups == 1)
 
