@@ -42,7 +42,8 @@ def squared(y_true, y_pred):
         keras.losses.MeanSquaredError(reduction="mean_with_sample_weight"),
         keras.losses.CosineSimilarity(),
     ],
-    ids=str,
+    # Stable from process to process, as running them on several cores needs.
+    ids=lambda loss: loss if isinstance(loss, str) else getattr(loss, "name", type(loss).__name__),
 )
 @pytest.mark.parametrize("weighted", [False, True])
 def test_values_add_up(loss, weighted):
