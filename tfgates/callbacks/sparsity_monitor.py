@@ -193,7 +193,8 @@ class SparsityMonitor(keras.callbacks.Callback):
         for name in sorted(closed - self._closed):
             warnings.warn(
                 f"All units of gate `{name}` are closed: nothing passes through it any more. If it is not "
-                f"meant to go altogether, a smaller `l0` or a budget keeps it.",
+                "meant to go altogether, lower the penalty or the gates' learning rate; `tfgates.prune` keeps its "
+                "likeliest unit with `min_units=1`, and always under a budget.",
                 stacklevel=2,
             )
         self._closed = closed
