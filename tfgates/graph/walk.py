@@ -228,10 +228,6 @@ class Walk:
             alive[roots[first]] = self.formulas.either(alive[roots[first]], formulas[first])
             roots, formulas = roots[~first], formulas[~first]
 
-    def alive_of(self, groups):
-        """The formula under which each of `groups` stays."""
-        return self.alive[groups]
-
     def reason(self, group):
         """Why a group can never go, or None."""
         return self.reasons.get(int(self.root[group]))

@@ -204,10 +204,6 @@ class LinearRule(Rule):
 
     plain = None  # The Keras class without a gate.
 
-    def width(self, config, inputs, outputs):
-        """Writes the new number of channels into the layer's config."""
-        raise NotImplementedError
-
     def sources(self, walk, node, keep):
         return node.inputs[:1]
 

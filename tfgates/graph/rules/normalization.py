@@ -141,9 +141,6 @@ class AveragingRule(Rule):
         walk.groups.lock(x.group, self.why(node))
         walk.set(node, walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan)))
 
-    def backward(self, walk, node):
-        super().backward(walk, node)
-
 
 for kind in (
     layers.LayerNormalization,
