@@ -28,13 +28,14 @@ from tfgates.pruning.picture import write_whole
 
 # Dep-L0: hard concrete with logits from a generator, in this order.
 GENERATED = {"dep_hc_forward": "forward", "dep_hc_backward": "backward"}
+METHODS = sorted([*tfgates.gates.NAMES, *GENERATED])
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
 flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
 flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
 flags.DEFINE_bool("download", False, "Download a data set that is not in --data_dir into it.")
-flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {sorted([*tfgates.gates.NAMES, *GENERATED])}.")
+flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {METHODS}.")
 flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")
 flags.DEFINE_list("params", [], "Budgets: fractions of the dense parameters, or absolute such as 12k.")
 flags.DEFINE_integer("seeds", 1, "Runs for each budget.", lower_bound=1)
@@ -53,11 +54,13 @@ def network(data):
 
 
 def budget_of(text):
-    """A fraction, or an absolute number as a string."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
+    """A fraction, an absolute number, or one with its unit as a string."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
 
 
 def runs():
@@ -147,7 +150,25 @@ def table(results):
             f"| {r['macs']:,} ({100 * r['macs_left']:.2f} %) | {100 * r['validation_error']:.2f} % "
             f"| {100 * r['test_error']:.2f} % | {r['seconds']:.0f} |"
         )
+    if len({r["seed"] for r in results}) > 1:
+        lines += ["", "Means over seeds (least to largest):", "", *means(results)]
     return "\n".join(lines)
+
+
+def means(results):
+    """A table with one row for all seeds of a gate and budget."""
+    lines = ["| gate | budget | seeds | parameters left | MACs left | test error |", "|---|---|---|---|---|---|"]
+    groups = {}
+    for r in results:
+        budget = ", ".join(f"{name} {value}" for name, value in r["budget"].items()) or "none"
+        groups.setdefault((r["gate"], budget), []).append(r)
+    for (gate, budget), group in groups.items():
+        cells = []
+        for name in ("params_left", "macs_left", "test_error"):
+            values = [100 * r[name] for r in group]
+            cells.append(f"{sum(values) / len(values):.2f} % ({min(values):.2f}-{max(values):.2f})")
+        lines.append(f"| {gate} | {budget} | {len(group)} | {' | '.join(cells)} |")
+    return lines
 
 
 def plot(results, path):
@@ -183,9 +204,9 @@ def main(argv):
                 tfgates.Budget(**{name: budget_of(text)})
             except ValueError as error:
                 raise Failure(f"--{name}: {error}") from error
-    unknown = sorted(set(FLAGS.gate) - set(tfgates.gates.NAMES))
+    unknown = sorted(set(FLAGS.gate) - set(METHODS))
     if unknown:
-        raise Failure(f"--gate must name methods of {sorted(tfgates.gates.NAMES)}. Received: {','.join(unknown)}")
+        raise Failure(f"--gate must name methods of {METHODS}. Received: {','.join(unknown)}")
     out = pathlib.Path(FLAGS.out).expanduser()
     try:
         check_writable("out", str(out))

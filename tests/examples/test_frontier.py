@@ -1,0 +1,46 @@
+"""examples/frontier.py as a user runs it: the table, going on after an interruption, mistakes."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "frontier.py"
+
+# What one run of the command below is known by, and figures that no run would give.
+FINISHED = {
+    "model": "lenet5", "dataset": "digits", "epochs": 2, "fine_tune": 0.4, "examples": 256, "batch_size": 64,
+    "learning_rate": 0.001, "gate": "dep_hc_forward", "budget": {"macs": 0.5}, "seed": 0,
+    "params": 1234, "macs": 5678, "params_left": 0.5, "macs_left": 0.4321, "validation_error": 0.25,
+    "test_error": 0.125, "seconds": 1.0,
+}  # fmt: skip
+
+
+def run(*flags):
+    return subprocess.run([sys.executable, str(PROGRAM), *flags], capture_output=True, text=True, check=False)
+
+
+def test_goes_on_with_the_runs_that_are_missing(tmp_path):
+    store = tmp_path / "frontier.json"
+    store.write_text(json.dumps([FINISHED]))
+    done = run(
+        "--gate=dep_hc_forward", "--macs=0.5", "--params=60k,50000", "--epochs=2", "--examples=256",
+        "--batch_size=64", "--nodense", "--verbose=0", f"--out={tmp_path}",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\nRun ") == 2
+    results = json.loads(store.read_text())
+    assert results[0] == FINISHED and [r["budget"] for r in results[1:]] == [{"params": "60k"}, {"params": 50000}]
+    for result, most in zip(results[1:], (60_000, 50_000), strict=True):
+        assert 0.9 * most < result["params"] <= most
+        assert 0.0 <= result["test_error"] < 1.0
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| dep_hc_forward")]
+    assert len(rows) == 3 and "5,678 (43.21 %)" in done.stdout and "12.50 %" in done.stdout
+    assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_mistakes(tmp_path):
+    done = run("--gate=disarm,magic", "--macs=0.5", f"--out={tmp_path}")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "frontier.py: --gate must name methods of" in done.stderr and "Received: magic" in done.stderr
+    assert not (tmp_path / "frontier.json").exists()
