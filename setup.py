@@ -16,7 +16,9 @@ EXAMPLES = [
     "matplotlib>=3.8",
     "rich>=13",
 ]
-TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES]
+# What Keras's `model.export(format="onnx")` needs.
+ONNX = ["onnx>=1.17", "tf2onnx>=1.16"]
+TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES, *ONNX]
 DEV = ["ruff>=0.6", "mypy>=1.11", *TEST]
 
 setup(
@@ -29,5 +31,5 @@ setup(
     packages=find_packages(include=["tfgates", "tfgates.*"]),
     python_requires=">=3.11",
     install_requires=["keras>=3.15", "tensorflow>=2.21"],
-    extras_require={"examples": EXAMPLES, "test": TEST, "dev": DEV},
+    extras_require={"examples": EXAMPLES, "onnx": ONNX, "test": TEST, "dev": DEV},
 )

@@ -11,7 +11,7 @@ if "--plain" in sys.argv:
     # With None in its place, any import of the package fails.
     sys.modules["tfgates"] = None
 else:
-    import tfgates  # noqa: F401
+    import tfgates  # noqa: F401 (registers its layers for loading)
 
 import keras
 import numpy as np

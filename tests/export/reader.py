@@ -10,9 +10,9 @@ import sys
 # With None in its place, any import of the package fails.
 sys.modules["tfgates"] = None
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
-import tensorflow as tf  # noqa: E402
+import keras  # noqa: E402 (Keras must come after tfgates is barred)
+import numpy as np  # noqa: E402 (as above)
+import tensorflow as tf  # noqa: E402 (as above)
 
 
 def saved_model(path):

@@ -29,8 +29,7 @@ def assert_paths_agree(monkeypatch, layer_class, arguments, shape, gate_argument
     x = np.random.default_rng(0).normal(size=(3, *shape)).astype("float32")
     results = []
     for on_kernel in (True, False):
-        decision = lambda *_, on_kernel=on_kernel: on_kernel  # noqa: E731
-        monkeypatch.setattr(GatedLayer, "_cheaper_on_kernel", decision)
+        monkeypatch.setattr(GatedLayer, "_cheaper_on_kernel", lambda *_, decision=on_kernel: decision)
         keras.utils.set_random_seed(3)
         gate = HardConcreteGate(seed=5, initial_open_probability=0.7, **gate_arguments)
         layer = layer_class(gate=gate, bias_initializer="normal", **arguments)
