@@ -1,7 +1,9 @@
 """Scaling factors: the factor itself, whatever the mode."""
 
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgates
 from tests.layer_test import run_layer_test
@@ -27,6 +29,49 @@ def test_values():
     expected = x * np.array([0, 0, -0.5, -0.5, 2, 2], "float32")
     for training in (False, True):
         np.testing.assert_array_equal(gate(x, training=training), expected)
+
+
+def test_openness_is_relative_to_the_largest():
+    gate = ScalingGate()
+    gate.build((None, 4))
+    np.testing.assert_array_equal(gate.openness(), np.ones(4))
+    gate.scale.assign([0.0, -0.5, 2.0, 1.0])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(gate.openness())
+    np.testing.assert_allclose(gate.openness(), [0.0, 0.25, 1.0, 0.5])
+    # Of |s_i| / max: each small factor is pulled to 0, and the largest up by what the others weigh.
+    np.testing.assert_allclose(tape.gradient(total, gate.scale), [0.0, -0.5, -1.5 / 4.0, 0.5])
+    gate.scale.assign(np.zeros(4))
+    np.testing.assert_array_equal(gate.openness(), np.zeros(4))
+
+
+@pytest.mark.parametrize("scale, expected", [(0.0, 0.0), (-0.25, 0.5), (0.5, 1.0), (2.0, 1.0)])
+def test_openness_of_a_single_factor_is_relative_to_the_initial_one(scale, expected):
+    gate = ScalingGate(axis=None, initial_scale=0.5)
+    gate.build((None, 4))
+    gate.scale.assign([scale])
+    with tf.GradientTape() as tape:
+        total = tf.reduce_sum(gate.openness())
+    assert float(total) == expected
+    np.testing.assert_array_equal(tape.gradient(total, gate.scale), 2.0 * np.sign([scale]))
+
+
+def test_a_budget_follows_the_size_of_factors_on_their_way():
+    """Its cost falls before a factor is 0, and landing closes the smallest of each gate first."""
+    inputs = keras.Input((3,))
+    x = tfgates.layers.GatedDense(4, gate="scaling", name="first")(inputs)
+    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x), budget=tfgates.Budget(params=0.6))
+    scale = model.get_layer("first").gate.scale
+    scale.assign([1.0, 0.1, 0.6, 0.3])
+    dense, each = 3 * 4 + 4 + 4 * 2 + 2, 3 + 1 + 2
+    fractions = model._structure.cost.fractions()
+    np.testing.assert_allclose(fractions[0], (each * 2.0 + 2) / dense, rtol=1e-6)
+    assert tfgates.cost(model, land=False).params == dense
+    assert tfgates.cost(model).params == 2 * each + 2
+    small = tfgates.prune(model)
+    np.testing.assert_allclose(
+        small.get_layer("first").kernel, model.get_layer("first").kernel[:, ::2] * np.array([1.0, 0.6]), rtol=1e-6
+    )
 
 
 def test_name():

@@ -139,10 +139,6 @@ class ExpectedCost:
         """The current open probabilities as numpy arrays, one per gate."""
         return [np.asarray(ops.convert_to_numpy(gate.open_probability())) for gate in self.gates]
 
-    def probabilities_flat(self):
-        """The same, each as a flat array."""
-        return [p.ravel() for p in self.probabilities()]
-
     @property
     def row_layers(self):
         """For each entry of `rows`, the number of its layer."""
@@ -154,7 +150,7 @@ class ExpectedCost:
         amounts = np.nan_to_num(self._amounts / dense).astype("float32")
         # A generator is evaluated once, however many gates ask for their logits.
         with generated_once():
-            parts = [ops.reshape(ops.cast(g.open_probability(), "float32"), (-1,)) for g in self.gates]
+            parts = [ops.reshape(ops.cast(g.openness(), "float32"), (-1,)) for g in self.gates]
         numbers = self._circuit.evaluate_tensor(ops.concatenate([ops.zeros((0,), "float32"), *parts]))
         entries = ops.take(numbers, self._number_of, axis=0) * self._weight_of
         sides = ops.segment_sum(entries, self._side_of, num_segments=len(self._sides))

@@ -249,6 +249,13 @@ class Gate(keras.layers.Layer):
         """P(z != 0) for each unit: a float32 tensor of the variable's shape."""
         return self.probability_from(self.value())
 
+    def openness(self):
+        """How open each unit is, in [0, 1]: what a differentiable cost counts in place of 0 and 1.
+
+        It is `open_probability()`, unless a method without noise knows something smoother.
+        """
+        return self.open_probability()
+
     def test_gates(self):
         """The gate values used at inference: a float32 tensor of the variable's shape."""
         return self.test_gates_from(self.value()) if self._held is None else self._held
@@ -332,7 +339,7 @@ class Gate(keras.layers.Layer):
     def load_own_variables(self, store):
         if "seed_state" in store.keys():  # noqa: SIM118 (a store of Keras is not a dict)
             self.seed_generator.state.assign(store["seed_state"])
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "seed_state"})  # noqa: SIM118
+        super().load_own_variables({key: store[key] for key in store.keys() if key != "seed_state"})  # noqa: SIM118 (as above)
 
     def get_config(self):
         config = super().get_config()

@@ -68,6 +68,20 @@ class ScalingGate(Gate):
         size = ops.abs(value)
         return open_now + size - ops.stop_gradient(size)
 
+    def openness(self):
+        """The size of each factor relative to the largest of the gate, `|scale| / max(|scale|)`.
+
+        A count of non-zero factors does not move until some are 0; this falls on the way. Relative,
+        because weights behind the gate make up for factors that shrink all together. A gate
+        with one unit has nothing to compare with: `min(1, |scale / initial_scale|)`.
+        """
+        size = ops.abs(self.value())
+        if self.units == 1:
+            size = size / abs(self.initial_scale)
+            # The pull on a factor above the initial one is the same.
+            return size + ops.stop_gradient(ops.minimum(size, 1.0) - size)
+        return size / ops.maximum(ops.max(size), keras.config.epsilon())
+
     def test_gates_from(self, value):
         return ops.convert_to_tensor(value)
 

@@ -59,8 +59,7 @@ def compress(
         batch_size: int, for arrays. Defaults to 128.
         gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`. Gates
             named by a string start at an open probability of 0.95 unless `initial_open_probability` says
-            otherwise. Scaling factors keep the budget too, but choose poorly under it: prefer
-            `tfgates.callbacks.SparseScaling` for them.
+            otherwise.
         learning_rate: float, that of the weights. Defaults to 1e-3.
         weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
             learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults

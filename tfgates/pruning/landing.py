@@ -9,7 +9,7 @@ from keras import ops
 class Landing:
     """Which units stay when a model with a budget is pruned.
 
-    Units are ranked by their open probability (then by their inference value). As long as the
+    Units are ranked by their openness (`Gate.openness`, then by their inference value). As long as the
     actual cost is above a bound, the least certain of the open ones are closed; with `fill`, the
     likeliest of the closed ones are opened while the bounds still hold. At least one unit stays in
     each gate, except in gates on whole branches.
@@ -29,9 +29,9 @@ class Landing:
         self._sizes = np.cumsum([0, *(gate.units for gate in gates)])
         self._gate_of = np.repeat(np.arange(len(gates)), [gate.units for gate in gates])
         open_now = np.concatenate([t != 0.0 for t in tests])
-        probability = np.concatenate(self._cost.probabilities_flat())
-        order = np.lexsort((np.abs(np.concatenate(tests)), probability, open_now))[::-1]
-        chosen = self._must(probability)
+        openness = np.concatenate([as_array(gate.openness()) for gate in gates])
+        order = np.lexsort((np.abs(np.concatenate(tests)), openness, open_now))[::-1]
+        chosen = self._must(openness)
         limit = len(order) if fill else int(open_now.sum())
         chosen = self._largest(order, limit, chosen)
         if fill:
@@ -45,13 +45,13 @@ class Landing:
     def _shaped(self, gate, values):
         return values.reshape(gate.unit_shape).astype("float32")
 
-    def _must(self, probability):
-        """The likeliest unit of each gate on channels."""
-        chosen = np.zeros(len(probability), bool)
+    def _must(self, openness):
+        """The most open unit of each gate on channels."""
+        chosen = np.zeros(len(openness), bool)
         for i, gate in enumerate(self._cost.gates):
             if gate.axis is not None:
                 start, stop = self._sizes[i], self._sizes[i + 1]
-                chosen[start + int(np.argmax(probability[start:stop]))] = True
+                chosen[start + int(np.argmax(openness[start:stop]))] = True
         return chosen
 
     def _fits(self, chosen, bounds):
