@@ -26,9 +26,7 @@ def load(data_dir):
     parts = []
     for split in ("train[:55000]", "train[55000:]", "test"):
         images, labels = tfds.as_numpy(
-            tfds.load(
-                "mnist", split=split, data_dir=data_dir, download=False, batch_size=-1, as_supervised=True
-            )
+            tfds.load("mnist", split=split, data_dir=data_dir, download=False, batch_size=-1, as_supervised=True)
         )
         parts.append((images.astype("float32") / 255.0, labels))
     return parts

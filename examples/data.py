@@ -30,9 +30,7 @@ class Data:
     train_examples: int
 
 
-def load(
-    name, data_dir, batch_size, image_size=None, validation_share=1 / 12, seed=0, augment=False, download=False
-):
+def load(name, data_dir, batch_size, image_size=None, validation_share=1 / 12, seed=0, augment=False, download=False):
     """Loads a data set.
 
     Images are in [0, 1], those of `augmentation.NORMALIZATION` at mean 0 and deviation 1. Where the

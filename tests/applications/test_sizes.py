@@ -50,9 +50,7 @@ def test_resnet50():
     assert rounded(tfgates.cost(model).macs, "4.1e9")
     keras_model = keras.applications.ResNet50(weights=None)
     biases = sum(
-        layer.bias.shape[0]
-        for layer in keras_model.layers
-        if isinstance(layer, keras.layers.Conv2D) and layer.use_bias
+        layer.bias.shape[0] for layer in keras_model.layers if isinstance(layer, keras.layers.Conv2D) and layer.use_bias
     )
     assert trainable(model) == trainable(keras_model) - biases
 

@@ -62,9 +62,7 @@ def test_exactly_the_factors_follow_apg(compile_arguments):
     fit(model, SparseScaling(0.5, warmup_steps=5))
     expected = make()
     strength = keras.optimizers.schedules.PolynomialDecay(0.0, 5, end_learning_rate=0.5)
-    by_hand(
-        expected, keras.optimizers.Adam(schedule()), APG(schedule(), 0.9, strength), steps=3 * len(X) // 8
-    )
+    by_hand(expected, keras.optimizers.Adam(schedule()), APG(schedule(), 0.9, strength), steps=3 * len(X) // 8)
     for a, b in zip(values(model), values(expected), strict=True):
         np.testing.assert_allclose(a, b, atol=2e-6)
     assert np.all(model.gates[0].scale.numpy() < 1.0)
@@ -79,9 +77,7 @@ def test_exactly_the_factors_follow_apg(compile_arguments):
         keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2),
         keras.optimizers.SGD(0.1, loss_scale_factor=8.0),
         keras.optimizers.MultiOptimizer(
-            keras.optimizers.OptimizerMap(
-                keras.optimizers.SGD(0.1), {".*/(kernel|scale)": keras.optimizers.Adam()}
-            )
+            keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*/(kernel|scale)": keras.optimizers.Adam()})
         ),
     ],
     ids=lambda optimizer: optimizer if isinstance(optimizer, str) else type(optimizer).__name__,

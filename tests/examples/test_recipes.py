@@ -21,9 +21,7 @@ finally:
 @pytest.mark.parametrize("name", sorted(recipes.RECIPES))
 def test_recipe(name):
     recipe = recipes.RECIPES[name]
-    documented = {
-        line.split(":")[0].strip() for line in recipes.__doc__.splitlines() if line.startswith("    ")
-    }
+    documented = {line.split(":")[0].strip() for line in recipes.__doc__.splitlines() if line.startswith("    ")}
     documented = {word.strip() for words in documented for word in words.split(",")}
     assert set(recipe) <= documented
     assert recipe["model"] in tfgates.applications.__all__

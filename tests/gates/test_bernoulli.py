@@ -129,9 +129,7 @@ def test_training_in_another_model_is_refused(kind):
             model = keras.Model(inputs, inner(inputs))
     x, y = np.ones((8, 4), "float32"), np.ones((8, 3), "float32")
     model.compile("sgd", "mse")
-    with pytest.raises(
-        ValueError, match=r"can be trained only in a tfgates.GatedModel.*Received: a gradient"
-    ):
+    with pytest.raises(ValueError, match=r"can be trained only in a tfgates.GatedModel.*Received: a gradient"):
         model.fit(x, y, verbose=0)
     # Nothing else is refused, nor training with the gate frozen.
     model.evaluate(x, y, verbose=0)

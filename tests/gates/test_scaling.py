@@ -10,9 +10,7 @@ from tests.layer_test import run_layer_test
 from tfgates.gates import ScalingGate
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"axis": 1, "groups": 2, "l0": 1e-3}, {"axis": None, "initial_scale": 0.5}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"axis": 1, "groups": 2, "l0": 1e-3}, {"axis": None, "initial_scale": 0.5}])
 def test_layer(arguments):
     run_layer_test(ScalingGate, arguments, (4, 6), expected_trainable_variables=1, random=False)
 

@@ -188,9 +188,7 @@ def test_logits_keep_their_precision():
     keras.config.set_dtype_policy("mixed_bfloat16")
     inputs = keras.Input((8, 8, 2))
     logits = GateGenerator([3], initial_logits=1.2345)(inputs)
-    x = GatedConv2D(3, 1, use_bias=False, kernel_initializer="ones", gate=Recorder())(
-        inputs, logits=logits[0]
-    )
+    x = GatedConv2D(3, 1, use_bias=False, kernel_initializer="ones", gate=Recorder())(inputs, logits=logits[0])
     model = GatedModel(inputs, x)
     model(np.ones((1, 8, 8, 2), "float32"))
     assert Recorder.dtypes == {"float32"}

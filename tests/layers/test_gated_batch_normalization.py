@@ -107,9 +107,7 @@ def test_a_mask_keeps_padding_out_of_the_statistics():
     gated, plain = make_pair({})
     gated.gate.logits.assign([OPEN] * 4)
     x, mask = inputs(), np.random.default_rng(3).random((16, 4)) < 0.5
-    np.testing.assert_allclose(
-        gated(x, training=True, mask=mask), plain(x, training=True, mask=mask), atol=1e-5
-    )
+    np.testing.assert_allclose(gated(x, training=True, mask=mask), plain(x, training=True, mask=mask), atol=1e-5)
     assert_same_averages(gated, plain)
 
 

@@ -65,9 +65,7 @@ def test_open_gates_leave_the_layer_of_keras(arguments, training):
     layer = make(arguments, logits_limit=None)
     layer.gate.logits.assign(np.full(layer.gate.logits.shape, 20.0))
     plain = plain_with_weights_of(layer, arguments)
-    np.testing.assert_allclose(
-        layer(images(arguments), training=training), plain(images(arguments)), atol=1e-5
-    )
+    np.testing.assert_allclose(layer(images(arguments), training=training), plain(images(arguments)), atol=1e-5)
 
 
 @pytest.mark.parametrize("arguments", PLAIN)

@@ -13,9 +13,7 @@ OPEN, CLOSED = 4.6, -4.6
 
 
 def make(logits=None, gate_arguments=None, units=4, **arguments):
-    layer = GatedDense(
-        units, bias_initializer="normal", gate=HardConcreteGate(**gate_arguments or {}), **arguments
-    )
+    layer = GatedDense(units, bias_initializer="normal", gate=HardConcreteGate(**gate_arguments or {}), **arguments)
     layer.build((None, 6))
     if logits is not None:
         layer.gate.logits.assign(logits)

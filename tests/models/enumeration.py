@@ -80,9 +80,7 @@ def data(normalise=True):
     return x, y
 
 
-def network(
-    estimator, link, sampling="batch", normalise=True, model_class=GatedModel, seed=None, **arguments
-):
+def network(estimator, link, sampling="batch", normalise=True, model_class=GatedModel, seed=None, **arguments):
     """A model with 3 + 2 Bernoulli gates, dropout of which there are 8 cases, and its settings."""
     seed = SEEDS[normalise] if seed is None else seed
     keras.utils.set_random_seed(seed)
@@ -109,8 +107,7 @@ def network(
 def losses_of_states(model, x, y, normalise, weights):
     """The loss for each state of the gates, expected over dropout: numpy's own forward pass."""
     first, second, last = (
-        [ops.convert_to_numpy(w) for w in model.get_layer(n).get_weights()]
-        for n in ("first", "second", "last")
+        [ops.convert_to_numpy(w) for w in model.get_layer(n).get_weights()] for n in ("first", "second", "last")
     )
     states = np.array(list(itertools.product([0.0, 1.0], repeat=FIRST + SECOND)))
     z_first, z_second = states[:, None, :FIRST], states[:, None, FIRST:]

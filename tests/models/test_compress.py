@@ -78,9 +78,7 @@ def test_datasets_weights_and_no_fine_tuning(digits, capsys):
     x, y = digits
     weights = np.ones(len(y), "float32")
     data = tf.data.Dataset.from_tensor_slices((x[:256], y[:256], weights[:256])).batch(64)
-    small = tfgates.compress(
-        network(), data, tfgates.Budget(params=0.5), LOSS, epochs=2, fine_tune=0.0, verbose=2
-    )
+    small = tfgates.compress(network(), data, tfgates.Budget(params=0.5), LOSS, epochs=2, fine_tune=0.0, verbose=2)
     assert tfgates.cost(small).params <= 0.5 * network().count_params()
     assert "compress: pruned to" in capsys.readouterr().out
 

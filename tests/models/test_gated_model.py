@@ -227,9 +227,7 @@ def test_shared_noise_is_one_draw():
         inputs = keras.Input((2,))
         gate = gates.BernoulliGate(initial_open_probability=0.6, estimator="disarm", seed=1)
         noise = layers.GateNoise(2, seed=1)(inputs)
-        calls = (
-            [gate(inputs, noise=noise), gate(2.0 * inputs, noise=noise)] if shared else [gate(3.0 * inputs)]
-        )
+        calls = [gate(inputs, noise=noise), gate(2.0 * inputs, noise=noise)] if shared else [gate(3.0 * inputs)]
         outputs = keras.layers.Add()(calls) if shared else calls[0]
         model = GatedModel(inputs, outputs)
         x = np.array([[1.0, -2.0]], "float32")

@@ -109,9 +109,7 @@ def test_losses_without_values_per_example_are_refused(loss, name):
     x, y = batch()
     model = functional("disarm", "example")
     model.compile("sgd", loss)
-    with pytest.raises(
-        ValueError, match=f"needs a loss with one value per example. Received: loss `.*{name}"
-    ):
+    with pytest.raises(ValueError, match=f"needs a loss with one value per example. Received: loss `.*{name}"):
         model.fit(x, y, verbose=0)
     # With one draw per batch every loss will do.
     model = functional("disarm")

@@ -49,9 +49,7 @@ def test_routing(policy):
 def test_each_group_follows_its_own_optimizer(weights_rate, gates_rate):
     model = network()
     before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
-    model.compile(
-        with_gate_optimizer(keras.optimizers.SGD(weights_rate), keras.optimizers.SGD(gates_rate)), "mse"
-    )
+    model.compile(with_gate_optimizer(keras.optimizers.SGD(weights_rate), keras.optimizers.SGD(gates_rate)), "mse")
     model.fit(*data(), epochs=3, verbose=0)
     gate_paths = {v.path for gate in model.gates for v in gate.trainable_variables}
     for variable in model.trainable_variables:

@@ -42,9 +42,7 @@ def mlp(
     return build_network(network, input_shape, name, STRUCTURES, "outputs", gate, gated, generator, l0)
 
 
-def lenet5(
-    input_shape=(28, 28, 1), classes=10, gate=None, gated=None, generator=None, l0=None, name="lenet5"
-):
+def lenet5(input_shape=(28, 28, 1), classes=10, gate=None, gated=None, generator=None, l0=None, name="lenet5"):
     """LeNet-5-Caffe 20-50-500 with 431,080 parameters; its output is a softmax.
 
     Gates on the maps of both convolutions. `gated="inputs"`, the default for gates that draw, also

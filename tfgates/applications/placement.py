@@ -79,9 +79,7 @@ class Placement:
         return gate(x, **call)
 
 
-def build_network(
-    network, input_shape, name, structures, scaled, gate=None, gated=None, generator=None, l0=None
-):
+def build_network(network, input_shape, name, structures, scaled, gate=None, gated=None, generator=None, l0=None):
     """Builds a network with or without gates.
 
     Args:
@@ -113,8 +111,7 @@ def build_network(
     outputs = network(inputs, placement)
     if isinstance(l0, (list, tuple)) and len(l0) != len(placement.units):
         raise ValueError(
-            f"`l0` must have one entry for each of the {len(placement.units)} gates. "
-            f"Received: {len(l0)} entries"
+            f"`l0` must have one entry for each of the {len(placement.units)} gates. Received: {len(l0)} entries"
         )
     return GatedModel(inputs, outputs, name=name)
 

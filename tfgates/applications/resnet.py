@@ -57,15 +57,11 @@ def block(x, convolutions, name, place, strides=1, groups=1, shortcut="normalise
         here, last = i == spatial, i == len(convolutions) - 1
         owned = kernel_size**2 * x.shape[-1] // (groups if here else 1)
         weights += owned * filters
-        x = _convolution(
-            x, filters, kernel_size, f"{name}_conv{i + 1}", strides if here else 1, groups if here else 1
-        )
+        x = _convolution(x, filters, kernel_size, f"{name}_conv{i + 1}", strides if here else 1, groups if here else 1)
         if last and preactivated:
             continue
         structure = None if last else "groups" if here and groups > 1 else "channels"
-        x = place.normalization(
-            x, f"{name}_bn{i + 1}", structure, groups if structure == "groups" else None, owned
-        )
+        x = place.normalization(x, f"{name}_bn{i + 1}", structure, groups if structure == "groups" else None, owned)
         if not last:
             x = layers.ReLU(name=f"{name}_relu{i + 1}")(x)
     x = place.block(x, f"{name}_branch", weights)

@@ -157,11 +157,7 @@ class SparseScaling(keras.callbacks.Callback):
         return sum(int(np.count_nonzero(keras.ops.convert_to_numpy(factor))) for factor in self._factors)
 
     def on_train_batch_end(self, batch, logs=None):
-        if (
-            self.when_reached == "stop"
-            and self.stop_at is not None
-            and self.open_structures() <= self.stop_at
-        ):
+        if self.when_reached == "stop" and self.stop_at is not None and self.open_structures() <= self.stop_at:
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):

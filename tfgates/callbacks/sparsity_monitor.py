@@ -169,9 +169,7 @@ class SparsityMonitor(keras.callbacks.Callback):
             return cost(self.model, land=False)
         except ValueError as error:
             self._cost_known = False
-            warnings.warn(
-                f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2
-            )
+            warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)
             return None
 
     def _cost_totals(self, costs):

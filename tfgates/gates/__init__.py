@@ -38,8 +38,7 @@ def get(identifier, **arguments):
     if isinstance(identifier, str) and identifier in NAMES:
         return NAMES[identifier](**arguments)
     raise ValueError(
-        f"`gate` must be a tfgates.gates.Gate, its config, or one of {sorted(NAMES)}. "
-        f"Received: gate={identifier!r}"
+        f"`gate` must be a tfgates.gates.Gate, its config, or one of {sorted(NAMES)}. Received: gate={identifier!r}"
     )
 
 

@@ -97,9 +97,7 @@ class Gate(keras.layers.Layer):
         self.groups = groups
         self.sampling = check_choice("sampling", sampling, ("batch", "example"))
         self.l0 = float(l0)
-        self.initial_open_probability = check_probability(
-            "initial_open_probability", initial_open_probability
-        )
+        self.initial_open_probability = check_probability("initial_open_probability", initial_open_probability)
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.weights_per_unit = 1
@@ -148,15 +146,12 @@ class Gate(keras.layers.Layer):
         size = input_shape[self.axis]
         if size is None:
             raise ValueError(
-                f"The length of `axis` must be known. "
-                f"Received: axis={self.axis}, input shape {tuple(input_shape)}"
+                f"The length of `axis` must be known. Received: axis={self.axis}, input shape {tuple(input_shape)}"
             )
         if self.groups is None:
             return (size,)
         if size % self.groups:
-            raise ValueError(
-                f"`groups` must divide the length of `axis`, {size}. Received: groups={self.groups}"
-            )
+            raise ValueError(f"`groups` must divide the length of `axis`, {size}. Received: groups={self.groups}")
         return (self.groups,)
 
     def build_units(self, unit_shape):

@@ -117,9 +117,7 @@ class HardConcreteGate(Gate):
                 f"Received: limits={limits}"
             )
         if logits_limit is not None and not logits_limit > 0:
-            raise ValueError(
-                f"`logits_limit` must be a positive number or None. Received: logits_limit={logits_limit}"
-            )
+            raise ValueError(f"`logits_limit` must be a positive number or None. Received: logits_limit={logits_limit}")
         self.temperature = float(temperature)
         self.limits = (float(limits[0]), float(limits[1]))
         self.test_rule = check_choice("test_rule", test_rule, ("median", "paper"))

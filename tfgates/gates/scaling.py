@@ -39,17 +39,13 @@ class ScalingGate(Gate):
 
     variable_name = "scale"
 
-    def __init__(
-        self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, nonnegative=False, seed=None, **kwargs
-    ):
+    def __init__(self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, nonnegative=False, seed=None, **kwargs):
         # The base knows settings of random gates that mean nothing here; a config carries them.
         kwargs.pop("sampling", None)
         kwargs.pop("initial_open_probability", None)
         super().__init__(axis=axis, groups=groups, l0=l0, seed=seed, **kwargs)
         if initial_scale == 0 or initial_scale != initial_scale:
-            raise ValueError(
-                f"`initial_scale` must be a number other than 0. Received: initial_scale={initial_scale}"
-            )
+            raise ValueError(f"`initial_scale` must be a number other than 0. Received: initial_scale={initial_scale}")
         self.initial_scale = float(initial_scale)
         self.nonnegative = bool(nonnegative)
 

@@ -163,4 +163,3 @@ def rebuild(network, emit, used_nodes=None):
     inputs = tree.pack_sequence_as(functional._inputs_struct, [tensors[n] for n in network.inputs])
     outputs = tree.pack_sequence_as(functional._outputs_struct, [tensors[n] for n in network.outputs])
     return inputs, outputs
-

@@ -146,9 +146,9 @@ class Walk:
             if self.symbolic:
                 formulas = self._literals(gate, values.size)
             else:
-                formulas = np.where(
-                    np.asarray(ops.convert_to_numpy(gate.open_units())).ravel(), TRUE, FALSE
-                ).astype(np.int64)
+                formulas = np.where(np.asarray(ops.convert_to_numpy(gate.open_units())).ravel(), TRUE, FALSE).astype(
+                    np.int64
+                )
             self._gates[key] = (formulas, values)
         return self._gates[key]
 

@@ -93,7 +93,5 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
         z = ops.cast(self.gate.positions(z, inputs.shape[axis]), x.dtype)
         gamma = z if self.gamma is None else z * ops.cast(self.gamma, x.dtype)
         beta = None if self.beta is None else z * ops.cast(self.beta, x.dtype)
-        outputs = ops.batch_normalization(
-            x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon
-        )
+        outputs = ops.batch_normalization(x, mean, variance, axis=axis, offset=beta, scale=gamma, epsilon=self.epsilon)
         return ops.cast(outputs, self.compute_dtype)

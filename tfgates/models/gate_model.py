@@ -253,9 +253,7 @@ class GatedBuilder(Copier):
                 if name in values:
                     values[name] = values[name] / factor
             if kind is GatedBatchNormalization and "gamma" not in values:
-                values["moving_variance"] = (
-                    (values["moving_variance"] + node.op.epsilon) * factor**2 - node.op.epsilon
-                )
+                values["moving_variance"] = (values["moving_variance"] + node.op.epsilon) * factor**2 - node.op.epsilon
         return self.make(node, kind, config, values)
 
     def _initial_factor(self, gate):
@@ -275,5 +273,3 @@ WEIGHTS = {
     GatedConv2D: ("kernel", "bias"),
     GatedDense: ("kernel", "bias"),
 }
-
-

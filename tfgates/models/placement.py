@@ -155,9 +155,7 @@ def flat_places(network, layers):
             continue
         size, axis = len(channel), walk.output(node).axis
         found.append(
-            Place(
-                node.name, node, node, ("unit", node.index), size, axis, True, None, int(dense.op.kernel.shape[-1])
-            )
+            Place(node.name, node, node, ("unit", node.index), size, axis, True, None, int(dense.op.kernel.shape[-1]))
         )
     return found
 

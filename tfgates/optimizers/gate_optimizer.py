@@ -55,8 +55,7 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
     gate_optimizer = _checked("gate_optimizer", gate_optimizer)
     if weights_optimizer is gate_optimizer:
         raise ValueError(
-            "`gate_optimizer` must be another instance than `weights_optimizer`. "
-            f"Received: {gate_optimizer!r} for both"
+            f"`gate_optimizer` must be another instance than `weights_optimizer`. Received: {gate_optimizer!r} for both"
         )
     return keras.optimizers.MultiOptimizer(GateOptimizerMap(weights_optimizer, {"gates": gate_optimizer}))
 

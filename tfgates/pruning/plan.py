@@ -168,9 +168,7 @@ class PruningPlan:
 
     def _explain(self):
         self.alone = [
-            (node.name, self.walk.refused[node.index])
-            for node in self.network.nodes
-            if node.index in self.walk.refused
+            (node.name, self.walk.refused[node.index]) for node in self.network.nodes if node.index in self.walk.refused
         ]
         seen = set()
         for gate, groups in self.gate_places():

@@ -75,9 +75,7 @@ def random_inputs(network, seed=0):
         shape = network.shapes[number]
         shape = (shape[0] or 2, *(32 if size is None else size for size in shape[1:]))
         if "int" in network.dtypes[number]:
-            limits = [
-                node.op.input_dim for node in network.consumers[number] if hasattr(node.op, "input_dim")
-            ]
+            limits = [node.op.input_dim for node in network.consumers[number] if hasattr(node.op, "input_dim")]
             inputs.append(rng.integers(0, min(limits, default=2), shape).astype(network.dtypes[number]))
         else:
             inputs.append(rng.standard_normal(shape).astype("float32"))

@@ -74,9 +74,7 @@ class Surgery(Copier):
             return tensor
         # Trailing axes of length 1 bring the channels to their place whatever the data format.
         shape = (-1,) + (1,) * (len(tensor.shape) - 1 - axis)
-        scale, offset = (
-            v.reshape(shape).tolist() if np.any(v != v[0]) else float(v[0]) for v in (scale, offset)
-        )
+        scale, offset = (v.reshape(shape).tolist() if np.any(v != v[0]) else float(v[0]) for v in (scale, offset))
         layer = keras.layers.Rescaling(scale, offset, name=self.name(node))
         return layer(tensor)
 

@@ -28,9 +28,9 @@ def name_of(function):
 def is_elementwise(function):
     """Whether `function` is known to treat each number by itself."""
     if isinstance(function, keras.Layer):
-        return isinstance(
-            function, (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)
-        ) or (isinstance(function, keras.layers.Activation) and is_elementwise(function.activation))
+        return isinstance(function, (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)) or (
+            isinstance(function, keras.layers.Activation) and is_elementwise(function.activation)
+        )
     return name_of(function) in ELEMENTWISE
 
 

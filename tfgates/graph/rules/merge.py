@@ -31,9 +31,7 @@ class MergeRule(Rule):
     def forward(self, walk, node):
         shape = walk.shape(node.outputs[0])
         operands = self.operands(node)
-        known = [
-            walk.channels[o.tensor] if isinstance(o, Ref) else None for o in operands
-        ]
+        known = [walk.channels[o.tensor] if isinstance(o, Ref) else None for o in operands]
         axes = {
             c.axis - len(walk.shape(o.tensor))
             for o, c in zip(operands, known, strict=True)
@@ -160,8 +158,7 @@ class AddRule(MergeRule):
             if p.group is not None and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
         }
         carrier = any(
-            isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape
-            for i, o in enumerate(operands)
+            isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape for i, o in enumerate(operands)
         )
         return constant if carrier else {}
 

@@ -134,9 +134,7 @@ class AttentionRule(InputFeatures, Rule):
         reached = walk.nonzero(output, (0, 1))
         bias = layer._output_dense.bias
         bias = np.zeros(output.shape[2]) if bias is None else walk.weight(bias)
-        y = walk.fresh(
-            len(shape) - 1, output.shape[2], np.where(reached, TRUE, FALSE), np.where(reached, np.nan, bias)
-        )
+        y = walk.fresh(len(shape) - 1, output.shape[2], np.where(reached, TRUE, FALSE), np.where(reached, np.nan, bias))
         y.group = walk.slot(node, "out", output.shape[2])
         walk.set(node, y)
 
@@ -163,9 +161,7 @@ class AttentionRule(InputFeatures, Rule):
         heads, out, terms = slots["heads"], slots["out"], []
         for name, dense in self._parts(node).items():
             width = dense.kernel.shape[2]
-            terms.append(
-                Term(node.name, width * once, width * places(tensors[name]), (slots[name], heads))
-            )
+            terms.append(Term(node.name, width * once, width * places(tensors[name]), (slots[name], heads)))
             if dense.bias is not None:
                 terms.append(Term(node.name, width * once, 0, (heads,)))
         read, written = places(tensors["query"]), places(tensors["key"])
