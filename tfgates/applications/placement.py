@@ -4,7 +4,8 @@ import keras
 
 from tfgates import gates
 from tfgates.gates import ScalingGate
-from tfgates.gates.base import Gate, check_choice
+from tfgates.gates.arguments import check_choice
+from tfgates.gates.base import Gate
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator
 from tfgates.models import GatedModel
 

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfgates.gates import ScalingGate
-from tfgates.gates.base import check_choice
+from tfgates.gates.arguments import check_choice
 from tfgates.models import gates_of
 from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer

@@ -8,37 +8,11 @@ import keras
 from keras import ops
 
 from tfgates.backend import uniform
+from tfgates.gates.arguments import check_choice, check_probability, with_full_precision
+from tfgates.gates.seeds import SeededLayer
 
 
-def check_probability(name, value):
-    """Raises a `ValueError` unless `value` lies strictly between 0 and 1."""
-    if not 0.0 < value < 1.0:
-        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Received: {name}={value}")
-    return float(value)
-
-
-def check_choice(name, value, allowed):
-    """Raises a `ValueError` unless `value` is one of `allowed`."""
-    if value not in allowed:
-        raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
-    return value
-
-
-def with_full_precision(layer, inputs, logits, noise, kwargs):
-    """Puts `logits` and `noise` into `kwargs`, so that a layer gets them in float32; returns `(inputs,)`.
-
-    Under a mixed policy Keras casts every float argument of a call, which would round the logits
-    and noise near 1 to 1; here only the inputs are cast.
-    """
-    given = {name: tensor for name, tensor in (("logits", logits), ("noise", noise)) if tensor is not None}
-    if given or not layer._convert_input_args:
-        layer._convert_input_args = False
-        inputs = layer.dtype_policy.convert_input(inputs, layer.autocast, layer.input_dtype)
-    kwargs.update(given)
-    return (inputs,)
-
-
-class Gate(keras.layers.Layer):
+class Gate(SeededLayer):
     """Multiplies its input by one gate value `z` per unit: the base of every method.
 
     A unit is one position along `axis`, a group of neighbouring positions (`groups`), or the
@@ -325,16 +299,6 @@ class Gate(keras.layers.Layer):
 
     def compute_output_shape(self, inputs_shape, logits_shape=None, noise_shape=None):
         return inputs_shape
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        # Keras saves no seed generators; without this a resumed run would draw other gates.
-        store["seed_state"] = keras.ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        if "seed_state" in store.keys():  # noqa: SIM118 (a store of Keras is not a dict)
-            self.seed_generator.state.assign(store["seed_state"])
-        super().load_own_variables({key: store[key] for key in store.keys() if key != "seed_state"})  # noqa: SIM118 (as above)
 
     def get_config(self):
         config = super().get_config()

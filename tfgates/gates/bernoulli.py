@@ -4,7 +4,8 @@ import keras
 from keras import ops
 
 from tfgates.gates import links, recording
-from tfgates.gates.base import Gate, check_choice, check_probability
+from tfgates.gates.arguments import check_choice, check_probability
+from tfgates.gates.base import Gate
 from tfgates.gates.estimators import ESTIMATORS
 
 

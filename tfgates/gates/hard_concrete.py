@@ -5,7 +5,8 @@ import math
 import keras
 from keras import ops
 
-from tfgates.gates.base import Gate, check_choice
+from tfgates.gates.arguments import check_choice
+from tfgates.gates.base import Gate
 
 # The authors' code keeps alpha between 1/100 and 100.
 LOGITS_LIMIT = math.log(100.0)

@@ -8,7 +8,7 @@ import threading
 import keras
 from keras import initializers, ops
 
-from tfgates.gates.base import check_choice, check_probability
+from tfgates.gates.arguments import check_choice, check_probability
 
 # P(z != 0) = sigmoid(logits + this) for hard-concrete gates with the settings of the paper.
 HARD_CONCRETE_SHIFT = -2.0 / 3.0 * math.log(0.1 / 1.1)

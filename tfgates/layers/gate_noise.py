@@ -4,10 +4,11 @@ import keras
 from keras import ops
 
 from tfgates.backend import uniform
+from tfgates.gates.seeds import SeededLayer
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class GateNoise(keras.layers.Layer):
+class GateNoise(SeededLayer):
     """Draws the uniform noise of one gate, so that several calls of the gate share one draw.
 
     A gate that is called twice in a model, `gate(a)` and `gate(b)`, draws twice, and may be open in
@@ -56,16 +57,6 @@ class GateNoise(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, training=False):
         return keras.KerasTensor((self.units,), dtype="float32")
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        # As in `Gate`: Keras saves no seed generators.
-        store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
-
-    def load_own_variables(self, store):
-        # Files of earlier versions have none.
-        if "seed_state" in store.keys():  # noqa: SIM118 (a store of Keras is not a dict)
-            self.seed_generator.state.assign(store["seed_state"])
 
     def get_config(self):
         config = super().get_config()

@@ -6,7 +6,7 @@ import keras
 from keras import ops
 
 from tfgates import gates
-from tfgates.gates.base import check_choice, with_full_precision
+from tfgates.gates.arguments import check_choice, with_full_precision
 
 # With an unknown batch size the layer assumes this many examples when it decides whether the
 # gate multiplies the kernel or the activations; the result is the same either way.

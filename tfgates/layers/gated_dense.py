@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from tfgates.gates.base import check_choice
+from tfgates.gates.arguments import check_choice
 from tfgates.layers.gated import GatedLayer
 
 

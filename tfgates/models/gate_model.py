@@ -5,13 +5,14 @@ import numpy as np
 from keras import ops
 
 from tfgates import gates as gate_methods
-from tfgates.gates.base import check_choice
+from tfgates.gates.arguments import check_choice
 from tfgates.graph.copier import Copier
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rules import activations
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
+from tfgates.models.blocks import block_places, proven_blocks
 from tfgates.models.gated_model import GatedModel
-from tfgates.models.placement import Report, block_places, flat_places, proven, proven_blocks, unit_places
+from tfgates.models.placement import Report, flat_places, proven, unit_places
 
 RESIDUAL = ("inner", "tied", "block")
 

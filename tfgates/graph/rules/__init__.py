@@ -1,25 +1,31 @@
 """One file per family of layers; importing this package registers them all."""
 
 from tfgates.graph.rules import (
+    concatenate,
     convolution,
     dense,
+    depthwise,
     elementwise,
     gate,
     merge,
     normalization,
     pooling,
     reshape,
+    separable,
     sequence,
 )
 
 __all__ = [
+    "concatenate",
     "convolution",
     "dense",
+    "depthwise",
     "elementwise",
     "gate",
     "merge",
     "normalization",
     "pooling",
     "reshape",
+    "separable",
     "sequence",
 ]

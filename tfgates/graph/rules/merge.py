@@ -1,4 +1,4 @@
-"""Merges: addition, subtraction, multiplication, maximum, minimum, average, concatenation."""
+"""Merges: addition, subtraction, multiplication, maximum, minimum, average."""
 
 import keras
 import numpy as np
@@ -229,78 +229,3 @@ class ScaledAddRule(AddRule):
     def droppable(self, walk, node, operands, parts, shape, axis):
         found = super().droppable(walk, node, operands, parts, shape, axis)
         return {1: node.op.scale * found[1]} if 1 in found else {}
-
-
-@register_rule(layers.Concatenate, "Concatenate")
-class ConcatenateRule(Rule):
-    """Along the channels: their groups side by side. Along another axis: channel tied to channel."""
-
-    reason = "its tensors carry their channels on different axes"
-
-    def axis(self, walk, node):
-        axis = node.op.axis
-        return axis % len(walk.shape(node.outputs[0]))
-
-    def forward(self, walk, node):
-        known, axis = walk.inputs(node), self.axis(walk, node)
-        if all(c is None for c in known):
-            walk.set(node, None)
-            return
-        axes = {c.axis for c in known if c is not None}
-        if len(axes) > 1:
-            return self.refuse(walk, node)
-        place = axes.pop()
-        sizes = [walk.shape(t)[place] for t in node.inputs]
-        if None in sizes:
-            return self.refuse(walk, node)
-        parts = []
-        for channels, size in zip(known, sizes, strict=True):
-            if channels is None:
-                channels = walk.local(place, size)
-                walk.groups.lock(channels.group, f"{node.name}: joined with a tensor that keeps its channels")
-                walk.need(channels, TRUE)
-            parts.append(channels)
-        if place == axis:
-            y = walk.fresh(place, 0)
-            y.group, y.live, y.value = (
-                np.concatenate([getattr(p, name) for p in parts]) for name in ("group", "live", "value")
-            )
-            y.need = np.zeros(len(y.group), np.int64)
-        else:
-            for part in parts[1:]:
-                walk.groups.tie(parts[0].group, part.group)
-            same = np.all([p.value == parts[0].value for p in parts], axis=0)
-            live = parts[0].live
-            for part in parts[1:]:
-                live = walk.formulas.either(live, part.live)
-            live = np.where(same, live, TRUE)
-            y = walk.like(parts[0], live=live, value=np.where(same, parts[0].value, np.nan))
-        walk.set(node, y)
-
-    def backward(self, walk, node):
-        y = walk.output(node)
-        if node.index in walk.refused or y is None:
-            return super().backward(walk, node)
-        start = 0
-        for channels, tensor in zip(walk.inputs(node), node.inputs, strict=True):
-            if y.axis != self.axis(walk, node):
-                need = y.need
-            else:
-                size = walk.shape(tensor)[y.axis]
-                need, start = y.need[start : start + size], start + size
-            if channels is not None:
-                walk.need(channels, need)
-
-    def sources(self, walk, node, keep):
-        y = walk.output(node)
-        if y is None or y.axis != self.axis(walk, node):
-            return node.inputs
-        known = zip(node.inputs, walk.inputs(node), strict=True)
-        return [t for t, channels in known if channels is None or keep(channels.group).any()]
-
-    def emit(self, surgery, node, args, kwargs):
-        left = self.sources(surgery.walk, node, surgery.keep)
-        tensors = [x for x, t in zip(args[0], node.inputs, strict=True) if t in left]
-        if len(tensors) == 1:
-            return tensors[0]
-        return surgery.copy(node)(tensors)

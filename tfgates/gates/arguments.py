@@ -1,0 +1,29 @@
+"""Checks of arguments, and arguments that must stay in full precision."""
+
+
+def check_probability(name, value):
+    """Raises a `ValueError` unless `value` lies strictly between 0 and 1."""
+    if not 0.0 < value < 1.0:
+        raise ValueError(f"`{name}` must lie strictly between 0 and 1. Received: {name}={value}")
+    return float(value)
+
+
+def check_choice(name, value, allowed):
+    """Raises a `ValueError` unless `value` is one of `allowed`."""
+    if value not in allowed:
+        raise ValueError(f"`{name}` must be one of {list(allowed)}. Received: {name}={value!r}")
+    return value
+
+
+def with_full_precision(layer, inputs, logits, noise, kwargs):
+    """Puts `logits` and `noise` into `kwargs`, so that a layer gets them in float32; returns `(inputs,)`.
+
+    Under a mixed policy Keras casts every float argument of a call, which would round the logits
+    and noise near 1 to 1; here only the inputs are cast.
+    """
+    given = {name: tensor for name, tensor in (("logits", logits), ("noise", noise)) if tensor is not None}
+    if given or not layer._convert_input_args:
+        layer._convert_input_args = False
+        inputs = layer.dtype_policy.convert_input(inputs, layer.autocast, layer.input_dtype)
+    kwargs.update(given)
+    return (inputs,)
