@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from saving import export_whole
 
+from tfgates.pruning import compressed_bytes
 from tfgates.pruning.picture import write_whole
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
@@ -93,6 +94,7 @@ def measure(gated, small, plan, data, out):
         ("weights removed", "", f"{100 * removed:.2f} %"),
         ("MACs", f"{plan.dense_macs:,.0f}", percent_left(plan.macs, plan.dense_macs)),
         ("SavedModel", *(f"{folder_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values())),
+        ("SavedModel, packed", *(f"{compressed_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values())),
     ]
     for size in (1, len(images)):
         times = [latency(folder, images[:size]) for folder in folders.values()]

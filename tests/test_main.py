@@ -65,7 +65,9 @@ def test_report(saved, flags, tmp_path):
     _, path = saved
     flags(f"--out={tmp_path / 'report'}")
     command.main(["tfgates", "report", str(path)])
-    assert "3 of 8" in (tmp_path / "report" / "report.md").read_text()
+    text = (tmp_path / "report" / "report.md").read_text()
+    assert "3 of 8" in text
+    assert f"model.keras has {path.stat().st_size / 1024:,.1f} KiB, " in text and " KiB packed." in text
     assert (tmp_path / "report" / "layers.png").read_bytes().startswith(b"\x89PNG")
 
 

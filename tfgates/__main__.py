@@ -15,6 +15,7 @@ import keras
 from absl import app, flags, logging
 
 import tfgates
+from tfgates.pruning import compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line, write_whole
 
 FLAGS = flags.FLAGS
@@ -52,13 +53,13 @@ def load(path):
         raise Failure(f"{path} cannot be loaded: {reason}") from error
 
 
-def inspect(model):
+def inspect(model, path):
     print(tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to))
     print()
     print(tfgates.cost(model))
 
 
-def prune(model):
+def prune(model, path):
     if FLAGS.out is None or pathlib.Path(FLAGS.out).suffix != ".keras":
         raise Failure("prune needs --out=SMALL.keras")
     out = pathlib.Path(FLAGS.out).expanduser()
@@ -72,7 +73,7 @@ def prune(model):
         print(f"{FLAGS.export}: SavedModel")
 
 
-def report(model):
+def report(model, path):
     if FLAGS.out is None:
         raise Failure("report needs --out=FOLDER")
     out = pathlib.Path(FLAGS.out).expanduser()
@@ -80,7 +81,8 @@ def report(model):
     plan = tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to)
     draw_plan(plan, out / "layers.png")
     text = (
-        f"# {model.name}\n\n{summary_line(plan)}.\n\n![Kept and removed, layer by layer](layers.png)\n\n"
+        f"# {model.name}\n\n{summary_line(plan)}. {path.name} has {path.stat().st_size / 1024:,.1f} KiB, "
+        f"{compressed_bytes(path) / 1024:,.1f} KiB packed.\n\n![Kept and removed, layer by layer](layers.png)\n\n"
         f"```\n{plan}\n```\n\nKeras {keras.__version__}\n"
     )
     write_whole(out / "report.md", lambda temporary: temporary.write_text(text))
@@ -101,8 +103,9 @@ def main(argv):
         raise app.UsageError(f"Give one of {', '.join(COMMANDS)} and a model. Received: {' '.join(argv[1:])}")
     # TensorFlow tells each step of an export.
     logging.set_verbosity(logging.WARNING)
-    model = load(pathlib.Path(argv[2]).expanduser())
-    {"inspect": inspect, "prune": prune, "report": report}[argv[1]](model)
+    path = pathlib.Path(argv[2]).expanduser()
+    model = load(path)
+    {"inspect": inspect, "prune": prune, "report": report}[argv[1]](model, path)
 
 
 if __name__ == "__main__":

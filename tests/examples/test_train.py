@@ -43,7 +43,7 @@ def test_digits_from_training_to_saved_model(tmp_path):
     done = run("--epochs=2", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=128", "--macs=0.5")
     assert done.returncode == 0, done.stderr
     # The progress bar has the sparsity, the table what was found.
-    for text in ("expected_params: ", "open_units: ", "test accuracy", "parameters", "MACs", "SavedModel"):
+    for text in ("expected_params: ", "open_units: ", "test accuracy", "parameters", "MACs", "SavedModel, packed"):
         assert text in done.stdout
     assert "latency" in done.stdout and "weights removed" in done.stdout
     assert f"Pruned: {tmp_path / 'pruned_saved_model'}" in done.stdout

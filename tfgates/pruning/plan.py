@@ -96,20 +96,20 @@ class PruningPlan:
         while before != int(self.keep.sum()):
             before = int(self.keep.sum())
             for _, groups in list(self._sides()):
-                roots = np.unique(self.walk.root[groups])
                 kept = self.keep[groups]
                 wanted = max(int(kept.sum()), min(self.min_units, len(groups)))
                 if 0 < wanted < len(groups):
                     wanted = min(-(-wanted // self.round_to) * self.round_to, len(groups))
                 missing = wanted - int(kept.sum())
-                closed = [r for r in roots if not self.keep[r]]
-                closed.sort(key=lambda r: (-score[r], r))
-                sizes = {r: int(np.sum(self.walk.root[groups] == r)) for r in closed}
-                for root in closed:
+                if missing <= 0:
+                    continue
+                sizes = zip(*np.unique(self.walk.root[groups], return_counts=True), strict=True)
+                closed = [(root, size) for root, size in sizes if not self.keep[root]]
+                for root, size in sorted(closed, key=lambda pair: (-score[pair[0]], pair[0])):
                     if missing <= 0:
                         break
                     self.keep[root] = True
-                    missing -= sizes[root]
+                    missing -= size
                 self.keep = self.walk.closure(self.keep)
 
     def _scores(self):

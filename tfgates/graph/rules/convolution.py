@@ -76,14 +76,14 @@ class ConvolutionRule(LinearRule):
         return int(np.prod(node.op.kernel_size))
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
-        kernel = kernel_of(walk, node.op) * factor_out
+        kernel = kernel_of(walk, node.op)[..., keep_out] * factor_out[keep_out]
         if node.op.groups == 1:
-            kernel = (kernel * factor_in[:, None])[..., keep_in, :]
+            kernel = kernel[..., keep_in, :] * factor_in[keep_in, None]
         else:
             outputs_per_group = len(keep_out) // node.op.groups
             config["groups"] = int(keep_out.sum()) // outputs_per_group
         config["filters"] = int(keep_out.sum())
-        return {"kernel": kernel[..., keep_out]}
+        return {"kernel": kernel}
 
 
 @register_rule(layers.Conv1D)

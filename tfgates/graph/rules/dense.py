@@ -3,6 +3,7 @@
 import re
 
 import keras
+import numpy as np
 
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.linear import LinearRule, kernel_of
@@ -36,9 +37,9 @@ class DenseRule(LinearRule):
         return surgery.pick(tensor, keep, len(tensor.shape) - 1)
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
-        kernel = kernel_of(walk, node.op) * factor_in[:, None] * factor_out
+        kernel = kernel_of(walk, node.op)[np.ix_(keep_in, keep_out)]
         config["units"] = int(keep_out.sum())
-        return {"kernel": kernel[keep_in][:, keep_out]}
+        return {"kernel": kernel * factor_in[keep_in, None] * factor_out[keep_out]}
 
 
 @register_rule(keras.layers.EinsumDense)
@@ -57,9 +58,9 @@ class EinsumDenseRule(DenseRule):
         return super().supported(node)
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
-        kernel = kernel_of(walk, node.op) * factor_in[:, None] * factor_out
+        kernel = kernel_of(walk, node.op)[np.ix_(keep_in, keep_out)]
         config["output_shape"] = (*node.op.partial_output_shape[:-1], int(keep_out.sum()))
-        return {"kernel": kernel[keep_in][:, keep_out]}
+        return {"kernel": kernel * factor_in[keep_in, None] * factor_out[keep_out]}
 
     def add_bias(self, node, config):
         config["bias_axes"] = node.op.equation.strip()[-1]
