@@ -72,6 +72,27 @@ def test_every_method_lands_within_three_points(digits, gate):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), value)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("target", [0.5, 0.3])
+def test_mobilenet_with_the_same_defaults(digits, target):
+    """Inverted residuals with depthwise convolutions: the size is met, and something is learnt."""
+    x, y = digits
+    x = np.repeat(np.repeat(np.repeat(x, 4, axis=1), 4, axis=2), 3, axis=3)
+    model = keras.applications.MobileNetV2(
+        (32, 32, 3), alpha=0.35, weights=None, classes=10, classifier_activation=None
+    )
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            # Averages that settle within the few steps of this run.
+            layer.momentum = 0.9
+    small = tfgates.compress(
+        model, (x[:1400], y[:1400]), tfgates.Budget(macs=target), LOSS,
+        epochs=12, metrics=["accuracy"], batch_size=64, verbose=0,
+    )  # fmt: skip
+    assert target - 0.03 <= tfgates.cost(small).macs / tfgates.cost(model).macs <= target
+    assert small.evaluate(x[1400:], y[1400:], verbose=0)[1] > 0.5
+
+
 def test_datasets_weights_and_no_fine_tuning(digits, capsys):
     import tensorflow as tf
 
