@@ -38,6 +38,7 @@ flags.DEFINE_bool("download", False, "Download a data set that is not in --data_
 flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {METHODS}.")
 flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")
 flags.DEFINE_list("params", [], "Budgets: fractions of the dense parameters, or absolute such as 12k.")
+flags.DEFINE_bool("joint", False, "The first of --params and the first of --macs are one budget, and so on.")
 flags.DEFINE_integer("seeds", 1, "Runs for each budget.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Epochs of each run, fine-tuning included.", lower_bound=2)
 flags.DEFINE_float("fine_tune", 0.4, "Share of the epochs after pruning.")
@@ -74,10 +75,14 @@ def runs():
         if FLAGS.dense:
             wanted.append({**settings, "gate": "dense", "budget": {}, "seed": seed})
         for gate in FLAGS.gate:
-            for name in ("params", "macs"):
-                for value in getattr(FLAGS, name):
-                    wanted.append({**settings, "gate": gate, "budget": {name: budget_of(value)}, "seed": seed})
+            wanted.extend({**settings, "gate": gate, "budget": budget, "seed": seed} for budget in budgets())
     return wanted
+
+
+def budgets():
+    """The bounds of each budget asked for, a dict."""
+    params, macs = ([{name: budget_of(text)} for text in getattr(FLAGS, name)] for name in ("params", "macs"))
+    return [{**a, **b} for a, b in zip(params, macs, strict=True)] if FLAGS.joint else params + macs
 
 
 def is_of(result, run):
@@ -198,6 +203,8 @@ def main(argv):
         raise Failure(f"Flags start with --. Received: {' '.join(argv[1:])}")
     if not FLAGS.macs and not FLAGS.params:
         raise Failure("Give at least one budget by --macs or --params, such as --macs=0.5,0.2")
+    if FLAGS.joint and len(FLAGS.macs) != len(FLAGS.params):
+        raise Failure(f"--joint needs as many --macs as --params. Received: {len(FLAGS.macs)} and {len(FLAGS.params)}")
     for name in ("macs", "params"):
         for text in getattr(FLAGS, name):
             try:

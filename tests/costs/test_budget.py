@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgates
 from tfgates.costs.budget import parse
@@ -136,7 +137,8 @@ def test_multipliers_follow_the_rule(restart, ramp):
         violations.append(np.log(expected) - passed * np.log(0.5) if step > 0 else np.log(expected))
         loss, fractions, new = structure.loss(keras.ops.convert_to_tensor(multipliers), pace, step, training=True)
         assert float(fractions[1]) == pytest.approx(expected, rel=1e-5)
-        assert float(loss) == pytest.approx(float(multipliers[0]) * violations[-1], rel=1e-4, abs=1e-6)
+        pull = max(0.0, float(multipliers[0]) + 20.0 * violations[-1]) if step >= 2 else 0.0
+        assert float(loss) == pytest.approx(pull * violations[-1], rel=1e-4, abs=1e-6)
         multipliers = keras.ops.convert_to_numpy(new)
         found.append(float(multipliers[0]))
     assert min(violations) < 0 < max(violations)
@@ -152,6 +154,37 @@ def test_the_first_fit_sets_the_pace():
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model._pace), expected, rtol=1e-6)
     model.fit(x, y, batch_size=20, epochs=1, verbose=0)
     np.testing.assert_allclose(keras.ops.convert_to_numpy(model._pace), expected, rtol=1e-6)
+
+
+def test_the_pull_follows_the_violation_at_once():
+    """Its gradient for the gates is that of the cost, times multiplier + 20 * violation; none while it holds."""
+    model = gated(budget=tfgates.Budget(macs=0.5, warm_up=0, ramp=0))
+    structure, pace = model._structure, model._structure.pace(None)
+    multiplier = tf.constant([0.7])
+    for level, holds in ((3.0, False), (-3.0, True)):
+        for gate in model.gates:
+            gate.logits.assign(np.full(gate.logits.shape, level))
+        variables = [gate.logits for gate in model.gates]
+        with tf.GradientTape(persistent=True) as tape:
+            loss = structure.loss(multiplier, pace, 5, training=True)[0]
+            violation = tf.math.log(structure.cost.fractions()[1] / 0.5)
+        pull = max(0.0, 0.7 + 20.0 * float(violation))
+        assert (pull == 0.0) == holds
+        for found, plain in zip(tape.gradient(loss, variables), tape.gradient(violation, variables), strict=True):
+            np.testing.assert_allclose(found, pull * plain, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(("gate_optimizer", "expected"), [("auto", 0.02), (keras.optimizers.Adam(0.5), 0.5)])
+def test_the_first_fit_sets_the_rate_of_the_gates(gate_optimizer, expected):
+    model = gated(budget=tfgates.Budget(macs=0.5))
+    model.compile(keras.optimizers.SGD(1e-3), "mse", gate_optimizer=gate_optimizer)
+    x, y = np.ones((40, 8, 8, 1), "float32"), np.ones((40, 3), "float32")
+    if gate_optimizer == "auto":
+        expected *= min(gate.travel() for gate in model.gates)
+    for epochs in (2, 3):
+        model.fit(x, y, batch_size=4, epochs=epochs, verbose=0)
+        rates = sorted(float(o.learning_rate) for o in model.optimizer.optimizers)
+        np.testing.assert_allclose(rates, [1e-3, expected], rtol=1e-6)
 
 
 def test_evaluation_leaves_the_multipliers_alone():

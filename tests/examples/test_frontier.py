@@ -44,3 +44,6 @@ def test_mistakes(tmp_path):
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "frontier.py: --gate must name methods of" in done.stderr and "Received: magic" in done.stderr
     assert not (tmp_path / "frontier.json").exists()
+    done = run("--joint", "--macs=0.5,0.3", "--params=0.2", f"--out={tmp_path}")
+    assert done.returncode == 1
+    assert "frontier.py: --joint needs as many --macs as --params. Received: 2 and 1" in done.stderr

@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from tfgates import GatedModel, gates, layers
-from tfgates.optimizers import with_gate_optimizer
+from tfgates.optimizers import gate_learning_rate, with_gate_optimizer
 from tfgates.optimizers.gate_optimizer import is_gate_variable
 
 
@@ -119,3 +119,11 @@ def test_errors():
         with_gate_optimizer(multi, "adam")
     with pytest.raises(ValueError, match=r"`gate_optimizer` must be an optimizer other than .*Received: "):
         with_gate_optimizer("adam", keras.optimizers.LossScaleOptimizer(one))
+
+
+@pytest.mark.parametrize(("steps", "share"), [(None, 1 / 300), (100, 0.02), (2_500, 0.01), (50_000, 0.002)])
+def test_a_rate_with_which_gates_cross_their_range(steps, share):
+    made = [gates.HardConcreteGate(), gates.ScalingGate(initial_scale=10.0)]
+    travel = 2.0 * np.log(0.95 / 0.05)
+    assert gate_learning_rate(made, steps) == pytest.approx(share * travel, rel=1e-6)
+    assert gate_learning_rate(made[1:], steps) == pytest.approx(share * 10.0)

@@ -7,6 +7,9 @@ import keras
 # How far a multiplier goes in a whole run at a constant violation of 1.
 MULTIPLIER_TRAVEL = 50.0
 
+# What a violation of 1 adds to the pull at once, beside what the multiplier has gathered.
+GAIN = 20.0
+
 # Shares of a run before the multipliers start, and over which the bound falls to its target.
 WARM_UP, RAMP = 0.2, 0.5
 
@@ -21,12 +24,15 @@ class Budget:
     """An upper bound on the cost of the network that is left.
 
     The model is trained under the constraint `E[cost] <= target` by a Lagrange multiplier for each
-    bound: the loss gets `multiplier * log(E[cost] / target)`, and in each step
-    `multiplier <- max(0, multiplier + multiplier_rate * log(E[cost] / target))`; while the
-    constraint holds the multiplier is set back to 0 (dual restart), so that accuracy is not traded
-    for savings nobody asked for. The logarithm makes the pull and the multiplier the same whether
-    the target is a half or a hundredth, and the same for large and small networks; the constraint
-    is the same as without it. `tfgates.prune` then lands at or below the target.
+    bound. With `violation = log(E[cost] / target)` the loss gets `pull * violation`, where
+    `pull = max(0, multiplier + 20 * violation)` passes no gradient on, and in each step
+    `multiplier <- max(0, multiplier + multiplier_rate * violation)`. The part that follows the
+    violation at once keeps the multiplier from winding up while gates are on their way, after which
+    too many would close together. While the constraint holds the multiplier is set back to 0 (dual
+    restart), so that accuracy is not traded for savings nobody asked for. The logarithm makes the
+    pull and the multiplier the same whether the target is a half or a hundredth, and the same for
+    large and small networks; the constraint is the same as without it. `tfgates.prune` then lands
+    at or below the target.
 
     Args:
         params: what may be left of the parameters: a fraction of the dense network's in (0, 1], or
@@ -50,7 +56,9 @@ class Budget:
         ValueError: if nothing is bounded or a bound is no fraction, number or such string.
 
     Reference: Gallego-Posada et al., "Controlled Sparsity via Constrained Optimization", NeurIPS
-    2022, arXiv 2208.04425, equations 5 to 8, and section 4 for dual restarts.
+    2022, arXiv 2208.04425, equations 5 to 8, and section 4 for dual restarts; Sohrabi et al., "On PI
+    Controllers for Updating Lagrange Multipliers in Constrained Optimization", ICML 2024, arXiv
+    2406.04558, for the part that follows the violation at once.
     """
 
     def __init__(

@@ -3,7 +3,7 @@
 import numpy as np
 from keras import ops
 
-from tfgates.costs.budget import Budget
+from tfgates.costs.budget import GAIN, Budget
 from tfgates.costs.expected import ExpectedCost
 
 
@@ -95,7 +95,9 @@ class Structure:
         full = np.array([b.dense / dense[b.column] for b in self.bounds], "float32")
         bound = np.log(full) + passed * np.log(targets / full)
         violation = ops.log(ops.maximum(costs, 1e-12)) - bound
-        loss = loss + ops.sum(ops.stop_gradient(multipliers) * violation)
+        pull = ops.maximum(multipliers + GAIN * violation, 0.0)
+        pull = ops.stop_gradient(ops.where(since >= 0.0, pull, ops.zeros_like(pull)))
+        loss = loss + ops.sum(pull * violation)
         new = multipliers
         if training:
             violation = ops.stop_gradient(violation)

@@ -12,10 +12,6 @@ from tfgates.pruning.prune import prune
 # Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
 INITIAL_OPEN_PROBABILITY = 0.95
 
-# How often a gate can cross its range in the phase with gates, and the bounds for each step.
-GATE_CROSSINGS = 25.0
-LEAST_STEP, LARGEST_STEP = 0.002, 0.02
-
 
 def compress(
     model,
@@ -44,9 +40,8 @@ def compress(
     Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
     follow the number of steps, see `tfgates.Budget`); it lands, that is, the units are chosen so
     that the actual cost fits; what is closed is removed; the network that is left is fine-tuned.
-    Gates learn by Adam at a rate with which each can cross its range (`Gate.travel`) 25 times in
-    this phase, whatever its length, method and link; weights by Adam, the rate constant with gates
-    and falling to 0 by a cosine after them.
+    Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
+    constant with gates and falling to 0 by a cosine after them.
 
     Args:
         model: a Sequential or Functional `keras.Model`, trained or not; it is left untouched.
@@ -96,12 +91,7 @@ def compress(
         budget=budgets,
         **gate_arguments,
     )
-    gated.compile(
-        keras.optimizers.AdamW(learning_rate, weight_decay),
-        loss=loss,
-        metrics=metrics,
-        gate_optimizer=keras.optimizers.Adam(gate_learning_rate(gated.gates, steps * first)),
-    )
+    gated.compile(keras.optimizers.AdamW(learning_rate, weight_decay), loss=loss, metrics=metrics)
     settings = {"validation_data": validation_data, "callbacks": callbacks, "verbose": verbose}
     if isinstance(data, (tuple, list)):
         settings["batch_size"] = batch_size
@@ -116,12 +106,6 @@ def compress(
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
         _fit(small, data, epochs=epochs, initial_epoch=first, **settings)
     return small
-
-
-def gate_learning_rate(gates, steps):
-    """The gates' learning rate for `steps` steps of Adam: between 0.002 and 0.02 of their range."""
-    step = min(LARGEST_STEP, max(LEAST_STEP, GATE_CROSSINGS / steps))
-    return step * min(gate.travel() for gate in gates)
 
 
 def fine_tuning_epochs(epochs, share):

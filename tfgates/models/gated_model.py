@@ -1,6 +1,7 @@
 """A Keras model with gates."""
 
 import inspect
+import weakref
 from typing import Any
 
 import keras
@@ -11,10 +12,7 @@ from tfgates.gates import recording
 from tfgates.models import passes
 from tfgates.models.latest import Latest
 from tfgates.models.steps import steps_of
-from tfgates.optimizers.gate_optimizer import with_gate_optimizer
-
-# See `GatedModel.compile`.
-GATE_STEP = 1 / 300
+from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
 # Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
 _tensor = keras.Input((1,))
@@ -79,6 +77,7 @@ class GatedModel(keras.Model):
         self.budget = budget
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
+        self._paced_optimizer = None
         if penalty or budget:
             self._follow_structure()
 
@@ -117,20 +116,20 @@ class GatedModel(keras.Model):
         Args:
             optimizer: as in `keras.Model.compile`; updates the weights.
             gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if the
-                model has a budget and `optimizer` is a plain one, Adam with a learning rate of 1/300
-                of the gates' range (`Gate.travel`; 0.02 for hard concrete), else `optimizer`. A
-                gate has to cross its range in a training run, many times what a weight's
-                learning rate allows.
+                model has a budget and `optimizer` is a plain one, Adam with which each gate can cross
+                its range 25 times in the first `fit` (`tfgates.optimizers.gate_learning_rate`), else
+                `optimizer`. A gate has to cross its range in a training run, many times what a
+                weight's learning rate allows.
             *args, **kwargs: as in `keras.Model.compile`.
         """
         if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
             gate_optimizer = None
-            if self.budget:
-                rate = GATE_STEP * min(gate.travel() for gate in self.gates)
-                gate_optimizer = keras.optimizers.Adam(rate)
             inner = getattr(optimizer, "inner_optimizer", optimizer)
-            if isinstance(inner, keras.optimizers.MultiOptimizer) or not self.trainable_variables:
-                gate_optimizer = None
+            plain = not isinstance(inner, keras.optimizers.MultiOptimizer)
+            if self.budget and plain and self.trainable_variables:
+                gate_optimizer = keras.optimizers.Adam(gate_learning_rate(self.gates))
+                # Weak, because Keras would save what a model refers to a second time.
+                self._paced_optimizer = weakref.ref(gate_optimizer)
         if gate_optimizer is not None:
             optimizer = beside_gates(optimizer, gate_optimizer)
         super().compile(optimizer, *args, **kwargs)
@@ -156,10 +155,14 @@ class GatedModel(keras.Model):
             self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
 
     def fit(self, *args, **kwargs):
-        """As `keras.Model.fit`. The first call sets the pace of the budget by its number of steps."""
+        """As `keras.Model.fit`. The first call sets the pace of budget and gates by its number of steps."""
         if self._pace is not None and not keras.ops.convert_to_numpy(self._pace).any():
             given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
-            self._pace.assign(self._structure.pace(steps_of(given)))
+            steps = steps_of(given)
+            self._pace.assign(self._structure.pace(steps))
+            gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
+            if gate_optimizer is not None:
+                gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps)
         return super().fit(*args, **kwargs)
 
     # The next three are for several workers, see `tfgates.distribution.multi_worker`.

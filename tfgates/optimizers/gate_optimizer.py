@@ -2,6 +2,13 @@
 
 import keras
 
+# How often a gate can cross its range in a training run, and the bounds for each step.
+CROSSINGS = 25.0
+LEAST_STEP, LARGEST_STEP = 0.002, 0.02
+
+# The step where the length of the run is not known.
+UNKNOWN_STEP = 1 / 300
+
 
 def is_gate_variable(variable):
     """Whether a variable decides which units are open: a gate's own, or of a `GateGenerator`.
@@ -58,6 +65,24 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
             f"`gate_optimizer` must be another instance than `weights_optimizer`. Received: {gate_optimizer!r} for both"
         )
     return keras.optimizers.MultiOptimizer(GateOptimizerMap(weights_optimizer, {"gates": gate_optimizer}))
+
+
+def gate_learning_rate(gates, steps=None):
+    """A learning rate of Adam with which each gate can cross its range 25 times in a training run.
+
+    `min(0.02, max(0.002, 25 / steps)) * travel`, where `Gate.travel` is the way of the gate's variable
+    between an open probability of 0.95 and one of 0.05: one rule for every method, link and length of
+    a run. A step of Adam is about the learning rate.
+
+    Args:
+        gates: list of `tfgates.gates.Gate`.
+        steps: int, number of training steps. None, unknown: a step is 1/300 of the range.
+
+    Returns:
+        A float.
+    """
+    step = UNKNOWN_STEP if steps is None else min(LARGEST_STEP, max(LEAST_STEP, CROSSINGS / steps))
+    return step * min(gate.travel() for gate in gates)
 
 
 def _checked(name, optimizer):
