@@ -11,7 +11,7 @@ What to choose:
   forward pass (about a third more time). `arm` and `ar` are there to compare with their papers.
 * a generator (`generator="forward"`) ties the gates of neighbouring layers: for deep networks trained long.
 * `scaling` with `SparseScaling` draws nothing, has no noise and no second pass, and closes groups and whole blocks
-  well; it knows no budget, only a number of units to stop at, and a strength that is found by trial.
+  well; SparseScaling knows no budget, only a number of units to stop at, and a strength found by trial.
 
 One run on a small data set decides nothing: compare on your own, with several seeds (examples/frontier.py).
 """

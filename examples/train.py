@@ -151,6 +151,7 @@ def main(argv):
     small = tfgates.prune(gated, plan=plan)
     if FLAGS.finetune_epochs:
         finetune(small, data, logs)
+    print("Exporting, reloading and measuring", flush=True)
     rows, folders, difference = report.measure(gated, small, plan, data, out)
     title = f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.gate} gates, last epoch"
     report.show(rows, title)

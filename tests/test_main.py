@@ -61,6 +61,14 @@ def test_prune_writes_a_plain_model(saved, flags, tmp_path, capsys):
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
+def test_prune_without_anything_closed(flags, tmp_path, capsys):
+    inputs = keras.Input((4,))
+    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "plain.keras")
+    flags(f"--out={tmp_path / 'small.keras'}")
+    command.main(["tfgates", "prune", str(tmp_path / "plain.keras")])
+    assert "Nothing is closed, so nothing was removed" in capsys.readouterr().out
+
+
 def test_report(saved, flags, tmp_path):
     _, path = saved
     flags(f"--out={tmp_path / 'report'}")

@@ -68,6 +68,8 @@ def prune(model, path):
     small = tfgates.prune(model, plan=plan)
     write_whole(out, small.save)
     print(f"{out}: {summary_line(plan)}")
+    if plan.params == plan.dense_params:
+        print("Nothing is closed, so nothing was removed")
     if FLAGS.export is not None:
         small.export(FLAGS.export, verbose=False)
         print(f"{FLAGS.export}: SavedModel")

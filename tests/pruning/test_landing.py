@@ -68,6 +68,19 @@ def test_prune_lands_and_leaves_the_model_alone():
     assert [int(np.sum(gate.open_units())) for gate in model.gates] == open_before
 
 
+def test_the_plan_says_what_landing_closes():
+    inputs = keras.Input((3,))
+    x = tfgates.layers.GatedDense(4, gate="hard_concrete", name="first")(inputs)
+    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x), budget=tfgates.Budget(params=0.6))
+    gate = model.get_layer("first").gate
+    gate.logits.assign([3.0, 2.0, 1.0, -3.0])
+    plan = tfgates.plan_pruning(model)
+    assert plan.landed == [(gate.name, "closes 1")]
+    assert f"to land at the budget:\n  {gate.name}: closes 1" in str(plan)
+    gate.logits.assign([3.0, 2.0, -3.0, -3.0])
+    assert tfgates.plan_pruning(model).landed == []
+
+
 def test_the_least_certain_units_close_first():
     model = tfgates.gate_model(network(), layers=["dense"], budget=tfgates.Budget(params=0.99))
     (gate,) = model.gates

@@ -62,7 +62,8 @@ class Structure:
                 raise ValueError(
                     f"`budget` cannot be reached: with one unit left in each gated layer, {bound} is still "
                     f"{reachable:,.0f}, which is {reachable / bound.dense:.4f} of the dense network's. "
-                    f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f})"
+                    f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f}); a share is "
+                    "a float of at most 1, and an integer above 1 an absolute number"
                 )
 
     def pace(self, steps):

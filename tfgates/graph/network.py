@@ -49,6 +49,11 @@ class Network:
         self.dtypes = []
         self.producer = []
         self._names = {}
+        if not isinstance(model, keras.Model):
+            raise ValueError(
+                "`model` must be a keras.Model; load one from a file by keras.models.load_model. "
+                f"Received: model={model!r}"
+            )
         functional = as_functional(model)
         if functional is None:
             raise ValueError(

@@ -76,7 +76,7 @@ def gate_model(
         A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why.
 
     Raises:
-        ValueError: for a subclassed model, and where no layer can be gated.
+        ValueError: for a subclassed model, for names in `layers` that it has not, and where no layer can be gated.
 
     Example:
 
@@ -93,6 +93,10 @@ def gate_model(
     if compensate and not copy_weights:
         raise ValueError("`compensate` changes weights, so it needs `copy_weights=True`. Received: copy_weights=False")
     network, report = Network(model), Report()
+    if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
+        unknown = sorted(set(layers) - {node.op.name for node in network.nodes})
+        if unknown:
+            raise ValueError(f"`layers` must name layers of the model. Received, and not found: {unknown}")
     places = []
     if "inner" in kinds or "tied" in kinds:
         tied = "tied" in kinds

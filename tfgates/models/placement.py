@@ -221,12 +221,14 @@ def obstacle(walk, place):
         (unit,) = next(iter(walk.formulas.terms[literal]))
         if all(unit in term for term in walk.formulas.terms[formula]):
             continue
+        if place.node.outputs[0] in walk.network.outputs:
+            return "an output of the model"
         lock = walk.reason(group)
         if lock:
-            return lock
+            return lock.removeprefix(f"{place.layer}: ")
         if formula == TRUE:
             return "its channels are joined with others that have no gate (a residual stream)"
-        return "its channels are joined with those of other gates (a residual stream)"
+        return "its channels are joined with those of other layers (a residual stream: see `residual`)"
     return None
 
 

@@ -10,7 +10,7 @@ from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
-from tfgates.pruning.landing import held, landing_of
+from tfgates.pruning.landing import as_array, held, landing_of
 
 
 @dataclasses.dataclass
@@ -42,6 +42,8 @@ class PruningPlan:
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
         landing: dict from gates to the values they get so that the model keeps its budget.
+        landed: list of pairs (gate, how many units that closes and opens); the pruned network computes
+            what the model computes with these gates.
     """
 
     def __init__(self, model, min_units=0, round_to=1, landing=None):
@@ -52,6 +54,7 @@ class PruningPlan:
         self.min_units, self.round_to = min_units, round_to
         self.network = Network(model)
         self.landing = landing_of(model) if landing is None else landing
+        self.landed = [(gate.name, changed(gate, values)) for gate, values in self.landing.items()]
         with held(self.landing):
             self.walk = Walk(self.network)
         self.keep = self.walk.alive == TRUE
@@ -235,11 +238,22 @@ class PruningPlan:
         ]
         lines.insert(1, "-" * max(map(len, lines)))
         lines.insert(len(lines) - 1, lines[1])
-        for title, pairs in (("stays although closed", self.kept), ("left as it is", self.alone)):
+        for title, pairs in (
+            ("to land at the budget", self.landed),
+            ("stays although closed", self.kept),
+            ("left as it is", self.alone),
+        ):
             if pairs:
                 lines.append(f"{title}:")
                 lines.extend(f"  {name}: {reason}" for name, reason in pairs)
         return "\n".join(lines)
+
+
+def changed(gate, values):
+    """What `values` close and open of what the gate has at inference, in words."""
+    before, after = as_array(gate.test_gates()) != 0.0, np.ravel(values) != 0.0
+    counts = (("closes", int(np.sum(before & ~after))), ("opens", int(np.sum(after & ~before))))
+    return ", ".join(f"{verb} {count}" for verb, count in counts if count)
 
 
 def gate_of(node):
