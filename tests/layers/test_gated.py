@@ -141,3 +141,16 @@ def test_quantising_a_model_leaves_its_gated_layers_as_they_are():
     before = np.asarray(model(x))
     model.quantize("int8")
     np.testing.assert_array_equal(model(x), before)
+
+
+def test_reloaded_variables_have_the_paths_they_had(tmp_path):
+    """Optimizers may know the gates by them."""
+    inputs = keras.Input((8, 8, 2))
+    x = GatedConv2D(4, 3, gate="hard_concrete")(inputs)
+    x = GatedDense(3, gate=HardConcreteGate(name="own_name"))(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, x)
+    model.save(tmp_path / "model.keras")
+    reloaded = keras.saving.load_model(tmp_path / "model.keras")
+    paths = [variable.path for variable in model.variables]
+    assert [variable.path for variable in reloaded.variables] == paths
+    assert sum("_gate/logits" in path or "own_name/logits" in path for path in paths) == 2

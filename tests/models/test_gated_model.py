@@ -12,6 +12,7 @@ from tests.models import enumeration
 from tests.models.enumeration import assert_unbiased, exact_gradients, fit_moments, network
 from tfgates import GatedModel, gates, layers
 from tfgates.gates import links
+from tfgates.models import passes
 
 ESTIMATORS = ("ar", "arm", "disarm", "reinforce_leave_one_out")
 # Steps after which a bias of 5 % shows.
@@ -126,6 +127,50 @@ def test_a_functional_model_leaves_the_class_usable_for_subclasses():
     x, y = batch()
     assert np.any(logits_change(model, x, y) != 0.0)
     assert isinstance(OwnInit(), GatedModel)
+
+
+@pytest.mark.parametrize("sampling", ["batch", "example"])
+def test_updates_wait_for_the_second_pass(monkeypatch, sampling):
+    """By their data: TensorFlow's graph optimizer drops control dependencies of reads that it fuses."""
+    made, second_pass = [], passes.second_pass
+    monkeypatch.setattr(passes, "second_pass", lambda *given: made.append(second_pass(*given)) or made[-1])
+    model = functional("arm", sampling)
+    model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    x, y = batch()
+    step = tf.function(lambda *given: model.train_step(given))
+    graph = step.get_concrete_function(tf.constant(x), tf.constant(y)).graph
+    handles = [
+        inner for outer, inner in graph.captures if any(outer is v.value.handle for v in model.trainable_variables)
+    ]
+    written = [op for op in graph.get_operations() if op.type == "AssignSubVariableOp"]
+    updates = [op for op in written if any(op.inputs[0] is handle for handle in handles)]
+    assert len(updates) == len(model.trainable_variables) == len(handles)
+    for update in updates:
+        found, left = set(), list(update.inputs)
+        while left:
+            tensor = left.pop()
+            if tensor.ref() not in found:
+                found.add(tensor.ref())
+                # Each output of an IdentityN is one of its inputs.
+                left.extend(
+                    [tensor.op.inputs[tensor.value_index]] if tensor.op.type == "IdentityN" else tensor.op.inputs
+                )
+        assert made[0].ref() in found, update.name
+
+
+def test_the_same_seed_gives_the_same_run():
+    """Two passes with different masks for each example, fused layers, and updates that follow at once."""
+    results = []
+    for _ in range(4):
+        keras.utils.set_random_seed(0)
+        model = functional("arm", "example")
+        model.compile(keras.optimizers.Adam(0.02), "mse")
+        x, y = batch()
+        model.fit(x, y, batch_size=8, epochs=25, shuffle=False, verbose=0)
+        results.append([ops.convert_to_numpy(v) for v in model.trainable_variables])
+    for other in results[1:]:
+        for a, b in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(a, b)
 
 
 def test_calls_and_updates(monkeypatch):

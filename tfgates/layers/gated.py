@@ -77,10 +77,11 @@ class GatedLayer:
 
     def get_config(self):
         config = super().get_config()
-        config.update(
-            gate=keras.saving.serialize_keras_object(self.gate),
-            granularity=self.granularity,
-        )
+        gate = keras.saving.serialize_keras_object(self.gate)
+        # Built by this layer, in its name scope: a reloaded variable must have the path that it had, by
+        # which optimizers may know it.
+        gate.pop("build_config", None)
+        config.update(gate=gate, granularity=self.granularity)
         return config
 
     @classmethod

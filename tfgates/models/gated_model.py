@@ -105,9 +105,7 @@ class GatedModel(keras.Model):
         if structure is not None:
             loss = loss + structure
         if record is not None:
-            surrogate = passes.surrogate(self, record, y, y_pred, sample_weight)
-            if surrogate is not None:
-                loss = loss + surrogate
+            loss = passes.with_estimates(self, record, loss, y, y_pred, sample_weight)
         return loss
 
     def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):

@@ -63,25 +63,46 @@ def second_pass(model, record):
         return record.repeat()
 
 
-def surrogate(model, record, y, y_pred, sample_weight):
-    """A scalar of value 0 whose gradient is that of the expected loss for all Bernoulli gates.
+@ops.custom_gradient
+def after(loss, other):
+    """`loss`, whose gradient can be computed only when `other`, a scalar, has been.
+
+    Without it nothing of the gradient for the weights depends on the second pass, and the updates of the
+    weights wait for its reads by control dependencies alone. TensorFlow's graph optimizer drops those where
+    it fuses a matrix multiplication with its bias, and the second pass would see weights that are already
+    updated, now and then.
+    """
+
+    def gradient(*arguments, upstream=None):
+        upstream = arguments[0] if upstream is None else upstream
+        # Equal on both sides, but only `other` can tell which is taken.
+        return ops.where(other > 0.0, upstream, 1.0 * upstream), ops.zeros_like(other)
+
+    return 1.0 * loss, gradient
+
+
+def with_estimates(model, record, loss, y, y_pred, sample_weight):
+    """`loss` with the gradient of the expected loss for all Bernoulli gates; its value is the same.
+
+    What is added is a scalar of value 0 for each draw.
 
     Args:
         model: the `tfgates.GatedModel` that is trained. Its compiled loss has been computed.
         record: the `tfgates.gates.recording.Recording` of the pass that gave `y_pred`.
+        loss: the loss of that pass, a scalar.
         y, y_pred, sample_weight: as in `keras.Model.compute_loss`.
     """
     record.settled = True
     draws = [draw for draw in record.draws if draw.gate.is_trained]
     if not draws:
-        return None
+        return loss
     per_example = any(draw.gate.sampling == "example" for draw in draws)
     first = second = losses_of(model, y, y_pred, sample_weight, per_example)
     if any(draw.gate.two_passes for draw in draws):
         second_y_pred = second_pass(model, record)
         second = losses_of(model, y, second_y_pred, sample_weight, per_example)
-    terms = []
+        loss = after(loss, ops.stop_gradient(sum(ops.sum(value) for value in second.values())))
     for draw in draws:
         kind = draw.gate.sampling
-        terms.append(draw.gate.surrogate(draw, (first[kind], second[kind])))
-    return sum(terms)
+        loss = loss + draw.gate.surrogate(draw, (first[kind], second[kind]))
+    return loss
