@@ -47,7 +47,7 @@ CASES = {
     "hard_concrete_budget": lambda: gated("hard_concrete", budget=True),
     "hard_concrete_penalty": lambda: gated("hard_concrete", penalty={"params": 0.3, "macs": 0.2}),
     "disarm": lambda: gated("disarm", initial_open_probability=0.5),
-    "disarm_budget": lambda: gated("disarm", initial_open_probability=0.6, budget=True),
+    "disarm_budget": lambda: gated("disarm", initial_open_probability=0.8, budget=True),
     "arm": lambda: gated("arm", initial_open_probability=0.5),
     "ar": lambda: gated("ar", initial_open_probability=0.5),
     "generator": lambda: gated("hard_concrete", generator="forward"),
@@ -72,7 +72,9 @@ def per_replica(variable):
 def train(case):
     keras.utils.set_random_seed(0)
     model = CASES[case]()
-    model.compile(keras.optimizers.SGD(0.5), "mse", gate_optimizer=None)
+    # Slow gates under a budget, so that its multiplier is at work in all steps.
+    gate_optimizer = keras.optimizers.SGD(0.01) if model.budget else None
+    model.compile(keras.optimizers.SGD(0.5), "mse", gate_optimizer=gate_optimizer)
     draw = np.random.default_rng(0)
     x = draw.normal(size=(BATCH * STEPS, 5)).astype("float32")
     y = draw.normal(size=(BATCH * STEPS, 2)).astype("float32")
