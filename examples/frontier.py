@@ -143,15 +143,19 @@ def finish(run, data):
     }
 
 
+def label(result):
+    """The budget of a result in words."""
+    return ", ".join(f"{name} {value}" for name, value in result["budget"].items()) or "none"
+
+
 def table(results):
     lines = [
         "| gate | budget | seed | parameters left | MACs left | validation error | test error | seconds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in results:
-        budget = ", ".join(f"{name} {value}" for name, value in r["budget"].items()) or "none"
         lines.append(
-            f"| {r['gate']} | {budget} | {r['seed']} | {r['params']:,} ({100 * r['params_left']:.2f} %) "
+            f"| {r['gate']} | {label(r)} | {r['seed']} | {r['params']:,} ({100 * r['params_left']:.2f} %) "
             f"| {r['macs']:,} ({100 * r['macs_left']:.2f} %) | {100 * r['validation_error']:.2f} % "
             f"| {100 * r['test_error']:.2f} % | {r['seconds']:.0f} |"
         )
@@ -165,8 +169,7 @@ def means(results):
     lines = ["| gate | budget | seeds | parameters left | MACs left | test error |", "|---|---|---|---|---|---|"]
     groups = {}
     for r in results:
-        budget = ", ".join(f"{name} {value}" for name, value in r["budget"].items()) or "none"
-        groups.setdefault((r["gate"], budget), []).append(r)
+        groups.setdefault((r["gate"], label(r)), []).append(r)
     for (gate, budget), group in groups.items():
         cells = []
         for name in ("params_left", "macs_left", "test_error"):

@@ -53,13 +53,13 @@ def load(path):
         raise Failure(f"{path} cannot be loaded: {reason}") from error
 
 
-def inspect(model, path):
+def inspect(model):
     print(tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to))
     print()
     print(tfgates.cost(model))
 
 
-def prune(model, path):
+def prune(model):
     if FLAGS.out is None or pathlib.Path(FLAGS.out).suffix != ".keras":
         raise Failure("prune needs --out=SMALL.keras")
     out = pathlib.Path(FLAGS.out).expanduser()
@@ -107,7 +107,10 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     path = pathlib.Path(argv[2]).expanduser()
     model = load(path)
-    {"inspect": inspect, "prune": prune, "report": report}[argv[1]](model, path)
+    if argv[1] == "report":
+        report(model, path)
+    else:
+        {"inspect": inspect, "prune": prune}[argv[1]](model)
 
 
 if __name__ == "__main__":
