@@ -130,3 +130,51 @@ def test_whole_branches_can_go():
     plan = tfgates.plan_pruning(model)
     assert plan.macs <= 0.6 * plan.dense_macs
     assert plan.dropped == ["conv2d_1", "batch_normalization_1", "conv2d_2", "batch_normalization_2"]
+
+
+def added(budget):
+    """Two gated layers that add up: which of their units are open together decides what an output costs."""
+    inputs = keras.Input((6,))
+    first, second = (tfgates.layers.GatedDense(8, gate="hard_concrete", name=name)(inputs) for name in ("a", "b"))
+    x = keras.layers.Dense(20, activation="relu")(keras.layers.Add()([first, second]))
+    return tfgates.GatedModel(inputs, keras.layers.Dense(2)(x), budget=budget)
+
+
+def test_units_of_added_layers_are_chosen_together():
+    """One unit of each, the most open, would leave two channels of the sum where one fits."""
+    least = tfgates.costs.ExpectedCost(added(None))
+    least = least.evaluate([np.eye(1, 8)[0], np.eye(1, 8)[0]])[0]
+    model = added(tfgates.Budget(params=int(least)))
+    for gate, best in zip(model.gates, (2, 5), strict=True):
+        gate.logits.assign(np.where(np.arange(8) == best, 4.0, -1.0))
+    pruned = tfgates.prune(model)
+    assert pruned.count_params() <= least
+
+
+def test_gates_that_matter_only_together_are_closed():
+    """Closing one of two gates on the same channels changes no cost, closing both does."""
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(8)(inputs)
+    x = keras.layers.Add()([tfgates.gates.HardConcreteGate(name="a")(x), tfgates.gates.HardConcreteGate(name="b")(x)])
+    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x), budget=tfgates.Budget(params=0.5))
+    for gate in model.gates:
+        gate.logits.assign(np.linspace(1.0, 3.0, 8))
+    plan = tfgates.plan_pruning(model)
+    assert plan.params <= 0.5 * plan.dense_params
+    assert tfgates.prune(model).count_params() == plan.params
+
+
+@pytest.mark.parametrize("level", [-4.0, 0.0])
+def test_positions_of_a_map_stay_within_the_maps_that_stay(level):
+    """All closed, a gate on flattened positions must keep one of a map that the convolution's gate keeps."""
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(6, 3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(10, 3, activation="relu")(x)
+    x = keras.layers.Dense(30, activation="relu")(keras.layers.Flatten()(x))
+    plain = keras.Model(inputs, keras.layers.Dense(3)(x))
+    model = tfgates.gate_model(plain, flattened=True, budget=tfgates.Budget(params=0.02))
+    rng = np.random.default_rng(0)
+    for gate in model.gates:
+        gate.logits.assign(level + rng.uniform(-0.5, 0.5, gate.logits.shape))
+    pruned = tfgates.prune(model)
+    assert pruned.count_params() <= 0.02 * plain.count_params()

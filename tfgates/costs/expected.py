@@ -61,7 +61,7 @@ class ExpectedCost:
         return self._side_ids[key]
 
     def _rows(self, term, layer):
-        """A term as rows `(layer, params, macs, shared conjunction, side, side)`; side 0 is 1."""
+        """A term as rows `(layer, params, macs, shared conjunction, side, side, whether first)`; side 0 is 1."""
         formulas = self._walk.formulas
         arrays = [self._walk.alive[groups] for groups in term.over]
         arrays = [a[a != FALSE] for a in arrays]
@@ -72,7 +72,7 @@ class ExpectedCost:
             shared = shared | formulas.common(array)
         sides = [self._side(array, shared) for array in arrays] + [0, 0]
         both = self._circuit.conjunction(shared)
-        rows = [(layer, term.params, term.macs, both, sides[0], sides[1])]
+        rows = [(layer, term.params, term.macs, both, sides[0], sides[1], True)]
         if len(arrays) == 2:
             rows.extend(self._corrections(term, layer, arrays, shared, both))
         return rows
@@ -92,8 +92,8 @@ class ExpectedCost:
                 number = int(count) * int(right[b])
                 joint = self._side(np.array([formulas.both(a, b).item()]), shared)
                 one, other = (self._side(np.array([f]), shared) for f in (a, b))
-                yield (layer, term.params * number, term.macs * number, both, joint, 0)
-                yield (layer, -term.params * number, -term.macs * number, both, one, other)
+                yield (layer, term.params * number, term.macs * number, both, joint, 0, False)
+                yield (layer, -term.params * number, -term.macs * number, both, one, other, False)
 
     def _pack(self, rows):
         circuit = self._circuit
@@ -106,17 +106,21 @@ class ExpectedCost:
         self._number_of = np.array([e[1] for e in entries], "int32")
         self._weight_of = np.array([e[2] for e in entries], "float32")
         self._layer, self._first, self._second = (np.array([r[i] for r in rows], "int32") for i in (0, 4, 5))
+        self._whole = np.array([row[6] for row in rows], bool)
         self._shared = np.array([circuit.position(row[3]) for row in rows], "int32")
         self._amounts = np.array([[row[1], row[2]] for row in rows], np.float64).reshape(-1, 2)
         dense = self.evaluate([np.ones(gate.units) for gate in self.gates])
         self.dense_params, self.dense_macs = round(dense[0]), dense[1]
 
-    def _terms(self, values):
+    def _counts(self, values):
         values = [np.ravel(v) for v in values]
         numbers = self._circuit.evaluate(np.concatenate([np.zeros(0), *values]))
         entries = self._weight_of * numbers[self._number_of]
         sides = np.bincount(self._side_of, entries, minlength=len(self._sides))
-        return self._amounts * (numbers[self._shared] * sides[self._first] * sides[self._second])[:, None]
+        return numbers[self._shared] * sides[self._first] * sides[self._second]
+
+    def _terms(self, values):
+        return self._amounts * self._counts(values)[:, None]
 
     # Evaluation.
 
@@ -129,6 +133,10 @@ class ExpectedCost:
         result = np.zeros((len(self.names), 2))
         np.add.at(result, self._layer, self._terms(values))
         return result
+
+    def left(self, values):
+        """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""
+        return self._counts(values)[self._whole] > 0.0
 
     def evaluate(self, values):
         """Parameters and MACs as two floats, for the same `values` as `layers` takes."""

@@ -5,6 +5,11 @@ import contextlib
 import numpy as np
 from keras import ops
 
+from tfgates.costs.structure import least_open
+
+# How many of a gate's units are tried, the most open first, where one must stay.
+CANDIDATES = 8
+
 
 class Landing:
     """Which units stay when a model with a budget is pruned.
@@ -12,7 +17,7 @@ class Landing:
     Units are ranked by their openness (`Gate.openness`, then by their inference value). As long as the
     actual cost is above a bound, the least certain of the open ones are closed; with `fill`, the
     likeliest of the closed ones are opened while the bounds still hold. At least one unit stays in
-    each gate, except in gates on whole branches.
+    each gate, except in gates on whole branches, and something of every layer.
 
     Args:
         structure: the `Structure` of the model, with bounds.
@@ -20,6 +25,9 @@ class Landing:
 
     Attributes:
         values: gate values by gate; empty if nothing has to change.
+
+    Raises:
+        ValueError: if no choice fits the bounds.
     """
 
     def __init__(self, structure, fill=False):
@@ -34,6 +42,11 @@ class Landing:
         chosen = self._must(openness)
         limit = len(order) if fill else int(open_now.sum())
         chosen = self._largest(order, limit, chosen)
+        if not self._fits(chosen, self._bounds):
+            raise ValueError(
+                "`budget` cannot be landed at: with one unit left in each gated layer it is exceeded. "
+                f"Received: {[str(bound) for bound in self._bounds]}"
+            )
         if fill:
             self._squeeze_in(order, chosen)
         self.values = {}
@@ -46,16 +59,56 @@ class Landing:
         return values.reshape(gate.unit_shape).astype("float32")
 
     def _must(self, openness):
-        """The most open unit of each gate on channels."""
-        chosen = np.zeros(len(openness), bool)
+        """One unit of each gate on channels: the most open that leave something of every layer, or, if that is
+        too much, those that cost least together, or the first of each, for which the budget was checked."""
+        for thrifty in (False, True):
+            chosen = self._one_each(openness, thrifty)
+            if chosen is not None and self._fits(chosen, self._bounds):
+                return chosen
+        return np.concatenate([np.zeros(0), *least_open(self._cost)]).astype(bool)
+
+    def _one_each(self, openness, thrifty):
+        """A choice of one unit per gate, gate by gate with all later ones open; None if a layer ends up empty."""
+        chosen, offsets = np.ones(len(openness), bool), [0]
+        full = self._cost.left(self._split(chosen))
         for i, gate in enumerate(self._cost.gates):
-            if gate.axis is not None:
-                start, stop = self._sizes[i], self._sizes[i + 1]
-                chosen[start + int(np.argmax(openness[start:stop]))] = True
+            if gate.axis is None:
+                continue
+            start, stop = self._sizes[i], self._sizes[i + 1]
+            ranked = np.argsort(-openness[start:stop], kind="stable")
+            if thrifty:
+                # Where outputs add up, the same unit of both costs less than two different ones.
+                ranked = [*ranked[:CANDIDATES], *(offset for offset in offsets if offset < stop - start)]
+                ranked = sorted(dict.fromkeys(ranked), key=lambda k: self._excess(self._only(chosen, i, k)))
+            for offset in ranked:
+                trial = self._only(chosen, i, offset)
+                if np.array_equal(self._cost.left(self._split(trial)), full):
+                    break
+            else:
+                return None
+            chosen = trial
+            offsets.append(int(offset))
+        for i, gate in enumerate(self._cost.gates):
+            if gate.axis is None:
+                chosen[self._sizes[i] : self._sizes[i + 1]] = False
         return chosen
 
+    def _only(self, chosen, i, offset):
+        """`chosen` with this unit alone in gate `i`."""
+        trial = chosen.copy()
+        trial[self._sizes[i] : self._sizes[i + 1]] = False
+        trial[self._sizes[i] + offset] = True
+        return trial
+
+    def _excess(self, chosen):
+        values = self._split(chosen)
+        return sum(bound.of(self._cost, values) / bound.target for bound in self._bounds)
+
+    def _split(self, chosen):
+        return np.split(chosen.astype(float), self._sizes[1:-1])
+
     def _fits(self, chosen, bounds):
-        values = np.split(chosen.astype(float), self._sizes[1:-1])
+        values = self._split(chosen)
         return all(bound.of(self._cost, values) <= bound.target for bound in bounds)
 
     def _largest(self, order, limit, must):
@@ -65,7 +118,7 @@ class Landing:
         for bound in self._bounds:
             if self._fits(chosen, [bound]):
                 continue
-            matters = self._matters(bound)
+            matters = self._matters(bound, must)
             ranked = [u for u in order if chosen[u] and not must[u] and matters[self._gate_of[u]]]
             low, high = 0, len(ranked)
             while low < high:
@@ -76,14 +129,18 @@ class Landing:
             chosen[ranked[low:]] = False
         return chosen
 
-    def _matters(self, bound):
-        """For each gate whether the bounded cost depends on it."""
-        everything = [np.ones(gate.units) for gate in self._cost.gates]
-        full = bound.of(self._cost, everything)
+    def _matters(self, bound, must):
+        """For each gate whether the bounded cost depends on it, with all others open or with few."""
         result = []
-        for i in range(len(everything)):
-            without = [np.zeros_like(v) if j == i else v for j, v in enumerate(everything)]
-            result.append(bound.of(self._cost, without) < full)
+        for i in range(len(self._cost.gates)):
+            own = slice(self._sizes[i], self._sizes[i + 1])
+            costs = []
+            for others in (np.ones(len(must), bool), must):
+                for state in (True, False):
+                    trial = others.copy()
+                    trial[own] = state
+                    costs.append(bound.of(self._cost, self._split(trial)))
+            result.append(costs[1] < costs[0] or costs[3] < costs[2])
         return result
 
     def _squeeze_in(self, order, chosen, tries=200):
