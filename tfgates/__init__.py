@@ -2,7 +2,7 @@
 
 from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
 from tfgates.costs import Budget, cost, summary
-from tfgates.models import GatedModel, compress, gate_model
+from tfgates.models import GatedModel, compress, freeze_gates, gate_model, reestimate_statistics
 from tfgates.pruning import plan_pruning, prune
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "compress",
     "cost",
     "costs",
+    "freeze_gates",
     "gate_model",
     "gates",
     "graph",
@@ -21,5 +22,6 @@ __all__ = [
     "optimizers",
     "plan_pruning",
     "prune",
+    "reestimate_statistics",
     "summary",
 ]

@@ -36,14 +36,18 @@ def gated(**arguments):
         ("200M MACs", (2e8, True)),
         ("1.5g", (1.5e9, True)),
         ("11,787", (11787.0, True)),
-        ("250k params", (2.5e5, True)),
     ],
 )
 def test_parse(value, expected):
     assert parse("macs", value) == expected
 
 
-@pytest.mark.parametrize("value", [0, -0.1, 1.5, "many", "-3", True, "0", [0.5]])
+@pytest.mark.parametrize("value", ["250k params", "0.25M parameters", "250000"])
+def test_parameters_have_their_own_unit(value):
+    assert parse("params", value) == (2.5e5, True)
+
+
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, "many", "-3", True, "0", [0.5], "1.2.3", ".", "2k params"])
 def test_bad_bounds_are_named(value):
     with pytest.raises(ValueError, match=r"`macs` must be a fraction in \(0, 1\].*Received: macs="):
         tfgates.Budget(macs=value)
@@ -98,6 +102,34 @@ def test_macs_need_known_dimensions():
     with pytest.raises(ValueError, match="on MACs needs every dimension"):
         tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5))
     tfgates.gate_model(model, budget=tfgates.Budget(params=0.5))
+
+
+def test_per_layer_budgets_are_checked_too():
+    plain = network()
+    with pytest.raises(ValueError, match="`budget` needs a model with gates.*Received: budget=.Budget"):
+        tfgates.GatedModel(plain.inputs, plain.outputs, budget=tfgates.Budget(macs=0.5, per_layer=True))
+    inputs = keras.Input((None, None, 3))
+    x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    x = keras.layers.Dense(4, activation="relu")(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    with pytest.raises(ValueError, match="on MACs needs every dimension"):
+        tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5, per_layer=True))
+
+
+def test_training_without_fit_follows_what_was_given():
+    """`train_on_batch` cannot tell the number of steps: explicit settings count, the others have defaults."""
+    model = gated(budget=[tfgates.Budget(macs=0.5, multiplier_rate=0.1, warm_up=2, ramp=0), tfgates.Budget(params=0.5)])
+    np.testing.assert_allclose(model._pace, [[0.1, 2.0, 0.0], [2e-3, 0.0, 0.0]], rtol=1e-6)
+    model.compile("sgd", "mse")
+    x, y = np.ones((4, 8, 8, 1), "float32"), np.ones((4, 3), "float32")
+    found = []
+    for _ in range(4):
+        model.train_on_batch(x, y)
+        found.append(keras.ops.convert_to_numpy(model.multipliers) > 0)
+    np.testing.assert_array_equal(found, [[False, True], [False, True], [True, True], [True, True]])
+    # A later `fit` goes on in the pace of the steps before it.
+    model.fit(x, y, epochs=2, verbose=0)
+    np.testing.assert_allclose(model._pace, [[0.1, 2.0, 0.0], [2e-3, 0.0, 0.0]], rtol=1e-6)
 
 
 def test_per_layer_bounds_each_layer_that_gates_change():

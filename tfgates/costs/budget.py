@@ -1,5 +1,6 @@
 """Budgets: ask for a size instead of tuning a penalty."""
 
+import math
 import re
 
 import keras
@@ -117,7 +118,7 @@ class Budget:
             open_all = cost.layers([[1.0] * gate.units for gate in cost.gates])[:, column]
             closed = cost.layers([[0.0] * gate.units for gate in cost.gates])[:, column]
             for layer, (most, least) in enumerate(zip(open_all, closed, strict=True)):
-                if most > least:
+                if most > least or math.isnan(most):
                     found.append(Bound(name, column, layer, value * most, most, cost.names[layer]))
         return found
 
@@ -172,7 +173,8 @@ def parse(name, value):
         return None, False
     number, absolute = value, isinstance(value, int) and not isinstance(value, bool) and value > 1
     if isinstance(value, str):
-        match = re.fullmatch(r"\s*([\d_,.]+)\s*([kmgbt]?)\s*(macs|params|parameters)?\s*", value.lower())
+        unit = {"params": "params|parameters", "macs": "macs"}[name]
+        match = re.fullmatch(rf"\s*(\d[\d_,]*\.?\d*)\s*([kmgbt]?)\s*({unit})?\s*", value.lower())
         number = float(match[1].replace(",", "").replace("_", "")) * UNITS[match[2]] if match else None
         absolute = True
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:

@@ -30,6 +30,7 @@ class Structure:
             for bound in each.bounds(self.cost):
                 self.bounds.append(bound)
                 self._budgets.append(each)
+        self._check_gates(budgets)
         self._restarts = np.array([each.restart for each in self._budgets], bool)
         self._check()
         rows = len(self.cost.row_layers)
@@ -38,12 +39,13 @@ class Structure:
             of_layer = True if bound.layer is None else self.cost.row_layers == bound.layer
             self._select[i, :, bound.column] = of_layer
 
-    def _check(self):
-        if self.bounds and not self.cost.gates:
+    def _check_gates(self, budgets):
+        if budgets and not self.cost.gates:
             raise ValueError(
-                "`budget` needs a model with gates: nothing can be removed from this one. "
-                f"Received: budget={[str(b) for b in self.bounds]}"
+                f"`budget` needs a model with gates: nothing can be removed from this one. Received: budget={budgets}"
             )
+
+    def _check(self):
         names = [str(bound) for bound in self.bounds]
         for name in names:
             if names.count(name) > 1:

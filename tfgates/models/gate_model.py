@@ -145,6 +145,8 @@ class GatedBuilder(Copier):
         self._tied = {key for key in keys if keys.count(key) > 1}
         self._order = list(dict.fromkeys(p.key for p in places))
         self._units = {p.key: p.units for p in places}
+        # Places come kind by kind; a generator goes through the network.
+        self._chain = list(dict.fromkeys(p.key for p in sorted(places, key=lambda p: p.node.index)))
         self._generator = generator
         self._logits = None
 
@@ -181,13 +183,14 @@ class GatedBuilder(Copier):
                 source = next(iter(self._inputs_of(tensor)))
                 first = self._gate(place)
                 layer = GateGenerator(
-                    [self._units[key] for key in self._order],
+                    [self._units[key] for key in self._chain],
                     order=self._generator,
                     initial_logits=first.initial_value(),
+                    seed=None if first.seed is None else first.seed + 104_729,
                     name="gate_generator",
                 )
                 self._logits = layer(source)
-            feeds["logits"] = self._logits[self._order.index(place.key)]
+            feeds["logits"] = self._logits[self._chain.index(place.key)]
         if place.key in self._tied:
             if place.key not in self._noise:
                 gate = self._gate(place)

@@ -149,12 +149,15 @@ class GatedModel(keras.Model):
             shape = (len(self._structure.bounds),)
             state = {"trainable": False, "initializer": "zeros", "autocast": False}
             self._multipliers = self.add_weight(shape=shape, dtype="float32", name="multipliers", **state)
-            self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **state)
+            # Until the first `fit` tells the number of steps, and for training loops without it.
+            pace = keras.initializers.Constant(self._structure.pace(None))
+            pace_state = {**state, "initializer": pace}
+            self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **pace_state)
             self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
 
     def fit(self, *args, **kwargs):
-        """As `keras.Model.fit`. The first call sets the pace of budget and gates by its number of steps."""
-        if self._pace is not None and not keras.ops.convert_to_numpy(self._pace).any():
+        """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps."""
+        if self._pace is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
             given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
             steps = steps_of(given)
             self._pace.assign(self._structure.pace(steps))

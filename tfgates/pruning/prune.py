@@ -117,7 +117,10 @@ def compile_like(pruned, model):
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
         return
-    if type(optimizer).__name__ in ("MultiOptimizer", "LossScaleOptimizer"):
+    if isinstance(optimizer, (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)):
+        return
+    if type(optimizer).__module__.partition(".")[0] == "tfgates":
+        # What is saved with it would need tfgates to load.
         return
     try:
         with warnings.catch_warnings():

@@ -1,0 +1,141 @@
+"""Averages of batch normalisation for the gates that inference uses, and frozen gates."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfgates
+
+
+def network(shared=False, dropout=0.3):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 2))
+    normalization = keras.layers.BatchNormalization(name="first")
+    x = normalization(keras.layers.Conv2D(8, 3, padding="same")(inputs))
+    x = keras.layers.ReLU()(x)
+    if shared:
+        x = keras.layers.ReLU()(normalization(keras.layers.Conv2D(8, 3, padding="same")(x)))
+    x = keras.layers.Conv2D(8, 3)(keras.layers.Dropout(dropout, seed=1)(x))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization(name="second")(x))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(3)(x))
+
+
+def images(count=40):
+    return np.random.default_rng(0).normal(1.0, 2.0, (count, 6, 6, 2)).astype("float32")
+
+
+def values(variables):
+    return [keras.ops.convert_to_numpy(v) for v in variables]
+
+
+def inputs_of(model, name, x):
+    layer = model.get_layer(name)
+    part = keras.Model(model.input, layer._inbound_nodes[0].input_tensors[0])
+    return np.asarray(part(x, training=False))
+
+
+def half_closed(model):
+    for gate in model.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) % 2 == 0, 3.0, -3.0))
+    return model
+
+
+@pytest.mark.parametrize("gate", ["hard_concrete", "disarm"])
+def test_averages_are_those_of_the_test_gates(gate):
+    # Without dropout, so that numpy can tell what the averages are.
+    model = half_closed(tfgates.gate_model(network(dropout=0.0), gate=gate))
+    x = images()
+    weights = values(model.trainable_variables)
+    assert tfgates.reestimate_statistics(model, (x, np.zeros(40)), batch_size=16) == 2
+    for expected, found in zip(weights, values(model.trainable_variables), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    order = np.random.default_rng(0).permutation(40)
+    batches = [x[np.sort(order[i : i + 16])] for i in (0, 16, 32)]
+    first = model.get_layer("first")
+    seen = [inputs_of(model, "first", batch) for batch in batches]
+    share = np.array([16, 16, 8]) / 40
+    mean = sum(s * each.mean((0, 1, 2)) for s, each in zip(share, seen, strict=True))
+    variance = sum(s * each.var((0, 1, 2)) for s, each in zip(share, seen, strict=True))
+    np.testing.assert_allclose(first.moving_mean, mean, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, variance, rtol=1e-4)
+    # The second layer sees what the first leaves open.
+    pruned = tfgates.prune(model)
+    before = values([pruned.get_layer("second").moving_mean])
+    tfgates.reestimate_statistics(pruned, (x, np.zeros(40)), batch_size=16)
+    np.testing.assert_allclose(values([pruned.get_layer("second").moving_mean]), before, rtol=1e-4, atol=1e-5)
+
+
+def test_calls_of_a_shared_layer_count_alike():
+    model, x = network(shared=True), images(16)
+    tfgates.reestimate_statistics(model, (x,), batch_size=16)
+    layer = model.get_layer("first")
+    sources = keras.Model(model.input, [node.input_tensors[0] for node in layer._inbound_nodes])
+    first = np.asarray(sources(x, training=False)[0])
+    # The second call reads what the first one makes of the batch's own statistics.
+    made = np.maximum((first - first.mean((0, 1, 2))) / np.sqrt(first.var((0, 1, 2)) + layer.epsilon), 0.0)
+    second = np.asarray(model.layers[4](made))
+    np.testing.assert_allclose(
+        layer.moving_mean, (first.mean((0, 1, 2)) + second.mean((0, 1, 2))) / 2, rtol=1e-3, atol=1e-4
+    )
+
+
+def test_only_averages_change_and_frozen_ones_do_not():
+    model, x = network(), images()
+    model.get_layer("second").trainable = False
+    own = {id(v) for v in model.get_layer("first").non_trainable_variables}
+    kept = [v for v in model.variables if id(v) not in own]
+    before, momentum = values(kept), model.get_layer("first").momentum
+    data = tf.data.Dataset.from_tensor_slices((x, np.zeros(40))).batch(8)
+    assert tfgates.reestimate_statistics(model, data, steps=2) == 1
+    for expected, found in zip(before, values(kept), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert model.get_layer("first").momentum == momentum
+    assert "call" not in vars(model.get_layer("first"))
+    assert not np.allclose(model.get_layer("first").moving_mean, 0.0)
+
+
+def test_a_failure_changes_nothing():
+    model = network()
+    before = values(model.variables)
+    for data in (tf.data.Dataset.from_tensor_slices(images(8)).batch(4).concatenate(wrong()), [images(4)[..., :1]]):
+        with pytest.raises(Exception, match="shape"):
+            tfgates.reestimate_statistics(model, data)
+    with pytest.raises(ValueError, match="`data` must have at least one batch. Received: none"):
+        tfgates.reestimate_statistics(model, (images(0),))
+    with pytest.raises(ValueError, match="`steps` must be a positive integer. Received: steps=0"):
+        tfgates.reestimate_statistics(model, (images(),), steps=0)
+    for expected, found in zip(before, values(model.variables), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert model.get_layer("first").momentum == 0.99
+
+
+def wrong():
+    return tf.data.Dataset.from_tensor_slices(images(4)).batch(4).map(lambda x: x[:, :0])
+
+
+def test_without_batch_normalisation_there_is_nothing_to_do():
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+    assert tfgates.reestimate_statistics(model, (np.zeros((4, 4)),)) == 0
+
+
+@pytest.mark.parametrize("generator", [None, "forward"])
+def test_frozen_gates_stay(generator):
+    model = tfgates.gate_model(network(dropout=0.0), generator=generator, budget=tfgates.Budget(macs=0.5))
+    tfgates.freeze_gates(model)
+    model.compile("sgd", "mse")
+    before = [values([gate.value()])[0] for gate in model.gates]
+    x = images()
+    model.fit(x, np.ones((40, 3)), epochs=2, verbose=0)
+    for gate, expected in zip(model.gates, before, strict=True):
+        np.testing.assert_array_equal(values([gate.value()])[0], expected)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.trainable = False
+    np.testing.assert_allclose(model(x, training=True), model(x, training=False), rtol=1e-5)
+
+
+def test_gates_must_be_there():
+    with pytest.raises(ValueError, match="`model` must have gates. Received: model="):
+        tfgates.freeze_gates(network())

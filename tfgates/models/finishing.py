@@ -1,0 +1,133 @@
+"""What follows the training of gates: freezing them, and averages that fit what is left."""
+
+import contextlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates.layers import GateGenerator
+from tfgates.models.gated_model import gates_of
+from tfgates.pruning.landing import held, landing_of
+
+
+def freeze_gates(model):
+    """Freezes all gates, and the generators of their logits, at the values that inference uses.
+
+    Training then goes on with the gates' inference values in place of draws, and changes the weights
+    alone. Compile the model again after it, as after every change of `trainable`. To train on without
+    the cost of what is closed, use `tfgates.prune` instead.
+
+    Args:
+        model: a `keras.Model` with gates.
+
+    Raises:
+        ValueError: if the model has no gate.
+    """
+    gates = gates_of(model)
+    if not gates:
+        raise ValueError(f"`model` must have gates. Received: model={model.name}, without any")
+    for gate in gates:
+        gate.trainable = False
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, GateGenerator):
+            layer.trainable = False
+
+
+def reestimate_statistics(model, data, batch_size=128, steps=100):
+    """Estimates the averages of batch normalisation anew, for the units that are left.
+
+    While gates train, each batch is normalised under random gates, and the moving averages follow all
+    of them; inference uses other values of the gates. This gathers the averages again, over `steps`
+    batches in training mode with the gates at their inference values (those that pruning would
+    leave, if the model has a budget). Each average becomes the mean over the batches, weighted by
+    their sizes. Nothing else of the model changes, and nothing at all if it fails.
+
+    Args:
+        model: a `keras.Model`, with gates or pruned.
+        data: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays `(x, ...)`, of which a fixed
+            random choice is taken.
+        batch_size: int, for arrays. Defaults to 128.
+        steps: int > 0, the largest number of batches. Defaults to 100.
+
+    Returns:
+        The number of layers whose averages were estimated; those that are frozen keep theirs.
+
+    Raises:
+        ValueError: if `steps` is not positive or `data` has no batch.
+
+    Reference: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
+    2020, arXiv 1904.00420, section 3.4.
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise ValueError(f"`steps` must be a positive integer. Received: steps={steps}")
+    layers = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not layers:
+        return 0
+    state = [(v, ops.convert_to_numpy(v)) for v in model.variables if not v.trainable]
+    gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
+    with held({**gates, **landing_of(model)}), contextlib.ExitStack() as stack:
+        stack.callback(lambda: [variable.assign(value) for variable, value in state])
+        means = [stack.enter_context(_gathered(layer)) for layer in layers]
+        for x in _batches(data, batch_size, steps):
+            # That of `keras.Model`: a gated one would take notes for a training step.
+            keras.Model.__call__(model, x, training=True)
+    if not any(mean.weight for mean in means):
+        raise ValueError("`data` must have at least one batch. Received: none")
+    for mean in means:
+        mean.assign()
+    return len(layers)
+
+
+class _Mean:
+    """The mean of a layer's averages over all its calls, weighted by their numbers of examples."""
+
+    def __init__(self, layer):
+        self.averages = [layer.moving_mean, layer.moving_variance]
+        self.sums, self.weight = [0.0, 0.0], 0
+
+    def add(self, examples):
+        self.sums = [s + examples * ops.convert_to_numpy(v) for s, v in zip(self.sums, self.averages, strict=True)]
+        self.weight += examples
+
+    def assign(self):
+        for variable, total in zip(self.averages, self.sums, strict=True):
+            if self.weight:
+                variable.assign(total / self.weight)
+
+
+@contextlib.contextmanager
+def _gathered(layer):
+    """Within it each call leaves the statistics of its batch alone, which are gathered in a `_Mean`."""
+    mean, momentum, call = _Mean(layer), layer.momentum, layer.call
+
+    def gather(inputs, *args, **kwargs):
+        outputs = call(inputs, *args, **kwargs)
+        mean.add(inputs.shape[0])
+        return outputs
+
+    layer.momentum, layer.call = 0.0, gather
+    try:
+        yield mean
+    finally:
+        layer.momentum = momentum
+        # What is left is the method of its class.
+        del layer.call
+
+
+def _batches(data, batch_size, steps):
+    """At most `steps` batches of inputs."""
+    if isinstance(data, (tuple, list)):
+        x = data[0]
+        examples = keras.tree.flatten(x)[0].shape[0]
+        order = np.random.default_rng(0).permutation(examples)[: steps * batch_size]
+        for start in range(0, len(order), batch_size):
+            part = np.sort(order[start : start + batch_size])
+            yield keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], x)
+        return
+    for _, batch in zip(range(steps), data, strict=False):
+        yield batch[0] if isinstance(batch, (tuple, list)) else batch
