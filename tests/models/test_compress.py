@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgates
 from tfgates.models.compress import fine_tuning_epochs
@@ -41,8 +42,6 @@ def test_fine_tuning_epochs():
 
 
 def test_steps_of():
-    import tensorflow as tf
-
     x = np.zeros((10, 2))
     assert steps_per_epoch((x, x), 4) == 3
     assert steps_per_epoch({"a": x}, 5) == 2
@@ -95,8 +94,6 @@ def test_mobilenet_with_the_same_defaults(digits, target):
 
 
 def test_datasets_weights_and_no_fine_tuning(digits, capsys):
-    import tensorflow as tf
-
     x, y = digits
     weights = np.ones(len(y), "float32")
     data = tf.data.Dataset.from_tensor_slices((x[:256], y[:256], weights[:256])).batch(64)
@@ -108,6 +105,81 @@ def test_datasets_weights_and_no_fine_tuning(digits, capsys):
 def test_bad_budget(digits):
     with pytest.raises(ValueError, match="`budget` must be a tfgates.Budget"):
         tfgates.compress(network(), digits, None, LOSS, epochs=3)
+
+
+class EndedError(Exception):
+    """Raised in place of a crash."""
+
+
+class End(keras.callbacks.Callback):
+    """Ends training in the midst of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.at = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.at and batch == 1:
+            raise EndedError
+
+
+@pytest.mark.parametrize("ends", [(1,), (4,), (0, 3, 5)], ids=str)
+def test_interrupted_and_started_again_it_ends_the_same_to_the_bit(digits, tmp_path, ends):
+    """Epochs 0 to 3 have gates, 4 and 5 fine-tune; state lies in a folder for each."""
+    data = tf.data.Dataset.from_tensor_slices((digits[0][:320], digits[1][:320])).batch(64)
+
+    def run(*callbacks, **arguments):
+        keras.utils.clear_session()
+        keras.utils.set_random_seed(3)
+        return tfgates.compress(
+            network(), data, tfgates.Budget(macs=0.4), LOSS,
+            epochs=6, seed=1, verbose=0, callbacks=callbacks, **arguments,
+        )  # fmt: skip
+
+    whole = run()
+    for end in ends:
+        with pytest.raises(EndedError):
+            run(End(end), resume=tmp_path)
+    resumed = run(resume=tmp_path)
+    for ours, theirs in (
+        (whole.variables, resumed.variables),
+        (whole.optimizer.variables, resumed.optimizer.variables),
+    ):
+        for a, b in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b))
+
+
+def test_callbacks_for_gates_see_the_gated_network_alone(digits, tmp_path):
+    class Seen(keras.callbacks.Callback):
+        models = []
+
+        def on_train_begin(self, logs=None):
+            self.models.append(type(self.model).__name__)
+
+    data = (digits[0][:128], digits[1][:128])
+    callbacks = [tfgates.callbacks.SparsityMonitor(str(tmp_path)), Seen()]
+    tfgates.compress(network(), data, tfgates.Budget(macs=0.5), LOSS, epochs=2, verbose=0, callbacks=callbacks)
+    assert Seen.models == ["FunctionalGatedModel", "Functional"]
+    with pytest.raises(
+        ValueError, match="`callbacks` must not hold a Resume: give its folder as `resume`. Received: one"
+    ):
+        tfgates.compress(
+            network(), data, tfgates.Budget(macs=0.5), LOSS, callbacks=[tfgates.callbacks.Resume(tmp_path)]
+        )
+
+
+def test_without_fine_tuning_averages_fit_what_is_left(digits):
+    """Ten steps of a momentum of 0.99 leave averages near their start; those of the result are the data's."""
+    x, y = digits[0][:640], digits[1][:640]
+    small = tfgates.compress(
+        network(), (x, y), tfgates.Budget(macs=0.5), LOSS, epochs=1, fine_tune=0.0, batch_size=64, verbose=0
+    )
+    (layer,) = [layer for layer in small.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    seen = keras.Model(small.input, layer._inbound_nodes[0].input_tensors[0])(x, training=False)
+    np.testing.assert_allclose(layer.moving_mean, np.mean(seen, axis=(0, 1, 2)), rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("gate", ["hard_concrete", "disarm"])

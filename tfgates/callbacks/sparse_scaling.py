@@ -7,7 +7,7 @@ import numpy as np
 
 from tfgates.gates import ScalingGate
 from tfgates.gates.arguments import check_choice
-from tfgates.models import gates_of
+from tfgates.models.gated_model import gates_of
 from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
 
@@ -50,6 +50,9 @@ class SparseScaling(keras.callbacks.Callback):
 
     Reference: Huang and Wang 2018, arXiv 1707.01213, section 3.3.
     """
+
+    # Tells whoever trains a pruned network too that it is not for that one.
+    needs_gates = True
 
     def __init__(
         self,

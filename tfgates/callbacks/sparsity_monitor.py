@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from tfgates.callbacks import dashboard
 from tfgates.costs import cost
-from tfgates.models import gates_of
+from tfgates.models.gated_model import gates_of
 
 TOTALS = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
 
@@ -78,6 +78,9 @@ class SparsityMonitor(keras.callbacks.Callback):
     >>> model.fit(x, y, callbacks=[tfgates.callbacks.SparsityMonitor("logs"),
     ...                            keras.callbacks.TensorBoard("logs")])
     """
+
+    # Tells whoever trains a pruned network too that it is not for that one.
+    needs_gates = True
 
     def __init__(self, log_dir=None, frequency=1, picture_frequency=None, hparams=None):
         super().__init__()

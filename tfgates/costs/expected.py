@@ -138,6 +138,10 @@ class ExpectedCost:
         """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""
         return self._counts(values)[self._whole] > 0.0
 
+    def least_open(self):
+        """Gate values with one unit open in each gate, none in a gate on a whole branch."""
+        return [np.eye(1, gate.units)[0] * (gate.axis is not None) for gate in self.gates]
+
     def evaluate(self, values):
         """Parameters and MACs as two floats, for the same `values` as `layers` takes."""
         params, macs = self._terms(values).sum(axis=0)

@@ -57,7 +57,7 @@ class Structure:
                 "`budget` on MACs needs every dimension but the batch to be known. "
                 "Received: a model whose input has dimensions of None"
             )
-        least = least_open(self.cost)
+        least = self.cost.least_open()
         for bound in self.bounds:
             reachable = bound.of(self.cost, least)
             if bound.target < reachable:
@@ -133,14 +133,3 @@ def checked_penalty(penalty):
         if not isinstance(strength, (int, float)) or not strength >= 0:
             raise ValueError(f"`penalty` must be numbers >= 0. Received: penalty[{name!r}]={strength!r}")
     return dict(penalty)
-
-
-def least_open(cost):
-    """Gate values with one unit open in each gate, none in a gate on a whole branch."""
-    values = []
-    for gate in cost.gates:
-        value = np.zeros(gate.units)
-        if gate.axis is not None:
-            value[0] = 1.0
-        values.append(value)
-    return values

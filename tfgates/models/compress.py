@@ -1,8 +1,12 @@
 """One call from a network to a smaller one: train with gates, land, prune, fine-tune."""
 
+import os
+
 import keras
 
+from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
+from tfgates.models.finishing import reestimate_statistics
 from tfgates.models.gate_model import gate_model
 from tfgates.models.steps import steps_per_epoch
 from tfgates.pruning.landing import landing_of
@@ -31,6 +35,7 @@ def compress(
     generator=None,
     layers=None,
     callbacks=None,
+    resume=None,
     round_to=1,
     verbose=1,
     **gate_arguments,
@@ -39,7 +44,8 @@ def compress(
 
     Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
     follow the number of steps, see `tfgates.Budget`); it lands, that is, the units are chosen so
-    that the actual cost fits; what is closed is removed; the network that is left is fine-tuned.
+    that the actual cost fits; what is closed is removed, and averages of batch normalisation are
+    estimated again (`tfgates.reestimate_statistics`); the network that is left is fine-tuned.
     Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
     constant with gates and falling to 0 by a cosine after them.
 
@@ -60,7 +66,11 @@ def compress(
             learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
             to 0.1: what is left is small and fits its training data to the last example otherwise.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
-        callbacks: list of Keras callbacks for all phases, or None.
+        callbacks: list of Keras callbacks for both trainings, or None. `SparsityMonitor` and
+            `SparseScaling`, which need gates, see the first alone.
+        resume: a folder, or None. The whole state is kept there after each epoch, and the same call,
+            started again after an interruption, goes on from it to where it would have
+            ended (see `tfgates.callbacks.Resume`). Defaults to None.
         round_to: see `tfgates.prune`. Rounding up can exceed the budget. Defaults to 1.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
@@ -68,9 +78,13 @@ def compress(
         The pruned `keras.Model`, compiled with `loss` and `metrics`, its cost at or below the budget.
 
     Raises:
-        ValueError: for a budget that cannot be reached, a model that cannot be gated, or `epochs`
-            and `fine_tune` that leave no epoch for the training with gates.
+        ValueError: for a budget that cannot be reached, a model that cannot be gated, `epochs`
+            and `fine_tune` that leave no epoch for the training with gates, or a `Resume` among the
+            callbacks: one cannot serve two models.
     """
+    callbacks = list(callbacks or ())
+    if any(isinstance(callback, Resume) for callback in callbacks):
+        raise ValueError("`callbacks` must not hold a Resume: give its folder as `resume`. Received: one")
     last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
     steps = steps_per_epoch(data, batch_size)
@@ -92,19 +106,22 @@ def compress(
         **gate_arguments,
     )
     gated.compile(keras.optimizers.AdamW(learning_rate, weight_decay), loss=loss, metrics=metrics)
-    settings = {"validation_data": validation_data, "callbacks": callbacks, "verbose": verbose}
+    settings = {"validation_data": validation_data, "verbose": verbose}
     if isinstance(data, (tuple, list)):
         settings["batch_size"] = batch_size
     _say(verbose, f"compress: epochs 1 to {first} of {epochs} with {len(gated.gates)} gates, {budgets}")
-    _fit(gated, data, epochs=first, **settings)
+    _fit(gated, data, epochs=first, callbacks=callbacks + _resumed(resume, "gated"), **settings)
     plan = PruningPlan(gated, round_to=round_to, landing=landing_of(gated, fill=True))
     small = prune(gated, plan=plan)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {plan.macs:,.0f} MACs")
+    reestimate_statistics(small, data, batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps * last))
     small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
-        _fit(small, data, epochs=epochs, initial_epoch=first, **settings)
+        callbacks = [c for c in callbacks if not getattr(c, "needs_gates", False)]
+        callbacks += _resumed(resume, "pruned")
+        _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=callbacks, **settings)
     return small
 
 
@@ -116,6 +133,11 @@ def fine_tuning_epochs(epochs, share):
     if not isinstance(epochs, int) or epochs < least:
         raise ValueError(f"`epochs` must be an integer of at least {least}. Received: epochs={epochs}")
     return min(epochs - 1, max(1, round(share * epochs))) if share else 0
+
+
+def _resumed(folder, phase):
+    """The callback that keeps the state of one phase, in a list; none without a folder."""
+    return [] if folder is None else [Resume(os.path.join(folder, phase))]
 
 
 def _fit(model, data, **settings):

@@ -5,8 +5,6 @@ import contextlib
 import numpy as np
 from keras import ops
 
-from tfgates.costs.structure import least_open
-
 # How many of a gate's units are tried, the most open first, where one must stay.
 CANDIDATES = 8
 
@@ -65,7 +63,7 @@ class Landing:
             chosen = self._one_each(openness, thrifty)
             if chosen is not None and self._fits(chosen, self._bounds):
                 return chosen
-        return np.concatenate([np.zeros(0), *least_open(self._cost)]).astype(bool)
+        return np.concatenate([np.zeros(0), *self._cost.least_open()]).astype(bool)
 
     def _one_each(self, openness, thrifty):
         """A choice of one unit per gate, gate by gate with all later ones open; None if a layer ends up empty."""
