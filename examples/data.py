@@ -30,7 +30,17 @@ class Data:
     train_examples: int
 
 
-def load(name, data_dir, batch_size, image_size=None, validation_share=1 / 12, seed=0, augment=False, download=False):
+def load(
+    name,
+    data_dir,
+    batch_size,
+    image_size=None,
+    validation_share=1 / 12,
+    seed=0,
+    augment=False,
+    download=False,
+    examples=None,
+):
     """Loads a data set.
 
     Images are in [0, 1], those of `augmentation.NORMALIZATION` at mean 0 and deviation 1. Where the
@@ -48,6 +58,7 @@ def load(name, data_dir, batch_size, image_size=None, validation_share=1 / 12, s
         seed: int, of the shuffling and the augmentation.
         augment: bool, whether training images are cropped and flipped at random.
         download: bool, whether a data set that is not in `data_dir` is downloaded into it.
+        examples: int, only so many of the training images are used. Defaults to all.
 
     Returns:
         `Data`.
@@ -59,6 +70,8 @@ def load(name, data_dir, batch_size, image_size=None, validation_share=1 / 12, s
         image_size = image_size or 28
     else:
         splits, shape, classes, counts = _tensorflow_dataset(name, data_dir, validation_share, download)
+    if examples is not None:
+        splits[0], counts[0] = splits[0].take(examples), min(examples, counts[0])
     photographs = None in shape[:2]
     if photographs:
         image_size = image_size or PHOTOGRAPH

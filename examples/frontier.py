@@ -42,7 +42,7 @@ flags.DEFINE_bool("joint", False, "The first of --params and the first of --macs
 flags.DEFINE_integer("seeds", 1, "Runs for each budget.", lower_bound=1)
 flags.DEFINE_integer("epochs", 30, "Epochs of each run, fine-tuning included.", lower_bound=2)
 flags.DEFINE_float("fine_tune", 0.4, "Share of the epochs after pruning.")
-flags.DEFINE_integer("examples", None, "Use only this many training images.")
+flags.DEFINE_integer("examples", None, "Use only this many training images.", lower_bound=1)
 flags.DEFINE_integer("batch_size", 128, "Images per step.", lower_bound=1)
 flags.DEFINE_float("learning_rate", 1e-3, "Of the weights (Adam).")
 flags.DEFINE_bool("dense", True, "Train the dense network too, for as many epochs.")
@@ -225,10 +225,7 @@ def main(argv):
     store = out / "frontier.json"
     results = json.loads(store.read_text()) if store.exists() else []
     data_dir = None if FLAGS.data_dir is None else os.path.expanduser(FLAGS.data_dir)
-    data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size, download=FLAGS.download)
-    if FLAGS.examples is not None:
-        steps = max(1, FLAGS.examples // FLAGS.batch_size)
-        data.train = data.train.take(steps).cache()
+    data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size, download=FLAGS.download, examples=FLAGS.examples)
     wanted = runs()
     for number, run in enumerate(wanted, start=1):
         if any(is_of(r, run) for r in results):

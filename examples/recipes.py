@@ -13,6 +13,7 @@ Each recipe is a dict with, where the paper says so,
     finetune_epochs: of the epochs, how many at the end train on with frozen gates and no penalty.
     optimizer: of the weights: `name` as in `keras.optimizers` and its arguments; `boundaries` are the
         epochs at which the learning rate is multiplied by `factor`.
+    finetune_learning_rate: of fine-tuning, by an optimizer like that of the weights.
     gate_optimizer: the same for the gates and the generator, which have no weight decay.
     average: momentum of the average of the weights that is evaluated.
     augment: bool, whether images are padded by 4, cropped and flipped.
@@ -26,13 +27,14 @@ import networks
 MNIST, CIFAR = 60_000, 50_000
 
 
-def _sgd(learning_rate, boundaries, factor, weight_decay, nesterov=False):
+def _sgd(learning_rate, boundaries, factor, l2, nesterov=False, momentum=0.9):
     return {
         "name": "SGD",
         "learning_rate": learning_rate,
-        "momentum": 0.9,
+        "momentum": momentum,
         "nesterov": nesterov,
-        "weight_decay": weight_decay,
+        # The papers add the decay to the gradient, where momentum multiplies it; Keras decays beside it.
+        "weight_decay": l2 / (1.0 - momentum),
         "boundaries": boundaries,
         "factor": factor,
     }
@@ -58,6 +60,8 @@ _DEP_L0_CIFAR = {
     "epochs": 300,
     "batch_size": 128,
     "gate_optimizer": _ADAM,
+    # The open probability where the generator's biases are the paper's 3, log(100) * tanh(3) = 4.58.
+    "gate_arguments": {"initial_open_probability": 0.99794},
     "augment": True,
 }
 # The source gives the epochs of the steps; their factor is that of the wide ResNets.
@@ -139,11 +143,13 @@ RECIPES = {
         "gate": "hard_concrete",
         "generator": "forward",
         "penalty_params": 5e-9,
+        "gate_arguments": _DEP_L0_CIFAR["gate_arguments"],
         "epochs": 100,
         "finetune_epochs": 10,
         "batch_size": 256,
         # Learning rate and steps are the usual ones for 90 epochs of this data set.
         "optimizer": _sgd(0.1, [30, 60], 0.1, 1e-4),
+        "finetune_learning_rate": 1e-3,
         "gate_optimizer": _ADAM,
         "augment": True,
     },
@@ -169,7 +175,11 @@ def as_flags(name):
     found["optimizer"] = settings["name"].lower()
     found["boundaries"] = [str(epoch) for epoch in settings.get("boundaries", [])]
     found.update({key: settings[key] for key in OPTIMIZER_FLAGS if key in settings})
-    # Without an optimizer of their own the gates follow that of the weights.
+    if "finetune_learning_rate" in recipe:
+        # With the optimizer of the weights, from where its schedule ended.
+        found["finetune_optimizer"] = found["optimizer"]
+        found["finetune_learning_rate"] = recipe["finetune_learning_rate"]
+    # Without an optimizer of their own the gates have that of the weights, without its decay.
     found["gate_learning_rate"] = recipe.get("gate_optimizer", {}).get("learning_rate")
     return found
 

@@ -40,7 +40,8 @@ flags.DEFINE_bool("nesterov", True, "Of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Of the weights; gates have none.", lower_bound=0.0)
 flags.DEFINE_float("average", None, "Momentum of an average of the weights, which is what is kept.")
 flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.001 with a generator.")
-flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network (Adam), decayed by a cosine to 0.")
+flags.DEFINE_enum("finetune_optimizer", "adam", optimization.OPTIMIZERS, "Of the pruned network.")
+flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network, decayed by a cosine to 0.")
 flags.DEFINE_float("validation_share", 1 / 12, "Share of the training images held out for validation.")
 flags.DEFINE_enum("strategy", "none", strategies.STRATEGIES, "One device, all of this machine, several machines.")
 flags.DEFINE_integer("replicas", None, "Devices of this machine; all GPUs if not given.", lower_bound=1)
@@ -103,6 +104,11 @@ def penalties():
     if FLAGS.l0 is None or budget() is not None:
         return None
     return numbers("l0", FLAGS.l0)
+
+
+def penalty_params():
+    """`--penalty_params`, or None: there is none, or a budget takes the place of a recipe's."""
+    return None if budget() is not None else FLAGS.penalty_params
 
 
 def budget():

@@ -32,7 +32,7 @@ from tfgates.callbacks.sparsity_monitor import check_writable
 FLAGS = settings.FLAGS
 
 
-def weights_optimizer(data, epochs):
+def weights_optimizer(data, epochs, weight_decay):
     return optimization.optimizer(
         FLAGS.optimizer,
         optimization.schedule(
@@ -40,15 +40,17 @@ def weights_optimizer(data, epochs):
         ),
         FLAGS.momentum,
         FLAGS.nesterov,
-        FLAGS.weight_decay,
+        weight_decay,
         FLAGS.average,
     )
 
 
-def gates_optimizer():
-    """The optimizer of the gates; None where scaling factors bring theirs or none is asked for."""
-    if FLAGS.gate == "scaling" or FLAGS.gate_learning_rate is None:
+def gates_optimizer(data, epochs):
+    """The optimizer of the gates, which never has weight decay; None where scaling factors bring theirs."""
+    if FLAGS.gate == "scaling":
         return None
+    if FLAGS.gate_learning_rate is None:
+        return weights_optimizer(data, epochs, weight_decay=0.0)
     return optimization.optimizer("adam", FLAGS.gate_learning_rate, average=FLAGS.average)
 
 
@@ -63,7 +65,7 @@ def build(data):
             generator=FLAGS.generator,
             sampling=FLAGS.sampling,
             budget=settings.budget(),
-            penalty_params=FLAGS.penalty_params,
+            penalty_params=settings.penalty_params(),
             initial_open_probability=FLAGS.initial_open_probability,
         )
     except ValueError as error:
@@ -76,10 +78,10 @@ def train(data, place, logs):
     with place.scope():
         model = build(data)
         model.compile(
-            weights_optimizer(data, epochs),
+            weights_optimizer(data, epochs, FLAGS.weight_decay),
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
-            gate_optimizer=gates_optimizer(),
+            gate_optimizer=gates_optimizer(data, epochs),
         )
     callbacks = [tfgates.callbacks.SparsityMonitor(logs), keras.callbacks.TensorBoard(logs)]
     if FLAGS.gate == "scaling":
@@ -92,7 +94,9 @@ def finetune(model, data, logs):
     """Trains the plain network that pruning left."""
     steps = int(data.train.cardinality())
     rate = optimization.schedule(FLAGS.finetune_learning_rate, "cosine", 1.0, steps, FLAGS.finetune_epochs)
-    model.compile(keras.optimizers.Adam(rate), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    decay = FLAGS.weight_decay if FLAGS.finetune_optimizer == FLAGS.optimizer else 0.0
+    optimizer = optimization.optimizer(FLAGS.finetune_optimizer, rate, FLAGS.momentum, FLAGS.nesterov, decay)
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     fit(model, data, FLAGS.finetune_epochs, [keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))])
 
 
@@ -149,6 +153,8 @@ def main(argv):
     print(plan)
     # It raises an error if the outputs are not those of the gated network.
     small = tfgates.prune(gated, plan=plan)
+    # Those of training were gathered under random gates.
+    tfgates.reestimate_statistics(small, data.train)
     if FLAGS.finetune_epochs:
         finetune(small, data, logs)
     print("Exporting, reloading and measuring", flush=True)

@@ -103,6 +103,10 @@ def check(name, method, tmp_path):
     small.export(str(tmp_path / "exported"), verbose=False)
     (exported,) = predict_in_fresh_process(str(tmp_path / "exported"), x, tmp_path, plain=True)
     np.testing.assert_allclose(exported, expected, atol=1e-4)
+    # Compiled or not: the file of what is left loads without tfgates.
+    small.save(tmp_path / "small.keras")
+    (plain,) = predict_in_fresh_process(str(tmp_path / "small.keras"), x, tmp_path, plain=True)
+    np.testing.assert_allclose(plain, expected, atol=1e-4)
     path = str(tmp_path / "model.keras")
     model.save(path)
     (reloaded,) = predict_in_fresh_process(path, x, tmp_path)

@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+import tfgates
+from tests.reload import predict_in_fresh_process
 from tfgates.callbacks import SparseScaling
 from tfgates.gates import HardConcreteGate, ScalingGate
 from tfgates.models import GatedModel
@@ -193,6 +195,20 @@ def test_too_late():
     fit(model, SparseScaling(0.1), epochs=1)
     with pytest.raises(ValueError, match=r"only under the same settings .* Received: strength=0.2"):
         fit(model, SparseScaling(0.2))
+    with pytest.raises(ValueError, match=r"only under the same settings .* Received: learning_rate=0.5"):
+        fit(model, SparseScaling(0.1, learning_rate=0.5))
+
+
+def test_the_pruned_network_needs_no_tfgates(tmp_path):
+    """SparseScaling compiles with an optimizer of tfgates, which `prune` must not take along."""
+    model = make()
+    fit(model, SparseScaling(0.1), epochs=1)
+    path = tmp_path / "pruned.keras"
+    pruned = tfgates.prune(model)
+    pruned.save(path)
+    x = np.random.default_rng(0).normal(size=(2, *model.input_shape[1:])).astype("float32")
+    (found,) = predict_in_fresh_process(str(path), x, tmp_path, plain=True)
+    np.testing.assert_allclose(found, pruned(x, training=False), atol=1e-5)
 
 
 def test_a_built_optimizer_at_its_start():
@@ -225,9 +241,21 @@ def test_models_that_do_not_fit():
 
 @pytest.mark.parametrize(
     "arguments",
-    [{"strength": -1.0}, {"momentum": 1.0}, {"warmup_steps": -1}, {"stop_at": -2}, {"when_reached": "never"}],
+    [
+        {"strength": -1.0},
+        {"momentum": 1.0},
+        {"warmup_steps": -1},
+        {"stop_at": -2},
+        {"when_reached": "never"},
+    ],
 )
 def test_bad_arguments(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=rf"`{name}` must .* Received: {name}="):
         SparseScaling(**{"strength": 0.1, **arguments})
+
+
+def test_a_schedule_has_its_own_warm_up():
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.5)
+    with pytest.raises(ValueError, match="`warmup_steps` must be 0 where `strength` is a schedule.* Received: .*=50"):
+        SparseScaling(schedule, warmup_steps=50)

@@ -68,6 +68,16 @@ def test_a_data_set_on_disk(datasets, tmp_path):
     assert len(np.unique(both, axis=0)) == 24
 
 
+def test_a_choice_of_the_training_images(datasets, tmp_path):
+    """Always the same ones, in another order in each epoch."""
+    found = datasets.load("tiny", str(store(tmp_path)), 5, validation_share=0.25, examples=7)
+    assert found.train_examples == 7
+    first, second = (arrays(found.train)[0].reshape(7, -1) for _ in range(2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
+    assert [len(arrays(split)[0]) for split in (found.validation, found.test)] == [6, 8]
+
+
 def test_augmentation_crops_flips_and_leaves_the_rest_alone(datasets, tmp_path):
     folder = str(store(tmp_path))
 

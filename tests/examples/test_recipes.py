@@ -1,6 +1,7 @@
 """The recipes name what exists and fit together."""
 
 import importlib
+import math
 import pathlib
 import sys
 
@@ -57,5 +58,24 @@ def test_flags_of_a_recipe():
     flags = recipes.as_flags("dep_l0_resnet50_imagenet")
     assert flags["penalty_params"] == 5e-9 and flags["generator"] == "forward"
     assert flags["finetune_epochs"] == 10 and flags["boundaries"] == ["30", "60"] and flags["augment"]
+    # Fine-tuning goes on with the optimizer of the weights, at the rate where its schedule ended.
+    assert flags["finetune_optimizer"] == flags["optimizer"] == "sgd" and flags["finetune_learning_rate"] == 1e-3
+    # The open probability of logits log(100) * tanh(3).
+    start = math.log(100) * math.tanh(3) + 2 / 3 * math.log(11)
+    assert flags["initial_open_probability"] == pytest.approx(1 / (1 + math.exp(-start)), abs=1e-5)
     # Its gates follow the optimizer of the weights.
     assert recipes.as_flags("l0_hc_wrn28_10_cifar10")["gate_learning_rate"] is None
+
+
+def test_weight_decay_pulls_as_that_of_the_papers():
+    """Added to the gradient, as the papers do, momentum multiplies it; Keras decays beside the gradient."""
+    recipe = recipes.RECIPES["dep_l0_vgg16_cifar10"]["optimizer"]
+    rate, momentum, steps = recipe["learning_rate"], recipe["momentum"], 1000
+    optimizer = keras.optimizers.SGD(rate, momentum, weight_decay=recipe["weight_decay"])
+    weight, by_hand, velocity = keras.Variable([1.0]), 1.0, 0.0
+    for _ in range(steps):
+        optimizer.apply([keras.ops.zeros((1,))], [weight])
+        velocity = momentum * velocity - rate * 5e-4 * by_hand
+        by_hand += velocity
+    assert by_hand < 0.85
+    assert float(weight[0]) == pytest.approx(by_hand, rel=0.01)

@@ -189,6 +189,41 @@ def test_the_gates_that_flags_ask_for(load_example):
     np.testing.assert_allclose(model.penalty["params"], 266_610e-6)
 
 
+# Prints what a recipe makes of the optimizers and penalties; in a process of its own, as flags are global.
+RECIPE = """
+import json, sys, types
+sys.path.insert(0, sys.argv[1])
+import train
+train.FLAGS(["train.py", *sys.argv[2:]])
+train.settings.apply_recipe()
+train.settings.check()
+data = types.SimpleNamespace(train=types.SimpleNamespace(cardinality=lambda: 10), input_shape=(32, 32, 3), classes=10)
+weights, gates = train.weights_optimizer(data, 200, train.FLAGS.weight_decay), train.gates_optimizer(data, 200)
+print(json.dumps([weights.weight_decay, gates.weight_decay, type(gates).__name__, float(gates.learning_rate),
+                  train.settings.penalty_params(), train.settings.penalties()]))
+"""
+
+
+def settings_of(*flags):
+    done = subprocess.run(
+        [sys.executable, "-c", RECIPE, str(EXAMPLES), *flags], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_gates_never_have_weight_decay():
+    """The recipe of the wide ResNet updates gates as weights, but for the decay."""
+    weights, gates, kind, rate, _, l0 = settings_of("--recipe=l0_hc_wrn28_10_cifar10")
+    assert weights == pytest.approx(5e-3) and gates is None
+    assert kind == "SGD" and rate == pytest.approx(0.1) and len(l0) == 1
+
+
+def test_a_budget_takes_the_place_of_a_recipe_s_penalty():
+    assert settings_of("--recipe=dep_l0_vgg16_cifar10")[4] == 1e-6
+    assert settings_of("--recipe=dep_l0_vgg16_cifar10", "--macs=0.5")[4] is None
+
+
 def test_learning_rates(load_example):
     schedule = load_example("optimization").schedule
     steps = schedule(0.1, [2, 4], 0.5, steps_per_epoch=10, epochs=6)

@@ -575,3 +575,22 @@ def test_training(gate):
 def test_budget_reaches_the_model():
     gated = tfgates.gate_model(plain_network(), budget=tfgates.Budget(macs=0.5))
     assert str(gated.budget) == "Budget(macs=0.5)"
+
+
+@pytest.mark.parametrize("order", ["forward", "backward"])
+def test_a_generator_goes_through_the_network(order):
+    """Flattened positions come between convolution and dense layer, whatever order places are found in."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(3, 3, activation="relu")(inputs)
+    x = keras.layers.Conv2D(4, 3, activation="relu")(x)
+    x = keras.layers.Dense(5, activation="relu")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    first, again, other = (tfgates.gate_model(model, flattened=True, generator=order, seed=seed) for seed in (3, 3, 4))
+    generators = [m.get_layer("gate_generator") for m in (first, again, other)]
+    assert generators[0].units == [3, 4, 64, 5] and generators[0].order == order
+    logits = [[keras.ops.convert_to_numpy(v) for v in g.generate()] for g in generators]
+    for gate in first.gates:
+        np.testing.assert_array_equal(gate.value(), logits[0][[3, 4, 64, 5].index(gate.units)])
+    assert all(np.array_equal(a, b) for a, b in zip(logits[0], logits[1], strict=True))
+    assert any(not np.array_equal(a, b) for a, b in zip(logits[0], logits[2], strict=True))

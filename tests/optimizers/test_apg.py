@@ -18,8 +18,8 @@ def gradient_at(x, target, step):
 
 
 def recursion(x, target, rate, momentum, strength, nonnegative, clip=None):
-    """The update of arXiv 1707.01213 in numpy float64, step by step."""
-    x, v = x.astype("float64"), np.zeros(x.shape)
+    """The update of arXiv 1707.01213 in numpy float64: x after each step."""
+    x, v, path = x.astype("float64"), np.zeros(x.shape), []
     for step in range(STEPS):
         eta, gamma = rate(step), strength(step)
         gradient = gradient_at(x, target, step)
@@ -31,15 +31,18 @@ def recursion(x, target, rate, momentum, strength, nonnegative, clip=None):
         x = soft + momentum * v
         if nonnegative:
             x = np.maximum(x, 0.0)
-    return x
+        path.append(x)
+    return np.array(path)
 
 
 def run(optimizer, start, target, steps=range(STEPS), variable=None):
-    variable = keras.Variable(start) if variable is None else variable
+    """x after each step."""
+    variable, path = keras.Variable(start) if variable is None else variable, []
     for step in steps:
         gradient = gradient_at(ops.convert_to_numpy(variable), target, step).astype("float32")
         optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
-    return variable
+        path.append(np.array(variable))
+    return np.array(path)
 
 
 def problem():
@@ -55,7 +58,7 @@ def test_equals_the_recursion(momentum, nonnegative):
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([299, 599], [0.1, 0.05, 0.01])
     strength = keras.optimizers.schedules.PolynomialDecay(0.0, 200, end_learning_rate=0.3)
     optimizer = APG(schedule, momentum, strength, nonnegative)
-    variable = run(optimizer, start, target)
+    found = run(optimizer, start, target)
     expected = recursion(
         start,
         target,
@@ -64,10 +67,11 @@ def test_equals_the_recursion(momentum, nonnegative):
         lambda step: 0.3 * min(step / 200, 1.0),
         nonnegative,
     )
-    np.testing.assert_allclose(variable, expected, atol=1e-6)
+    # Every step: the end alone forgets what happened on the way, such as a rate that changes too late.
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     if nonnegative or not momentum:
-        np.testing.assert_array_equal(np.asarray(variable) == 0.0, expected == 0.0)
-        assert 0 < np.count_nonzero(variable) < 50
+        np.testing.assert_array_equal(found[-1] == 0.0, expected[-1] == 0.0)
+        assert 0 < np.count_nonzero(found[-1]) < 50
 
 
 def test_clipping():

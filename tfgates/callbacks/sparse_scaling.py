@@ -12,7 +12,7 @@ from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
 
 # What a callback and an optimizer from an earlier run must agree on.
-SETTINGS = ("strength", "momentum", "nonnegative", "stop_at")
+SETTINGS = ("strength", "momentum", "nonnegative", "stop_at", "learning_rate")
 
 
 class SparseScaling(keras.callbacks.Callback):
@@ -30,7 +30,7 @@ class SparseScaling(keras.callbacks.Callback):
     in the whole model.
 
     Args:
-        strength: float >= 0, weight of `sum(|scale|)` beside the compiled loss, in loss per
+        strength: float >= 0 or schedule, weight of `sum(|scale|)` beside the compiled loss, in loss per
             unit of scale.
         momentum: float in [0, 1). Defaults to 0.9.
         nonnegative: bool, whether factors stay >= 0. Without it the momentum leaves small
@@ -38,7 +38,7 @@ class SparseScaling(keras.callbacks.Callback):
         learning_rate: float or schedule of the factors. Defaults to None: at every step that of
             the compiled optimizer.
         warmup_steps: int >= 0, the number of steps over which the strength grows linearly from
-            0. Defaults to 0: full strength from the first step.
+            0. Defaults to 0: full strength from the first step, and so it must be for a schedule.
         stop_at: int or None, the number of structures that must be left. Never fewer are; once
             it is reached the strength is 0 and the choice stands. Defaults to None: no limit.
         when_reached: what follows when `stop_at` is reached: `"fine_tune"` (train on with what
@@ -67,6 +67,11 @@ class SparseScaling(keras.callbacks.Callback):
         super().__init__()
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ValueError(f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}")
+        if warmup_steps and not isinstance(strength, (int, float)):
+            raise ValueError(
+                "`warmup_steps` must be 0 where `strength` is a schedule, which says itself how it starts. "
+                f"Received: warmup_steps={warmup_steps}"
+            )
         self.strength = strength
         self.momentum = momentum
         self.nonnegative = nonnegative
@@ -80,7 +85,7 @@ class SparseScaling(keras.callbacks.Callback):
 
     def _make_apg(self, **arguments):
         strength = self.strength
-        if self.warmup_steps and isinstance(strength, (int, float)) and strength > 0:
+        if self.warmup_steps and strength > 0:
             strength = keras.optimizers.schedules.PolynomialDecay(
                 0.0, self.warmup_steps, end_learning_rate=float(strength)
             )

@@ -121,7 +121,8 @@ class GateGenerator(keras.layers.Layer):
             start = initial_logits
         if start is not None and not -limit < start < limit:
             raise ValueError(
-                f"`initial_logits` must lie between minus and plus `limit`, {limit:.4g}. "
+                f"`initial_logits` must lie between minus and plus `limit`, {limit:.4g}: with a generator "
+                "an `initial_open_probability` nearer to 0 or 1 cannot be had. "
                 f"Received: initial_logits={start}"
             )
         self.units = list(units)
