@@ -10,10 +10,9 @@ import numpy as np
 import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
-from saving import export_whole
 
 from tfgates.pruning import compressed_bytes
-from tfgates.pruning.picture import write_whole
+from tfgates.pruning.whole import export_whole, write_whole
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
 RELOAD = """

@@ -4,7 +4,8 @@ import io
 import platform
 from importlib import metadata
 
-from tfgates.pruning.picture import draw_plan, summary_line, write_whole
+from tfgates.pruning.picture import draw_plan, summary_line
+from tfgates.pruning.whole import write_whole
 
 PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
