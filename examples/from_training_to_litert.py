@@ -6,7 +6,7 @@ python examples/from_training_to_litert.py 30 runs/litert    # epochs, folder
 
 import pathlib
 import sys
-import time
+import timeit
 import warnings
 
 import keras
@@ -40,14 +40,9 @@ budget = tfgates.Budget(macs=0.25)
 small = tfgates.compress(dense, train, budget, loss, EPOCHS, metrics=["accuracy"], batch_size=32, round_to=8, verbose=2)
 
 
-def milliseconds(call, x, repeats=100):
+def milliseconds(call, x):
     """Median time of a call; the first calls allocate."""
-    times = []
-    for _ in range(repeats + 5):
-        start = time.perf_counter()
-        call(x)
-        times.append(time.perf_counter() - start)
-    return 1000 * float(np.median(times[5:]))
+    return 1000 * np.median(timeit.repeat(lambda: call(x), number=1, repeat=105)[5:])
 
 
 def saved_model(model, folder):

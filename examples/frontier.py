@@ -4,7 +4,7 @@ python examples/frontier.py --macs=0.5,0.3,0.1                                # 
 python examples/frontier.py --dataset=mnist --data_dir=~/tensorflow_datasets --params=0.5,0.1,0.02
 
 Each finished run is written to OUT/frontier.json at once; started again, the command goes on with
-the runs that are missing. OUT/frontier.png is the plot.
+the runs that are missing. OUT/frontier.md has the table and the plot.
 """
 
 import json
@@ -18,13 +18,15 @@ if __name__ == "__main__":
     print("Starting TensorFlow", flush=True)
 
 import data as datasets
+import frontiers
 import keras
+import write_report
 from absl import app, flags
 from failure import Failure
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
-from tfgates.pruning.picture import write_whole
+from tfgates.pruning.whole import write_whole
 
 # Dep-L0: hard concrete with logits from a generator, in this order.
 GENERATED = {"dep_hc_forward": "forward", "dep_hc_backward": "backward"}
@@ -143,64 +145,6 @@ def finish(run, data):
     }
 
 
-def label(result):
-    """The budget of a result in words."""
-    return ", ".join(f"{name} {value}" for name, value in result["budget"].items()) or "none"
-
-
-def table(results):
-    lines = [
-        "| gate | budget | seed | parameters left | MACs left | validation error | test error | seconds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for r in results:
-        lines.append(
-            f"| {r['gate']} | {label(r)} | {r['seed']} | {r['params']:,} ({100 * r['params_left']:.2f} %) "
-            f"| {r['macs']:,} ({100 * r['macs_left']:.2f} %) | {100 * r['validation_error']:.2f} % "
-            f"| {100 * r['test_error']:.2f} % | {r['seconds']:.0f} |"
-        )
-    if len({r["seed"] for r in results}) > 1:
-        lines += ["", "Means over seeds (least to largest):", "", *means(results)]
-    return "\n".join(lines)
-
-
-def means(results):
-    """A table with one row for all seeds of a gate and budget."""
-    lines = ["| gate | budget | seeds | parameters left | MACs left | test error |", "|---|---|---|---|---|---|"]
-    groups = {}
-    for r in results:
-        groups.setdefault((r["gate"], label(r)), []).append(r)
-    for (gate, budget), group in groups.items():
-        cells = []
-        for name in ("params_left", "macs_left", "test_error"):
-            values = [100 * r[name] for r in group]
-            cells.append(f"{sum(values) / len(values):.2f} % ({min(values):.2f}-{max(values):.2f})")
-        lines.append(f"| {gate} | {budget} | {len(group)} | {' | '.join(cells)} |")
-    return lines
-
-
-def plot(results, path):
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True)
-    for axis, cost in zip(axes, ("macs", "params"), strict=True):
-        for gate in dict.fromkeys(r["gate"] for r in results):
-            points = sorted((100 * r[f"{cost}_left"], 100 * r["test_error"]) for r in results if r["gate"] == gate)
-            axis.plot(*zip(*points, strict=True), "o-" if gate != "dense" else "k*", label=gate)
-        axis.set_xscale("log")
-        axis.set_xlabel({"macs": "MACs left, %", "params": "parameters left, %"}[cost])
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("test error, %")
-    axes[0].legend()
-    figure.suptitle(f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.epochs} epochs")
-    figure.tight_layout()
-    write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
-    pyplot.close(figure)
-
-
 def main(argv):
     if len(argv) > 1:
         raise Failure(f"Flags start with --. Received: {' '.join(argv[1:])}")
@@ -220,10 +164,10 @@ def main(argv):
     out = pathlib.Path(FLAGS.out).expanduser()
     try:
         check_writable("out", str(out))
+        results = frontiers.read(out)
     except ValueError as error:
         raise Failure(error) from error
-    store = out / "frontier.json"
-    results = json.loads(store.read_text()) if store.exists() else []
+    store = out / frontiers.FILE
     data_dir = None if FLAGS.data_dir is None else os.path.expanduser(FLAGS.data_dir)
     data = datasets.load(FLAGS.dataset, data_dir, FLAGS.batch_size, download=FLAGS.download, examples=FLAGS.examples)
     wanted = runs()
@@ -235,9 +179,11 @@ def main(argv):
         results.append(finish(run, data))
         write_whole(store, lambda temporary: temporary.write_text(json.dumps(results, indent=1)))
     shown = [r for r in results if any(is_of(r, run) for run in wanted)]
-    print(table(shown))
-    plot(shown, out / "frontier.png")
-    print(f"Results: {store}, plot: {out / 'frontier.png'}")
+    title = f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.epochs} epochs"
+    flags = FLAGS.flags_by_module_dict()[FLAGS.find_module_defining_flag("joint")]
+    write_report.write_frontier(out, title, shown, {flag.name: flag.value for flag in flags})
+    print("\n\n".join(write_report.frontier_tables(shown)))
+    print(f"Results: {store}, report: {out / 'frontier.md'}, plot: {out / 'frontier.png'}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,16 @@
-"""What a network costs once exported, measured, and the table of results."""
+"""What the networks of a run are worth: the dense, the gated and the pruned one side by side."""
 
 import pathlib
 import subprocess
 import sys
-import time
 
+import exports
 import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
-from saving import export_whole
 
-from tfgates.pruning import compressed_bytes
-from tfgates.pruning.picture import write_whole
+import tfgates
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
 RELOAD = """
@@ -26,28 +23,10 @@ np.save(sys.argv[3], artifact.serve(tf.constant(np.load(sys.argv[2]))).numpy())
 """
 
 
-def folder_bytes(folder):
-    return sum(path.stat().st_size for path in pathlib.Path(folder).rglob("*") if path.is_file())
-
-
 def kernel_weights(model):
     """Weights in kernels, which is what the literature counts: no biases, no gates."""
     kernels = [w for w in model.weights if w.path.endswith("/kernel")]
     return sum(int(np.prod(kernel.shape)) for kernel in kernels)
-
-
-def latency(folder, images, repeats=50):
-    """Median time in milliseconds of one call of the SavedModel in `folder`."""
-    artifact = tf.saved_model.load(str(folder))
-    images = tf.constant(images)
-    times = []
-    for step in range(repeats + 5):
-        start = time.perf_counter()
-        artifact.serve(images).numpy()
-        # The first calls trace and allocate.
-        if step >= 5:
-            times.append(time.perf_counter() - start)
-    return 1000.0 * float(np.median(times))
 
 
 def reload_difference(folder, images, expected, scratch):
@@ -62,57 +41,78 @@ def reload_difference(folder, images, expected, scratch):
     return difference
 
 
-def measure(gated, small, plan, data, out):
-    """Exports both networks, checks and measures what was exported, and touches the test set.
+def folders(out):
+    """Where the SavedModels go, by the name of the network."""
+    return {name: out / f"{name}_saved_model" for name in ("gated", "pruned")}
+
+
+def measure(dense, gated, small, plan, data, out):
+    """Exports the networks, checks and measures what was exported, and touches the test set.
+
+    Args:
+        dense: the network without gates; its weights need not be trained.
+        gated: the network that was trained.
+        small: what pruning and fine-tuning left of it.
+        plan: the `PruningPlan` that was applied.
+        data: a `Data`.
+        out: folder, a `pathlib.Path`.
 
     Returns:
-        Rows of the table of results, the folders of the SavedModels by name, and the largest difference
-        of what was exported.
+        Rows of the table of results; a list of notes on them; the largest difference of what was
+        exported; the pruned network's accuracy on the validation images.
     """
     images = next(iter(data.validation))[0].numpy()
-    folders = {}
-    for name, model in (("gated", gated), ("pruned", small)):
-        folders[name] = out / f"{name}_saved_model"
-        export_whole(model, folders[name])
-        write_whole(out / f"{name}.keras", model.save)
+    exported, notes = exports.side_by_side(
+        {"dense": (dense, None), "gated": (gated, out), "pruned": (small, out)}, images
+    )
     expected = keras.ops.convert_to_numpy(small(images, training=False))
-    difference = reload_difference(folders["pruned"], images, expected, out)
+    difference = reload_difference(folders(out)["pruned"], images, expected, out)
     if difference > 1e-5:
         raise RuntimeError(f"The exported network differs by {difference:.2e} from the pruned one")
 
     # All choices are made: the test set is read here for the first time, and only here.
-    accuracy = {name: accuracy_on_test(model, data) for name, model in (("gated", gated), ("pruned", small))}
+    tested = {name: accuracy(model, data.test) for name, model in (("gated", gated), ("pruned", small))}
+    cost = tfgates.cost(dense)
 
     def percent_left(after, before):
         return f"{after:,.0f} ({100 * after / before:.2f} %)"
 
-    removed = 1.0 - kernel_weights(small) / kernel_weights(gated)
+    removed = 1.0 - kernel_weights(small) / kernel_weights(dense)
     rows = [
-        ("", "gated", "pruned"),
-        ("test accuracy", *(f"{100 * accuracy[name]:.2f} %" for name in folders)),
-        ("parameters", f"{plan.dense_params:,}", percent_left(small.count_params(), plan.dense_params)),
-        ("weights removed", "", f"{100 * removed:.2f} %"),
-        ("MACs", f"{plan.dense_macs:,.0f}", percent_left(plan.macs, plan.dense_macs)),
-        ("SavedModel", *(f"{folder_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values())),
-        ("SavedModel, packed", *(f"{compressed_bytes(folder) / 1024:,.0f} KiB" for folder in folders.values())),
+        ("", "dense", "gated", "pruned"),
+        ("test accuracy", exports.NOTHING, *(f"{100 * value:.2f} %" for value in tested.values())),
+        (
+            "parameters",
+            f"{cost.params:,}",
+            f"{gated.count_params():,}",
+            percent_left(small.count_params(), cost.params),
+        ),
+        ("weights removed", "", "", f"{100 * removed:.2f} %"),
+        ("MACs", f"{cost.macs:,.0f}", f"{cost.macs:,.0f}", percent_left(plan.macs, cost.macs)),
+        *exported,
     ]
-    for size in (1, len(images)):
-        times = [latency(folder, images[:size]) for folder in folders.values()]
-        rows.append((f"latency, {size} image{'s' * (size > 1)}", *(f"{ms:.2f} ms" for ms in times)))
-    return rows, folders, difference
+    notes.insert(
+        0,
+        "dense: the network without gates and with untrained weights, on which sizes and times do not depend "
+        "(packed ones hardly). .keras is without an optimizer; times are medians of 50 calls.",
+    )
+    return rows, notes, difference, accuracy(small, data.validation)
 
 
-def accuracy_on_test(model, data):
+def accuracy(model, images):
     model.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    return model.evaluate(data.test, return_dict=True, verbose=0)["accuracy"]
+    return model.evaluate(images, return_dict=True, verbose=0)["accuracy"]
 
 
-def show(rows, title):
-    """Prints rows of (name, before, after); the first holds the headings."""
+def show(rows, title, notes=()):
+    """Prints rows of a name and values; the first holds the headings."""
     table = Table(title=title, show_edge=False)
     for i, heading in enumerate(rows[0]):
         table.add_column(heading, justify="right" if i else "left")
     for row in rows[1:]:
         table.add_row(*row)
     # Wide enough for paths also where the output is no terminal.
-    Console(width=None if sys.stdout.isatty() else 110).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 110)
+    console.print(table)
+    for note in notes:
+        console.print(note, markup=False, highlight=False)

@@ -15,6 +15,7 @@ if __name__ == "__main__":
     print("Starting TensorFlow", flush=True)
 
 import data as datasets
+import frontiers
 import keras
 import networks
 import optimization
@@ -28,6 +29,7 @@ from failure import Failure
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
+from tfgates.pruning.whole import check_replaceable
 
 FLAGS = settings.FLAGS
 
@@ -125,8 +127,11 @@ def main(argv):
     out = pathlib.Path(FLAGS.out).expanduser()
     logs = str(out / ("logs" if place.chief else f"logs_of_worker_{place.index}"))
     try:
-        # An unwritable folder should be known now, not after training.
+        # What cannot be written or read should be known now, not after training.
         check_writable("out", str(out))
+        for folder in report.folders(out).values():
+            check_replaceable(folder)
+        frontiers.read(out)
     except ValueError as error:
         raise Failure(error) from error
     keras.utils.set_random_seed(FLAGS.seed)
@@ -158,11 +163,15 @@ def main(argv):
     if FLAGS.finetune_epochs:
         finetune(small, data, logs)
     print("Exporting, reloading and measuring", flush=True)
-    rows, folders, difference = report.measure(gated, small, plan, data, out)
+    # The same network without gates, to compare with.
+    dense = getattr(tfgates.applications, FLAGS.model)(input_shape=data.input_shape, classes=data.classes)
+    rows, notes, difference, validation = report.measure(dense, gated, small, plan, data, out)
     title = f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.gate} gates, last epoch"
-    report.show(rows, title)
-    write_report.write(out, title, rows, plan, history, {name: getattr(FLAGS, name) for name in own_flags()})
-    for name, folder in folders.items():
+    report.show(rows, title, notes)
+    runs = [r for r in frontiers.read(out) if (r["model"], r["dataset"]) == (FLAGS.model, FLAGS.dataset)]
+    flags = {name: getattr(FLAGS, name) for name in own_flags()}
+    write_report.write(out, title, rows, notes, plan, history, validation, flags, runs)
+    for name, folder in report.folders(out).items():
         print(f"{name.capitalize()}: {folder}, {folder.parent / name}.keras")
     print(f"Reloaded without tfgates: outputs equal to {difference:.1e}.")
     print(f"Report: {out / 'report.md'}")

@@ -4,36 +4,46 @@ import io
 import platform
 from importlib import metadata
 
-from tfgates.pruning.picture import draw_plan, summary_line, write_whole
+import frontiers
+
+from tfgates.pruning.picture import draw_plan, summary_line
+from tfgates.pruning.whole import write_whole
 
 PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
 
 
-def write(out, title, rows, plan, history, settings):
+def write(out, title, rows, notes, plan, history, validation, settings, runs=()):
     """Writes the report; each file appears whole or not at all, report.md last.
 
     Args:
         out: folder, a `pathlib.Path`.
         title: str.
         rows: rows of the table of results; the first holds the headings.
+        notes: list of sentences on them.
         plan: the `PruningPlan` that was applied.
         history: dict from names to values per epoch, of the training with gates.
+        validation: the pruned network's accuracy on the validation images.
         settings: dict of flags.
+        runs: results of `frontier.py` for the same network and data.
     """
     draw_plan(plan, out / "layers.png")
     draw_history(history, out / "sparsity.png")
+    draw_path(history, plan, validation, out / "path.png")
+    if runs:
+        frontiers.plot(runs, out / "report_frontier.png", "frontier.py, the same network and data")
     text = "\n\n".join(
         (
             f"# {title}",
             "\n".join(table(rows)),
+            *notes,
             f"## What is left\n\n{summary_line(plan)}.\n\n![Kept and removed, layer by layer](layers.png)",
             "\n".join(table(layer_rows(plan))),
-            *notes(plan),
+            *reasons(plan),
             "## Training with gates\n\n![Sparsity and accuracy over the epochs](sparsity.png)",
-            "## Settings",
-            "\n".join(table([("flag", "value"), *setting_rows(settings)])),
-            "\n".join(table([("package", "version"), *versions()])),
+            "![Accuracy against size, epoch by epoch](path.png)",
+            *(("## Accuracy against size", *frontier_parts(runs, "report_frontier.png")) if runs else ()),
+            *closing(settings),
         )
     )
     write_whole(out / "report.md", lambda temporary: temporary.write_text(text + "\n"))
@@ -59,7 +69,7 @@ def layer_rows(plan):
         )
 
 
-def notes(plan):
+def reasons(plan):
     """What stays although it is closed, and what was left as it is."""
     for title, pairs in (("Stays although closed", plan.kept), ("Left as it is", plan.alone)):
         if pairs:
@@ -79,6 +89,60 @@ def versions():
             yield name, metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
+
+
+def write_frontier(out, title, runs, settings):
+    """Writes OUT/frontier.md and OUT/frontier.png for results of `frontier.py`; `settings` is a dict of flags."""
+    frontiers.plot(runs, out / "frontier.png", title)
+    parts = (f"# {title}", *frontier_parts(runs, "frontier.png"), *closing(settings))
+    write_whole(out / "frontier.md", lambda temporary: temporary.write_text("\n\n".join(parts) + "\n"))
+
+
+def frontier_parts(runs, picture):
+    yield f"![Test error against MACs and parameters left]({picture})"
+    yield from frontier_tables(runs)
+
+
+def frontier_tables(runs):
+    yield "\n".join(table(frontiers.rows(runs)))
+    means = frontiers.means(runs)
+    if means:
+        yield "Means over seeds (least to largest):"
+        yield "\n".join(table(means))
+
+
+def closing(settings):
+    """With what it was made: flags and versions."""
+    yield "## Settings"
+    yield "\n".join(table([("flag", "value"), *setting_rows(settings)]))
+    yield "\n".join(table([("package", "version"), *versions()]))
+
+
+def draw_path(history, plan, validation, path):
+    """Draws the accuracy on the validation images against what is left, epoch by epoch, and the pruned network."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 3.5))
+    ends = {"macs": plan.macs / max(plan.dense_macs, 1), "params": plan.params / max(plan.dense_params, 1)}
+    for axis, (name, end) in zip(figure.subplots(1, 2, sharey=True), ends.items(), strict=True):
+        if name in history and "val_accuracy" in history:
+            left, right = ([100 * value for value in history[key]] for key in (name, "val_accuracy"))
+            axis.plot(left, right, "-", color="#a0a0a0", linewidth=0.8)
+            points = axis.scatter(left, right, c=range(1, len(left) + 1), s=14, zorder=2)
+            figure.colorbar(points, ax=axis, label="epoch with gates")
+        axis.plot(100 * end, 100 * validation, "r*", markersize=11, label="pruned, after fine-tuning if any", zorder=3)
+        axis.set_xlabel({"macs": "MACs left, %", "params": "parameters left, %"}[name])
+        axis.set_ylabel("validation accuracy, %")
+        axis.grid(alpha=0.3)
+        axis.legend(fontsize=7)
+    figure.tight_layout()
+    save(figure, path)
+
+
+def save(figure, path):
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png", dpi=120)
+    write_whole(path, lambda temporary: temporary.write_bytes(picture.getvalue()))
 
 
 def draw_history(history, path):
@@ -101,6 +165,4 @@ def draw_history(history, path):
         axis.grid(alpha=0.3)
         axis.legend(fontsize=7)
     figure.tight_layout()
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=120)
-    write_whole(path, lambda temporary: temporary.write_bytes(picture.getvalue()))
+    save(figure, path)

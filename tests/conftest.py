@@ -10,6 +10,7 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 import keras
 import pytest
 
+from tests.matrices import pytest_terminal_summary  # noqa: F401 (pytest finds hooks here)
 from tests.reload import ReloadProcess
 
 

@@ -15,8 +15,9 @@ import keras
 from absl import app, flags, logging
 
 import tfgates
-from tfgates.pruning import compressed_bytes
-from tfgates.pruning.picture import draw_plan, summary_line, write_whole
+from tfgates.pruning import PruningError, compressed_bytes
+from tfgates.pruning.picture import draw_plan, summary_line
+from tfgates.pruning.whole import check_replaceable, export_whole, write_whole
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "prune: the file to write, ending in .keras. report: the folder.")
@@ -26,8 +27,6 @@ flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this.", lo
 flags.DEFINE_bool(
     "unsafe", False, "Let the file run code of its own while loading (lambdas). Only for files you trust."
 )
-
-COMMANDS = ("inspect", "prune", "report")
 
 
 class Failure(SystemExit):
@@ -53,17 +52,14 @@ def load(path):
         raise Failure(f"{path} cannot be loaded: {reason}") from error
 
 
-def inspect(model):
+def inspect(model, path):
     print(tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to))
     print()
     print(tfgates.cost(model))
 
 
-def prune(model):
-    if FLAGS.out is None or pathlib.Path(FLAGS.out).suffix != ".keras":
-        raise Failure("prune needs --out=SMALL.keras")
-    out = pathlib.Path(FLAGS.out).expanduser()
-    check_folder(out.parent)
+def prune(model, path):
+    out = as_path(FLAGS.out)
     plan = tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to)
     small = tfgates.prune(model, plan=plan)
     write_whole(out, small.save)
@@ -71,15 +67,12 @@ def prune(model):
     if plan.params == plan.dense_params:
         print("Nothing is closed, so nothing was removed")
     if FLAGS.export is not None:
-        small.export(FLAGS.export, verbose=False)
+        export_whole(small, as_path(FLAGS.export))
         print(f"{FLAGS.export}: SavedModel")
 
 
 def report(model, path):
-    if FLAGS.out is None:
-        raise Failure("report needs --out=FOLDER")
-    out = pathlib.Path(FLAGS.out).expanduser()
-    check_folder(out)
+    out = as_path(FLAGS.out)
     plan = tfgates.plan_pruning(model, FLAGS.min_units, FLAGS.round_to)
     draw_plan(plan, out / "layers.png")
     text = (
@@ -89,6 +82,46 @@ def report(model, path):
     )
     write_whole(out / "report.md", lambda temporary: temporary.write_text(text))
     print(f"{out / 'report.md'}, {out / 'layers.png'}")
+
+
+COMMANDS = {"inspect": inspect, "prune": prune, "report": report}
+
+
+def as_path(text):
+    return pathlib.Path(text).expanduser()
+
+
+def check(command, path):
+    """Ends the program if the flags ask for what cannot be done, before a large model takes time to load."""
+    if command != "prune" and FLAGS.export is not None:
+        raise Failure(f"--export is for prune. Received: {command} --export={FLAGS.export}")
+    if command == "prune":
+        check_prune(path)
+    elif command == "report":
+        if not FLAGS.out:
+            raise Failure("report needs --out=FOLDER")
+        check_folder(as_path(FLAGS.out))
+
+
+def check_prune(path):
+    if not FLAGS.out or pathlib.Path(FLAGS.out).suffix != ".keras":
+        raise Failure(f"prune needs --out=SMALL.keras. Received: --out={FLAGS.out}")
+    out = as_path(FLAGS.out)
+    if out.is_dir():
+        raise Failure(f"--out must be a file. Received: --out={FLAGS.out}, which is a folder")
+    if out.exists() and path.exists() and out.samefile(path):
+        raise Failure(f"--out must be another file than the model. Received: {path} --out={FLAGS.out}")
+    if FLAGS.export is not None:
+        export = as_path(FLAGS.export)
+        for kept in (path.resolve(), out.resolve()):
+            if export.resolve() in (kept, *kept.parents):
+                raise Failure(f"--export must be a folder of its own. Received: --export={FLAGS.export}, with {kept}")
+        try:
+            check_replaceable(export)
+        except ValueError as error:
+            raise Failure(f"--export: {error}") from error
+        check_folder(export.resolve().parent)
+    check_folder(out.parent)
 
 
 def check_folder(folder):
@@ -102,15 +135,18 @@ def check_folder(folder):
 
 def main(argv):
     if len(argv) != 3 or argv[1] not in COMMANDS:
-        raise app.UsageError(f"Give one of {', '.join(COMMANDS)} and a model. Received: {' '.join(argv[1:])}")
+        received = " ".join(argv[1:]) or "nothing"
+        raise app.UsageError(f"Give one of {', '.join(COMMANDS)} and a model. Received: {received}")
     # TensorFlow tells each step of an export.
     logging.set_verbosity(logging.WARNING)
-    path = pathlib.Path(argv[2]).expanduser()
+    path = as_path(argv[2])
+    check(argv[1], path)
     model = load(path)
-    if argv[1] == "report":
-        report(model, path)
-    else:
-        {"inspect": inspect, "prune": prune}[argv[1]](model)
+    try:
+        COMMANDS[argv[1]](model, path)
+    except (ValueError, PruningError, ImportError, OSError) as error:
+        # What a model, a disk or an installation can be like; anything else is a bug and shows where it is.
+        raise Failure(" ".join(str(error).split()) or type(error).__name__) from error
 
 
 if __name__ == "__main__":

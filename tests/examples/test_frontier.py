@@ -1,9 +1,12 @@
 """examples/frontier.py as a user runs it: the table, going on after an interruption, mistakes."""
 
+import importlib
 import json
 import pathlib
 import subprocess
 import sys
+
+import pytest
 
 PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "frontier.py"
 
@@ -37,6 +40,27 @@ def test_goes_on_with_the_runs_that_are_missing(tmp_path):
     rows = [line for line in done.stdout.splitlines() if line.startswith("| dep_hc_forward")]
     assert len(rows) == 3 and "5,678 (43.21 %)" in done.stdout and "12.50 %" in done.stdout
     assert (tmp_path / "frontier.png").read_bytes().startswith(b"\x89PNG")
+    report = (tmp_path / "frontier.md").read_text()
+    for text in (*rows, "# lenet5 on digits, 2 epochs", "](frontier.png)", "| `--params` | 60k,50000 |", "| keras |"):
+        assert text in report
+
+
+def test_means_over_seeds(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    frontiers = importlib.import_module("frontiers")
+    other = {**FINISHED, "seed": 1, "test_error": 0.25}
+    assert frontiers.means([FINISHED]) == []
+    assert frontiers.means([FINISHED, other])[1:] == [
+        ("dep_hc_forward", "macs 0.5", "2", "50.00 % (50.00-50.00)", "43.21 % (43.21-43.21)", "18.75 % (12.50-25.00)")
+    ]
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "[{}]", '{"model": "lenet5"}'])
+def test_a_file_that_is_not_its_own(text, monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    (tmp_path / "frontier.json").write_text(text)
+    with pytest.raises(ValueError, match="frontier.json must be results of frontier.py"):
+        importlib.import_module("frontiers").read(tmp_path)
 
 
 def test_mistakes(tmp_path):

@@ -1,6 +1,7 @@
 """examples/train.py as a user runs it, and the parts that it is made of."""
 
 import importlib
+import importlib.util
 import json
 import os
 import pathlib
@@ -14,6 +15,13 @@ import pytest
 
 import tfgates
 from tests.reload import predict_in_fresh_process
+
+# A result of frontier.py, with figures that no run would give.
+FINISHED = {
+    "model": "lenet5", "dataset": "digits", "gate": "disarm", "budget": {"macs": 0.5}, "seed": 0,
+    "params": 1234, "macs": 5678, "params_left": 0.5, "macs_left": 0.4321, "validation_error": 0.25,
+    "test_error": 0.125, "seconds": 1.0,
+}  # fmt: skip
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
@@ -40,6 +48,7 @@ def run(*flags):
 
 
 def test_digits_from_training_to_saved_model(tmp_path):
+    (tmp_path / "frontier.json").write_text(json.dumps([FINISHED, {**FINISHED, "dataset": "mnist", "params": 777}]))
     done = run("--epochs=2", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=128", "--macs=0.5")
     assert done.returncode == 0, done.stderr
     # The progress bar has the sparsity, the table what was found.
@@ -55,11 +64,56 @@ def test_digits_from_training_to_saved_model(tmp_path):
     np.testing.assert_allclose(served, small(x), atol=1e-5)
     assert 0 < tfgates.cost(small).macs <= 0.5 * 2_293_000
     report = (tmp_path / "report.md").read_text()
-    for text in ("| conv2 | GatedConv2D |", "| `--macs` | 0.5 |", "| keras |", "](layers.png)", "](sparsity.png)"):
+    for text in ("| conv2 | GatedConv2D |", "| `--macs` | 0.5 |", "| keras |"):
         assert text in report
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in ("layers.png", "sparsity.png"))
+    for name in ("layers", "sparsity", "path", "report_frontier"):
+        assert f"]({name}.png)" in report and (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    check_side_by_side(report, small, tmp_path)
+    # The results of frontier.py for this network and data, and no others.
+    assert "1,234 (50.00 %) | 5,678 (43.21 %)" in report and "777" not in report
     # Nothing half-written is left behind.
     assert not [p.name for p in tmp_path.iterdir() if p.name.startswith(".")]
+
+
+def check_side_by_side(report, small, folder):
+    """The dense, the gated and the pruned network in each format, smaller after pruning."""
+    rows = {cells[0]: cells[1:] for line in report.splitlines() if len(cells := line.strip("| ").split(" | ")) == 4}
+    assert next(line for line in report.splitlines() if line.startswith("|")) == "|  | dense | gated | pruned |"
+    assert rows["parameters"][0] == "431,080" and rows["parameters"][2].startswith(f"{small.count_params():,} (")
+    assert rows["MACs"][0] == "2,293,000"
+    formats = ["SavedModel", "SavedModel, packed", ".keras", "LiteRT"]
+    formats += ["ONNX"] if importlib.util.find_spec("onnx") and importlib.util.find_spec("tf2onnx") else []
+    for name in formats:
+        dense, gated, pruned = (float(cell.removesuffix(" KiB").replace(",", "")) for cell in rows[name])
+        assert 0 < pruned < 0.8 * dense < gated
+    # Without an optimizer, 4 bytes for each parameter and little else.
+    assert 1684 < float(rows[".keras"][0].removesuffix(" KiB").replace(",", "")) < 1800
+    for name in ("SavedModel latency, 1 image", "SavedModel latency, 120 images", "LiteRT latency, 1 image"):
+        assert all(float(cell.removesuffix(" ms")) > 0 for cell in rows[name])
+    # What is not trained is not left lying about.
+    assert (folder / "pruned.tflite").exists() and not list(folder.glob("dense*"))
+
+
+def test_a_format_that_does_not_work_gets_a_dash_and_the_reason(load_example, tmp_path, monkeypatch):
+    exports = load_example("exports")
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    export = keras.Model.export
+
+    def picky(self, path, format="tf_saved_model", **rest):
+        if format != "tf_saved_model" and self.name == "odd":
+            raise RuntimeError("No such operation\nat length")
+        export(self, path, format=format, **rest)
+
+    monkeypatch.setattr(keras.Model, "export", picky)
+    monkeypatch.setattr(exports, "HAS_ONNX", False)
+    odd = keras.Model(model.input, model.output, name="odd")
+    rows, notes = exports.side_by_side({"dense": (odd, None), "pruned": (model, tmp_path)}, np.zeros((3, 4), "float32"))
+    cells = {name: values for name, *values in rows}
+    assert notes == ["No LiteRT of the dense network: No such operation"]
+    assert cells["LiteRT"][0] == "-" and cells["LiteRT"][1].endswith(" KiB")
+    assert cells["LiteRT latency, 1 image"][0] == "-" and cells["SavedModel"][0].endswith(" KiB")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["pruned.keras", "pruned.tflite", "pruned_saved_model"]
 
 
 MISTAKES = {
@@ -79,6 +133,8 @@ MISTAKES = {
     "--dataset=no_such_set --data_dir=.": "--dataset must be digits or a data set",
     "--dataset=mnist --data_dir=no_folder": "--data_dir must be a folder of tensorflow-datasets. Received: no_folder",
     "--dataset=mnist --data_dir=.": "The data set mnist is not in .: name another --data_dir, or --download it",
+    "--out=theirs": "`folder` must be new, empty or hold a SavedModel alone",
+    "--out=broken": "broken/frontier.json must be results of frontier.py",
     "--out=file/run": "`out` must be a folder that can be made and written",
 }
 
@@ -108,6 +164,10 @@ def endings(tmp_path_factory):
     """The last words of the program for each of `MISTAKES`."""
     folder = tmp_path_factory.mktemp("mistakes")
     (folder / "file").write_text("in the way")
+    (folder / "theirs" / "pruned_saved_model").mkdir(parents=True)
+    (folder / "theirs" / "pruned_saved_model" / "thesis.tex").write_text("not ours")
+    (folder / "broken").mkdir()
+    (folder / "broken" / "frontier.json").write_text("[{")
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
     done = subprocess.run(
         [sys.executable, "-c", TRY_ALL, str(EXAMPLES), json.dumps(list(MISTAKES))],

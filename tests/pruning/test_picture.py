@@ -1,4 +1,4 @@
-"""The picture of a plan, and files that appear whole or not at all."""
+"""The picture of a plan."""
 
 import builtins
 
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import tfgates
-from tfgates.pruning.picture import summary_line, write_whole
+from tfgates.pruning.picture import summary_line
 
 
 @pytest.fixture
@@ -42,19 +42,3 @@ def test_without_matplotlib(plan, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match="Pictures need matplotlib"):
         tfgates.pruning.draw_plan(plan)
-
-
-def test_a_file_appears_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "file.txt"
-    path.write_text("before")
-
-    def half(temporary):
-        temporary.write_text("ha")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_whole(path, half)
-    assert path.read_text() == "before"
-    write_whole(path, lambda temporary: temporary.write_text("after"))
-    assert path.read_text() == "after"
-    assert list(tmp_path.iterdir()) == [path]

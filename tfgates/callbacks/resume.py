@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfgates.distribution import worker_of
-from tfgates.pruning.picture import write_whole
+from tfgates.pruning.whole import write_whole
 
 KEPT = 2
 

@@ -1,8 +1,8 @@
 """A picture of what goes and what stays, layer by layer."""
 
 import io
-import os
-import pathlib
+
+from tfgates.pruning.whole import write_whole
 
 
 def draw_plan(plan, path=None, title=None):
@@ -64,17 +64,3 @@ def _few_ticks():
     from matplotlib.ticker import MaxNLocator
 
     return MaxNLocator(4)
-
-
-def write_whole(path, write):
-    """Calls `write` with a temporary path of the same type beside `path`, then renames it.
-
-    Whoever looks sees the old file or the new one, never half of one, whatever interrupts it.
-    """
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
