@@ -280,3 +280,16 @@ def test_config():
     given = {"log_dir": "logs", "frequency": 3, "picture_frequency": 5, "hparams": {"seed": 1}}
     monitor = SparsityMonitor(**given)
     assert SparsityMonitor(**monitor.get_config()).get_config() == given
+
+
+def test_the_calls_of_a_shared_layer_add_up(tmp_path):
+    inputs = [keras.Input((5,)) for _ in range(2)]
+    shared = keras.layers.Dense(8, name="shared")
+    x = keras.layers.Add()([GatedDense(6, gate="hard_concrete")(shared(x)) for x in inputs])
+    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x))
+    model.compile("sgd", "mse")
+    model.fit([X[:, :5], X[:, :5]], Y, verbose=0, callbacks=[SparsityMonitor(str(tmp_path))])
+    found = written(tmp_path)
+    # Stored once, computed twice.
+    assert found["shared/params"] == found["shared/expected_params"] == {0: 48.0}
+    assert found["shared/macs"] == found["shared/expected_macs"] == {0: 80.0}

@@ -1,5 +1,7 @@
 """Budgets: what they accept, what they bound, and how their multipliers move."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -217,6 +219,26 @@ def test_the_first_fit_sets_the_rate_of_the_gates(gate_optimizer, expected):
         model.fit(x, y, batch_size=4, epochs=epochs, verbose=0)
         rates = sorted(float(o.learning_rate) for o in model.optimizer.optimizers)
         np.testing.assert_allclose(rates, [1e-3, expected], rtol=1e-6)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam())])
+def test_a_model_saved_before_its_first_fit_paces_itself_after_loading(optimizer, tmp_path):
+    model = gated(budget=tfgates.Budget(macs=0.5))
+    model.compile(optimizer, "mse")
+    model.save(tmp_path / "model.keras")
+    with warnings.catch_warnings():
+        # Keras says of every model like this that the saved optimizer had no slots yet.
+        warnings.simplefilter("ignore")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+    x, y = np.ones((40, 8, 8, 1), "float32"), np.ones((40, 3), "float32")
+    rates = []
+    for each in (model, loaded):
+        each.fit(x, y, batch_size=4, epochs=2, verbose=0)
+        inner = getattr(each.optimizer, "inner_optimizer", each.optimizer)
+        rates.append([float(o.learning_rate) for o in inner.optimizers])
+        np.testing.assert_allclose(each._pace, [[50 / 20, 0.2 * 20, 0.5 * 20]], rtol=1e-6)
+    np.testing.assert_allclose(rates[0], rates[1], rtol=1e-6)
+    assert rates[0][0] == pytest.approx(0.02 * min(gate.travel() for gate in model.gates))
 
 
 def test_evaluation_leaves_the_multipliers_alone():

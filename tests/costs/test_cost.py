@@ -103,3 +103,16 @@ def test_summary_prints_the_table():
     printed = []
     tfgates.summary(model, print_fn=printed.append)
     assert printed == [str(tfgates.cost(model))]
+
+
+def test_layers_add_up_where_one_is_called_twice():
+    inputs = [keras.Input((5,)) for _ in range(2)]
+    shared = keras.layers.Dense(8, name="shared")
+    x = keras.layers.Add()([tfgates.layers.GatedDense(6, gate="hard_concrete")(shared(x)) for x in inputs])
+    cost = tfgates.cost(tfgates.GatedModel(inputs, keras.layers.Dense(2)(x)))
+    for name in ("params", "macs", "expected_params", "expected_macs", "dense_params", "dense_macs"):
+        assert sum(getattr(layer, name) for layer in cost.layers) == pytest.approx(getattr(cost, name), rel=1e-6)
+    first, second = (layer for layer in cost.layers if layer.name == "shared")
+    assert (first.params, first.expected_params) == (48, pytest.approx(48.0))
+    # Computed twice, stored once.
+    assert (second.params, second.expected_params) == (0, 0.0) and second.expected_macs == first.expected_macs == 40.0

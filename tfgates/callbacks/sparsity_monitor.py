@@ -130,8 +130,8 @@ class SparsityMonitor(keras.callbacks.Callback):
                     tf.summary.scalar(f"total/{name}", value)
                 for gate in gates:
                     self._write_gate(gate)
-                for layer in costs.layers if costs is not None else ():
-                    self._write_layer(layer)
+                if costs is not None:
+                    self._write_layers(costs.layers)
                 if epoch % self._picture_every() == 0:
                     self._write_pictures(epoch)
             self._writer.flush()
@@ -209,11 +209,16 @@ class SparsityMonitor(keras.callbacks.Callback):
         self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
         tf.summary.image(f"{gate.name}/test_gates", dashboard.gate_image(test_gates)[None, :, :, None])
 
-    def _write_layer(self, layer):
-        for name in ("params", "expected_params", "macs", "expected_macs"):
-            value = getattr(layer, name)
+    def _write_layers(self, layers):
+        sums = {}
+        for layer in layers:
+            for name in ("params", "expected_params", "macs", "expected_macs"):
+                # A layer that is called several times has a row for each call.
+                key = f"{layer.name}/{name}"
+                sums[key] = sums.get(key, 0.0) + getattr(layer, name)
+        for key, value in sums.items():
             if value == value:
-                tf.summary.scalar(f"{layer.name}/{name}", float(value))
+                tf.summary.scalar(key, float(value))
 
     def get_config(self):
         return {

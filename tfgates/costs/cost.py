@@ -36,14 +36,15 @@ class Cost:
     def __init__(self, model, land=True):
         plan = PruningPlan(model, landing=None if land else {})
         expected = ExpectedCost(model)
-        means = dict(zip(expected.names, expected.layers(expected.probabilities()), strict=True))
+        # By call: the calls of a shared layer have one name, and the first of them the cost.
+        means = expected.layers(expected.probabilities())
         self.layers = [
             LayerCost(
                 row.name,
                 row.params_left,
                 row.macs_left,
-                float(means[row.name][0]),
-                float(means[row.name][1]),
+                float(means[row.call][0]),
+                float(means[row.call][1]),
                 row.params,
                 row.macs,
             )

@@ -14,6 +14,9 @@ from tfgates.models.latest import Latest
 from tfgates.models.steps import steps_of
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
+# In a compile config: the first `fit` sets the learning rate of the gates.
+PACED = "paced_gate_optimizer"
+
 # Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
 _tensor = keras.Input((1,))
 Functional: Any = type(keras.Model(_tensor, _tensor))
@@ -135,9 +138,21 @@ class GatedModel(keras.Model):
         if self._structure is None and isinstance(self, Functional):
             self._follow_structure()
 
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self._paced_optimizer is not None:
+            # A model that is saved before its first `fit` paces its gates after it is loaded.
+            config[PACED] = True
+        return config
+
     def compile_from_config(self, config):
         """Compiles a loaded model as the saved one was."""
+        config = dict(config)
+        paced = config.pop(PACED, False)
         self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
+        if paced:
+            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            self._paced_optimizer = weakref.ref(optimizer.optimizers[0])
         if self.built and getattr(self, "optimizer", None) is not None:
             self.optimizer.build(self.trainable_variables)
 

@@ -26,6 +26,8 @@ class LayerPlan:
     macs: float
     macs_left: float
     note: str = ""
+    # Which call of the network it is; a layer that is called several times has a row for each.
+    call: int = -1
 
 
 class PruningPlan:
@@ -160,7 +162,16 @@ class PruningPlan:
                 self.empty.append(node.name)
             self.layers.append(
                 LayerPlan(
-                    node.name, type(node.op).__name__, units, units_left, dense[0], left[0], dense[1], left[1], note
+                    node.name,
+                    type(node.op).__name__,
+                    units,
+                    units_left,
+                    dense[0],
+                    left[0],
+                    dense[1],
+                    left[1],
+                    note,
+                    node.index,
                 )
             )
         self.dense_params = sum(row.params for row in self.layers)

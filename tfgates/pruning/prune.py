@@ -38,7 +38,8 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Returns:
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
         flags of the layers that are left; compiled with the same loss and metrics and a fresh
-        optimiser if `model` is compiled with a plain one.
+        optimiser if `model` is compiled with a plain one of Keras. A `train_step` of a subclass does
+        not come along.
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
