@@ -6,7 +6,7 @@ from keras import ops
 
 from tfgates import gates as gate_methods
 from tfgates.gates.arguments import check_choice
-from tfgates.graph.copier import Copier
+from tfgates.graph.copier import Copier, input_names, own_names
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rules import activations
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
@@ -126,8 +126,10 @@ def gate_model(
 class GatedBuilder(Copier):
     """Rebuilds a network with gates at the given places."""
 
+    instead = ", or use the layers of the model itself by `copy_weights=False`"
+
     def __init__(self, network, places, gate, gate_arguments, generator, copy_weights, compensate):
-        super().__init__()
+        super().__init__(taken=input_names(network) if copy_weights else own_names(network))
         self._network = network
         self._places = {}
         for place in places:
@@ -163,7 +165,7 @@ class GatedBuilder(Copier):
         config = gate.get_config()
         seed = config.get("seed")
         config.update(
-            name=f"{place.layer.replace('/', '_')}_gate",
+            name=self._gate_name(place),
             axis=-1 if place.last else place.axis,
             groups=place.groups,
             # Each gate draws its own noise.
@@ -172,6 +174,10 @@ class GatedBuilder(Copier):
         new = type(gate).from_config(config)
         new.weights_per_unit = place.weights
         return new
+
+    def _gate_name(self, place):
+        name = f"{place.layer.replace('/', '_')}_gate"
+        return self.unused(name, name)
 
     def _feeds(self, place, tensor):
         """Keyword arguments for the call of the gate: generated logits, shared noise."""
@@ -228,7 +234,8 @@ class GatedBuilder(Copier):
         return result
 
     def _same(self, node):
-        return self.copy(node) if self._copy_weights else node.op
+        # Operators have no weights; of one in a nested model that is called twice two are needed.
+        return self.copy(node) if self._copy_weights or node.layer is None else node.op
 
     def _fits_inside(self, node, place):
         """Whether the gate can be a part of the layer: the layer's in every call, and no other's.

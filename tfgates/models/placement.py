@@ -76,7 +76,13 @@ def chooser(layers):
     if callable(layers):
         return layers
     if isinstance(layers, str):
-        pattern = re.compile(layers)
+        try:
+            pattern = re.compile(layers)
+        except re.error as error:
+            raise ValueError(
+                f"`layers` must be a regular expression when it is a string; this is none: {error}. "
+                f"Received: layers={layers!r}"
+            ) from None
         return lambda layer: pattern.fullmatch(layer.name) is not None
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
         names = set(layers)
