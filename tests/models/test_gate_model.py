@@ -486,6 +486,7 @@ def test_channels_behind_a_gated_branch_can_have_gates_too():
         ({"generator": "both"}, r"`generator` must be one of \['forward', 'backward'\]. Received: generator='both'"),
         ({"compensate": True, "copy_weights": False}, "`compensate` .* Received: copy_weights=False"),
         ({"layers": 3}, "`layers` must be None, a regular expression, .* Received: layers=3"),
+        ({"layers": "("}, r"`layers` must be a regular expression .* Received: layers='\('"),
         ({"layers": ["nope"]}, r"`layers` must name layers of the model. Received, and not found: \['nope'\]"),
         ({"layers": [3]}, r"`layers` must be None, .* Received: layers=\[3\]"),
         ({"gate": gates.ScalingGate(), "l0": 1.0}, "Arguments of the gate .* Received: l0 beside"),
