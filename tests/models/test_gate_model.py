@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import tfgates
 from tests.reload import predict_in_fresh_process
@@ -410,6 +411,25 @@ def test_reasons_for_skipping():
     )
     assert found["mixing"] == "its activation mixes channels, or is unknown"
     assert found["head"] == "an output of the model"
+
+
+def test_a_normalisation_over_another_axis():
+    inputs = keras.Input((6, 6, 3))
+    x = K.BatchNormalization(axis=1, name="rows")(K.Conv2D(6, 3, name="conv")(inputs))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, name="hidden")(K.Flatten()(x))))
+    gated = tfgates.gate_model(model)
+    assert gated_names(gated) == ["hidden"]
+    assert skipped(gated)["conv"].startswith("rows (BatchNormalization): it normalises another axis")
+
+
+def test_places_folded_into_the_batch():
+    inputs = keras.Input((4, 6))
+    x = ops.reshape(K.Dense(8, name="steps")(inputs), (-1, 8))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu", name="hidden")(x)))
+    gated = tfgates.gate_model(model)
+    assert gated_names(gated) == ["hidden"]
+    assert "it folds other axes into that of the batch" in skipped(gated)["steps"]
+    prunes(gated)
 
 
 def test_einsum_that_is_no_dense_layer():

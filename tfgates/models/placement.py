@@ -118,6 +118,9 @@ def unit_places(network, layers, report, places=(), depthwise=False):
             report.skipped.append((node.name, reason))
             continue
         after = place_after(network, node)
+        if walk.output(after) is None:
+            report.skipped.append((node.name, walk.refused.get(after.index, "its channels cannot be followed")))
+            continue
         has_gate = isinstance(after.op, GatedLayer) or isinstance(node.op, GatedLayer)
         if has_gate or is_gated(walk, walk.output(after), by_present=True):
             report.skipped.append((node.name, "has a gate already"))
