@@ -49,6 +49,22 @@ def test_an_adapted_integer_lookup():
     same_at_inference(model, np.array([[11, 14, 99], [13, 12, 11]]))
 
 
+@pytest.mark.parametrize("mode", ["int", "tf_idf"])
+def test_an_adapted_string_lookup(mode):
+    layer = lookup(K.StringLookup, np.array([["a", "b"], ["c", "a"]]), output_mode=mode)
+    inputs = keras.Input((3,), dtype="string")
+    x = layer(inputs)
+    model = classifier(inputs, K.Flatten()(K.Embedding(5, 4)(x)) if mode == "int" else x)
+    same_at_inference(model, keras.ops.convert_to_tensor(np.array([["a", "b", "?"], ["c", "c", "a"]])))
+
+
+def test_adapted_text():
+    layer = lookup(K.TextVectorization, ["a b c", "d e"], max_tokens=10, output_sequence_length=4)
+    inputs = keras.Input((), dtype="string")
+    model = classifier(inputs, K.Flatten()(K.Embedding(10, 4)(layer(inputs))))
+    same_at_inference(model, keras.ops.convert_to_tensor(np.array(["a b", "e ? c"])))
+
+
 def test_an_adapted_discretization():
     layer = lookup(K.Discretization, np.random.default_rng(0).normal(size=(50, 4)), num_bins=4)
     inputs = keras.Input((4,))

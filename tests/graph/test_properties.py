@@ -10,7 +10,7 @@ import tfgates
 from tests.graph.oracle import macs_of
 from tests.graph.random_networks import random_network, randomise
 from tfgates.pruning import ClosedLayerError
-from tfgates.pruning.prune import random_inputs
+from tfgates.graph.examples import random_inputs
 
 
 def outputs_of(model, x):
