@@ -459,6 +459,59 @@ def test_blocks_that_are_skipped():
     }
 
 
+def branches(inputs, end=lambda x: x):
+    """A convolution and a longer branch behind it, of the same shape."""
+    stem = K.Conv2D(4, 1, name="stem")(inputs)
+    return stem, end(K.Conv2D(4, 3, padding="same", name="inside")(K.ReLU()(stem)))
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda x: x, "its branch is an output of the model too"),
+        (K.ReLU(), "all layers of its branch are read by others too"),
+    ],
+)
+def test_blocks_whose_branch_stays(end, reason):
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs)
+    x = K.Add(name="sum")([stem, end(branch)])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, [x, branch]), residual="block")
+    assert gated_names(gated) == ["good"]
+    assert skipped(gated) == {"sum": reason}
+    prunes(gated)
+
+
+def test_blocks_of_which_a_part_stays():
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs)
+    x = K.Add(name="sum")([stem, K.Conv2D(4, 1, name="goes")(branch)])
+    gated = tfgates.gate_model(keras.Model(inputs, [x, branch]), residual="block")
+    gated.gates[0].logits.assign([-5.0])
+    assert tfgates.plan_pruning(gated).dropped == ["goes"]
+
+
+def test_blocks_that_carry_the_shape_of_the_sum():
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs)
+    pooled = K.Conv2D(4, 1)(K.GlobalAveragePooling2D(keepdims=True)(inputs))
+    x = K.Add(name="wide")([pooled, branch])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, x), residual="block")
+    assert gated_names(gated) == ["good"]
+    assert skipped(gated)["wide"].startswith("its addition cannot go")
+
+
+def test_blocks_that_cannot_be_followed():
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs, K.Lambda(lambda x: x * 2.0))
+    x = K.Add(name="odd")([stem, branch])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, x), residual="block")
+    assert skipped(gated) == {"odd": "its branch is not 0 when closed, or cannot be followed"}
+
+
 def test_gating_twice_finds_the_gates():
     gated = tfgates.gate_model(plain_network(), layers=["first", "third"])
     again = tfgates.gate_model(gated)
