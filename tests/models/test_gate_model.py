@@ -469,7 +469,7 @@ def branches(inputs, end=lambda x: x):
     ("end", "reason"),
     [
         (lambda x: x, "its branch is an output of the model too"),
-        (K.ReLU(), "all layers of its branch are read by others too"),
+        (lambda x: K.ReLU()(x), "all layers of its branch are read by others too"),
     ],
 )
 def test_blocks_whose_branch_stays(end, reason):
@@ -480,7 +480,6 @@ def test_blocks_whose_branch_stays(end, reason):
     gated = tfgates.gate_model(keras.Model(inputs, [x, branch]), residual="block")
     assert gated_names(gated) == ["good"]
     assert skipped(gated) == {"sum": reason}
-    prunes(gated)
 
 
 def test_blocks_of_which_a_part_stays():
@@ -505,7 +504,7 @@ def test_blocks_that_carry_the_shape_of_the_sum():
 
 def test_blocks_that_cannot_be_followed():
     inputs = keras.Input((6, 6, 3))
-    stem, branch = branches(inputs, K.Lambda(lambda x: x * 2.0))
+    stem, branch = branches(inputs, lambda x: ops.flip(x, axis=-1))
     x = K.Add(name="odd")([stem, branch])
     x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
     gated = tfgates.gate_model(keras.Model(inputs, x), residual="block")
