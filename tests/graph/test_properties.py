@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 import tfgates
 from tests.graph.oracle import macs_of
 from tests.graph.random_networks import random_network, randomise
-from tfgates.pruning import ClosedLayerError
 from tfgates.graph.examples import random_inputs
+from tfgates.pruning import ClosedLayerError
 
 
 def outputs_of(model, x):

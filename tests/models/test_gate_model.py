@@ -493,7 +493,7 @@ def test_blocks_of_which_a_part_stays():
 
 def test_blocks_that_carry_the_shape_of_the_sum():
     inputs = keras.Input((6, 6, 3))
-    stem, branch = branches(inputs)
+    _, branch = branches(inputs)
     pooled = K.Conv2D(4, 1)(K.GlobalAveragePooling2D(keepdims=True)(inputs))
     x = K.Add(name="wide")([pooled, branch])
     x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])

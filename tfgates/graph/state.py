@@ -24,7 +24,9 @@ def keeps_more_than_variables(layer):
     that is not Keras's own saves in a way of its own.
     """
     kind = type(layer)
-    own = any(method.__module__.split(".")[0] != "keras" for method in (kind.save_own_variables, kind.load_own_variables))
+    own = any(
+        method.__module__.split(".")[0] != "keras" for method in (kind.save_own_variables, kind.load_own_variables)
+    )
     return own or hasattr(layer, "finalize_state") or hasattr(layer, "save_assets")
 
 

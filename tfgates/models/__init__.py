@@ -1,7 +1,8 @@
 """A whole network with gates."""
 
+from tfgates.models.check import GatingError
 from tfgates.models.compress import compress
 from tfgates.models.gate_model import gate_model
 from tfgates.models.gated_model import GatedModel, gates_of
 
-__all__ = ["GatedModel", "compress", "gate_model", "gates_of"]
+__all__ = ["GatedModel", "GatingError", "compress", "gate_model", "gates_of"]

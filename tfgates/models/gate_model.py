@@ -11,6 +11,7 @@ from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rules import activations
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
 from tfgates.models.blocks import block_places, proven_blocks
+from tfgates.models.check import check_gated
 from tfgates.models.gated_model import GatedModel
 from tfgates.models.placement import Report, flat_places, proven, unit_places
 
@@ -76,7 +77,10 @@ def gate_model(
         A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why.
 
     Raises:
-        ValueError: for a subclassed model, for names in `layers` that it has not, and where no layer can be gated.
+        ValueError: for a subclassed model, for names in `layers` that it has not, where no layer can be
+            gated, and for a layer that cannot be copied.
+        GatingError: if the gated network with its gates open does not compute what `model` does (with
+            `compensate`: as it is). Two random examples are compared where they can be made up.
 
     Example:
 
@@ -117,6 +121,7 @@ def gate_model(
     inputs, outputs = rebuild(network, builder.emit)
     gated = GatedModel(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
     builder.finish()
+    check_gated(network, gated, () if compensate else builder.gates)
     gated.report = report
     if verbose:
         print(report)
@@ -149,6 +154,11 @@ class GatedBuilder(Copier):
         self._units = {p.key: p.units for p in places}
         self._generator = generator
         self._logits = None
+
+    @property
+    def gates(self):
+        """The gates that were made."""
+        return list(self._gates.values())
 
     def _gate(self, place):
         """The gate of a place, made at first use."""
