@@ -413,6 +413,17 @@ def test_reasons_for_skipping():
     assert found["head"] == "an output of the model"
 
 
+def test_channels_joined_with_others():
+    inputs = keras.Input((6, 6, 4))
+    x = K.Add()([K.Conv2D(6, 3, name="left")(inputs), K.Conv2D(6, 3, name="right")(inputs)])
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, name="hidden")(K.Flatten()(x))))
+    found = skipped(tfgates.gate_model(model))
+    reason = "its channels are joined with those of other layers (a residual stream: see `residual`)"
+    assert found["left"] == found["right"] == reason
+    found = skipped(tfgates.gate_model(model, layers=["left", "hidden"]))
+    assert found["left"] == "its channels are joined with others that have no gate (a residual stream)"
+
+
 def test_a_normalisation_over_another_axis():
     inputs = keras.Input((6, 6, 3))
     x = K.BatchNormalization(axis=1, name="rows")(K.Conv2D(6, 3, name="conv")(inputs))
@@ -556,7 +567,10 @@ def test_channels_behind_a_gated_branch_can_have_gates_too():
         ({"residual": "outer"}, r"`residual` must be one of \['inner', 'tied', 'block'\]. Received: residual='outer'"),
         ({"residual": ()}, r"`residual` must name one of \['inner', 'tied', 'block'\] or several. Received: "),
         ({"generator": "both"}, r"`generator` must be one of \['forward', 'backward'\]. Received: generator='both'"),
-        ({"compensate": True, "copy_weights": False}, "`compensate` .* Received: copy_weights=False"),
+        (
+            {"compensate": True, "copy_weights": False},
+            "`compensate` changes weights, so it needs `copy_weights=True`. Received: copy_weights=False",
+        ),
         ({"layers": 3}, "`layers` must be None, a regular expression, .* Received: layers=3"),
         ({"layers": "("}, r"`layers` must be a regular expression .* Received: layers='\('"),
         ({"layers": ["nope"]}, r"`layers` must name layers of the model. Received, and not found: \['nope'\]"),
