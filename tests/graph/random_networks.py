@@ -19,18 +19,41 @@ class Builder:
 
     Args:
         pick: function from a sequence to one of its elements: where the randomness comes from.
+        gated: bool, whether it has gates.
     """
 
-    def __init__(self, pick):
-        self.pick = pick
+    def __init__(self, pick, gated=True):
+        self.pick, self.gated = pick, gated
         self.kind = pick([*INPUTS, "image", "image", "image", "sequence"])
-        self.input = keras.Input(INPUTS[self.kind], dtype="int32" if self.kind == "tokens" else "float32")
-        self.pool = [self.input]
+        self.inputs = [self.new_input()]
+        self.pool = self.inputs[:]
         # Layers made so far with the shape they take, to be used again.
         self.made = []
         if self.kind == "tokens":
-            self.add(K.Embedding(7, self.width()), self.input)
+            self.add(K.Embedding(7, self.width()), self.inputs[0])
             self.pool.pop(0)
+        elif pick([True, False, False, False]):
+            self.second_input()
+        elif pick([True, False, False, False]):
+            self.adapted(self.inputs[0])
+
+    def new_input(self):
+        return keras.Input(INPUTS[self.kind], dtype="int32" if self.kind == "tokens" else "float32")
+
+    def second_input(self):
+        """Another input like the first, joined with it by an operator or side by side."""
+        first, second = self.inputs[0], self.new_input()
+        self.inputs.append(second)
+        self.pool.append(second)
+        if self.flag():
+            self.pool.append(first - 2.0 * second)
+        else:
+            self.add(K.Concatenate(), [first, second])
+
+    def adapted(self, x):
+        layer = K.Normalization()
+        layer.adapt(np.random.default_rng(0).normal(3.0, 2.0, size=(20, *x.shape[1:])))
+        self.add(layer, x)
 
     def width(self):
         return self.pick([4, 6, 8])
@@ -79,7 +102,7 @@ class Builder:
         padding = self.pick(["valid", "same"])
         settings = {"padding": padding, "use_bias": self.flag(), "activation": self.activation()}
         kinds = ["plain"] * 4 + ["grouped", "depthwise", "separable", "transposed", "dilated"]
-        kinds += ["gated"] * 4 if dims == 2 else []
+        kinds += ["gated"] * 4 if dims == 2 and self.gated else []
         kind = self.pick(kinds)
         if kind in ("depthwise", "separable") and dims < 3:
             settings["depth_multiplier"] = self.pick([1, 2])
@@ -107,7 +130,7 @@ class Builder:
 
     def dense(self, x, dims):
         units, settings = self.width(), {"use_bias": self.flag(), "activation": self.activation()}
-        kind = self.pick(["plain", "einsum", "outputs", "inputs", "weight"])
+        kind = self.pick(["plain", "einsum", *(["outputs", "inputs", "weight"] if self.gated else [])])
         if kind == "einsum" and dims > 0:
             letters = "abcde"[: dims + 1]
             shape = (*x.shape[1:-1], units)
@@ -125,6 +148,8 @@ class Builder:
     # Gates.
 
     def gate(self, inside=False, size=None, axis=-1):
+        if not self.gated:
+            return K.Identity()
         kind = self.pick([gates.HardConcreteGate, gates.BernoulliGate, gates.ScalingGate])
         groups = 2 if size is not None and size % 2 == 0 and self.pick([True, False, False]) else None
         return kind() if inside else kind(axis=axis, groups=groups)
@@ -141,7 +166,7 @@ class Builder:
     # Layers that keep the shape.
 
     def step_normal(self, x, dims):
-        kind = self.pick(["batch"] * 6 + ["gated"] * 6 + ["layer", "group", "unit", "rms"])
+        kind = self.pick(["batch"] * 6 + ["gated"] * 6 * self.gated + ["layer", "group", "unit", "rms"])
         if kind == "batch":
             x = self.add(K.BatchNormalization(center=self.flag(), scale=self.flag()), x)
         elif kind == "gated":
@@ -291,7 +316,10 @@ class Builder:
             y = K.Dense(self.width(), activation=self.activation())(inside)
             y = self.gate(size=y.shape[-1])(y)
             if self.flag():
-                model = keras.Model(inside, K.Dense(self.width())(y))
+                outside = K.Dense(self.width())(y)
+                if self.flag():
+                    outside = self.pick([1.0, 0.5]) * outside + K.Dense(outside.shape[-1])(inside)
+                model = keras.Model(inside, outside)
             else:
                 model = keras.Sequential([keras.Input(x.shape[1:]), K.Dense(5), K.Activation(self.activation())])
             self.pool.append(model(x))
@@ -321,7 +349,8 @@ class Builder:
             if head == "flatten" and len(x.shape) > 2 and np.prod(x.shape[1:]) < 300:
                 x = K.Flatten()(x)
             outputs.append(K.Identity()(x) if head == "none" else K.Dense(3)(x))
-        return make(self.input, outputs[0] if len(outputs) == 1 else outputs)
+        inputs = self.inputs[0] if len(self.inputs) == 1 else self.inputs
+        return make(inputs, outputs[0] if len(outputs) == 1 else outputs)
 
 
 def differs_only_along(axis, a, b):
@@ -333,9 +362,9 @@ def differs_only_along(axis, a, b):
     return a == b
 
 
-def random_network(pick, steps):
-    """A random network of about `steps` layers."""
-    builder = Builder(pick)
+def random_network(pick, steps, gated=True):
+    """A random network of about `steps` layers, with gates or without."""
+    builder = Builder(pick, gated)
     for _ in range(steps):
         builder.step()
     return builder.finish()

@@ -8,13 +8,18 @@ from hypothesis import strategies as st
 
 import tfgates
 from tests.graph.oracle import macs_of
-from tests.graph.random_networks import random_network, randomise
+from tests.graph.random_networks import close, random_network, randomise
+from tfgates.graph.examples import random_inputs
+from tfgates.graph.network import Network
 from tfgates.pruning import ClosedLayerError
-from tfgates.pruning.prune import random_inputs
 
 
 def outputs_of(model, x):
     return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
+
+
+def inputs_of(network, seed):
+    return keras.tree.pack_sequence_as(network.functional._inputs_struct, random_inputs(network, seed))
 
 
 def check(model, min_units=0, round_to=1):
@@ -28,7 +33,7 @@ def check(model, min_units=0, round_to=1):
         return "refused"
     pruned = tfgates.prune(model, plan=plan)
     for seed in (1, 2):
-        x = random_inputs(plan.network, seed)[0]
+        x = inputs_of(plan.network, seed)
         for a, b in zip(outputs_of(model, x), outputs_of(pruned, x), strict=True):
             np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.max(np.abs(a)), 1e-6))
     assert not any("tfgates" in type(layer).__module__ for layer in pruned._flatten_layers())
@@ -45,30 +50,71 @@ def check(model, min_units=0, round_to=1):
     return "smaller" if plan.params < plan.dense_params else "equal"
 
 
-def network(draw_from, steps, seed):
+def network(draw_from, steps, seed, gated=True):
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
-    model = random_network(draw_from, steps)
+    model = random_network(draw_from, steps, gated)
     randomise(model, seed)
     return model
+
+
+def check_gating(model, seed, residual):
+    """Gates a network, compares it with its gates open, and prunes it; returns what came of it."""
+    try:
+        gated = tfgates.gate_model(model, residual=residual)
+    except ValueError as error:
+        assert "has no layer that can be gated" in str(error)
+        return "refused"
+    for gate in gated.gates:
+        gate.logits.assign(np.full(gate.unit_shape, 5.0))
+    for other in (1, 2):
+        x = inputs_of(Network(model), other)
+        for a, b in zip(outputs_of(model, x), outputs_of(gated, x), strict=True):
+            np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.max(np.abs(a)), 1e-6))
+    generator = np.random.default_rng(seed)
+    for gate in gated.gates:
+        close(gate, generator, 0.5)
+    return check(gated)
 
 
 def from_generator(generator):
     return lambda options: options[int(generator.integers(len(options)))]
 
 
-@settings(
-    max_examples=200,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
-)
+SETTINGS = {
+    "deadline": None,
+    "derandomize": True,
+    "database": None,
+    "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
+}
+RESIDUAL = ["inner", "tied", "block", ("tied", "block")]
+
+
+@settings(max_examples=200, **SETTINGS)
 @given(data=st.data(), steps=st.integers(3, 10), seed=st.integers(0, 2**16), rounded=st.integers(0, 3))
 def test_pruned_networks_compute_the_same(data, steps, seed, rounded):
     model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed)
     # One in four with the wider rounding; both ask for units that are closed to stay.
     check(model, *((1, 8) if rounded == 0 else (0, 1)))
+
+
+@settings(max_examples=60, **SETTINGS)
+@given(data=st.data(), steps=st.integers(3, 10), seed=st.integers(0, 2**16), residual=st.sampled_from(RESIDUAL))
+def test_networks_are_gated_as_they_are(data, steps, seed, residual):
+    model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed, gated=False)
+    check_gating(model, seed, residual)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+def test_two_hundred_networks_are_gated(seed):
+    generator = np.random.default_rng(seed)
+    found = {"smaller": 0, "equal": 0, "refused": 0}
+    for i in range(50):
+        draw = from_generator(generator)
+        model = network(draw, int(generator.integers(3, 14)), int(generator.integers(2**16)), gated=False)
+        found[check_gating(model, i, draw(RESIDUAL))] += 1
+    assert found["smaller"] > 10, found
 
 
 @pytest.mark.slow

@@ -69,6 +69,20 @@ def over_rows(x):
     return K.MultiHeadAttention(2, 3, attention_axes=(1,), name="attention")(x, x)
 
 
+def with_own_gates(x):
+    return K.MultiHeadAttention(2, 3, use_gate=True, name="attention")(x, x)
+
+
+def folded(x):
+    return K.Dense(4)(ops.reshape(x, (-1, 6)))
+
+
+def normalised_twice(x):
+    """One normalisation on channels that can be followed and on others that cannot."""
+    norm = K.BatchNormalization(name="twice")
+    return K.Add()([norm(x), norm(Unknown()(K.Conv2D(6, 1)(x)))])
+
+
 def biased_einsum(x):
     return K.EinsumDense("abc,cd->abd", (9, 5), bias_axes="bd", name="einsum")(x)
 
@@ -129,6 +143,9 @@ REASONS = [
         lambda x: K.Normalization(mean=[0.1] * 6, variance=[1.0] * 6, name="prep")(x),
         "prep (Normalization): it treats each feature",
     ),
+    (maps, folded, "reshape: it folds other axes into that of the batch"),
+    (maps, normalised_twice, "twice: it is used where its channels cannot be followed too"),
+    (steps, with_own_gates, "attention: attention with gates of its own"),
     (maps, lora, "low: quantised and LoRA layers are kept whole"),
     (maps, lambda x: K.SpectralNormalization(K.Conv2D(3, 1), name="spectral")(x), "spectral (SpectralNormalization)"),
     (steps, lambda x: K.EinsumDense("abc,bcd->abd", (9, 2), name="einsum")(x), "einsum: the equation 'abc,bcd->abd'"),
@@ -285,3 +302,34 @@ def test_a_gate_in_front_of_a_layer_that_mixes_another_axis():
     plan = tfgates.plan_pruning(model)
     assert "across: it mixes another axis than the one that carries the channels" in str(plan)
     tfgates.prune(model, plan=plan)
+
+
+@pytest.mark.parametrize("kind", ["lora", "int8"])
+def test_embeddings_of_other_weights_are_kept_whole(kind):
+    inputs = keras.Input((5,), dtype="int32")
+    embedding = K.Embedding(7, 6, lora_rank=2 if kind == "lora" else None, name="words")
+    x = K.Dense(4, activation="relu")(K.Flatten()(gate_of()(embedding(inputs))))
+    model = keras.Model(inputs, K.Dense(2)(x))
+    if kind == "lora":
+        embedding.lora_embeddings_b.assign(np.ones((2, 6)))
+    else:
+        embedding.quantize("int8")
+    plan = tfgates.plan_pruning(model)
+    assert ("words", "words: quantised and LoRA layers are kept whole") in plan.alone
+    small = tfgates.prune(model, plan=plan)
+    assert small.count_params() == plan.params == tfgates.cost(model).params
+    tfgates.gate_model(model)
+
+
+def test_attention_of_other_weights_is_refused():
+    inputs = keras.Input((6, 6, 3))
+    x = steps(inputs)
+    attention = K.MultiHeadAttention(2, 3, name="attention")
+    attention.build(x.shape, x.shape)
+    attention._query_dense.enable_lora(2)
+    model = keras.Model(inputs, K.Dense(2)(K.Flatten()(attention(x, x))))
+    plan = tfgates.plan_pruning(model)
+    assert ("attention", "attention: quantised and LoRA layers are kept whole") in plan.alone
+    # Its config does not tell of the LoRA inside.
+    with pytest.raises(ValueError, match="Layer 'attention' cannot be copied"):
+        tfgates.prune(model, plan=plan)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import tfgates
 from tests.reload import predict_in_fresh_process
@@ -412,6 +413,36 @@ def test_reasons_for_skipping():
     assert found["head"] == "an output of the model"
 
 
+def test_channels_joined_with_others():
+    inputs = keras.Input((6, 6, 4))
+    x = K.Add()([K.Conv2D(6, 3, name="left")(inputs), K.Conv2D(6, 3, name="right")(inputs)])
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, name="hidden")(K.Flatten()(x))))
+    found = skipped(tfgates.gate_model(model))
+    reason = "its channels are joined with those of other layers (a residual stream: see `residual`)"
+    assert found["left"] == found["right"] == reason
+    found = skipped(tfgates.gate_model(model, layers=["left", "hidden"]))
+    assert found["left"] == "its channels are joined with others that have no gate (a residual stream)"
+
+
+def test_a_normalisation_over_another_axis():
+    inputs = keras.Input((6, 6, 3))
+    x = K.BatchNormalization(axis=1, name="rows")(K.Conv2D(6, 3, name="conv")(inputs))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, name="hidden")(K.Flatten()(x))))
+    gated = tfgates.gate_model(model)
+    assert gated_names(gated) == ["hidden"]
+    assert skipped(gated)["conv"].startswith("rows (BatchNormalization): it normalises another axis")
+
+
+def test_places_folded_into_the_batch():
+    inputs = keras.Input((4, 6))
+    x = ops.reshape(K.Dense(8, name="steps")(inputs), (-1, 8))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu", name="hidden")(x)))
+    gated = tfgates.gate_model(model)
+    assert gated_names(gated) == ["hidden"]
+    assert "it folds other axes into that of the batch" in skipped(gated)["steps"]
+    prunes(gated)
+
+
 def test_einsum_that_is_no_dense_layer():
     inputs = keras.Input((4, 6))
     x = K.Dense(6, name="before")(inputs)
@@ -437,6 +468,58 @@ def test_blocks_that_are_skipped():
         "equal": "neither of its inputs is the longer branch",
         "read": "its branch is read by others too",
     }
+
+
+def branches(inputs, end=lambda x: x):
+    """A convolution and a longer branch behind it, of the same shape."""
+    stem = K.Conv2D(4, 1, name="stem")(inputs)
+    return stem, end(K.Conv2D(4, 3, padding="same", name="inside")(K.ReLU()(stem)))
+
+
+@pytest.mark.parametrize(
+    ("end", "reason"),
+    [
+        (lambda x: x, "its branch is an output of the model too"),
+        (lambda x: K.ReLU()(x), "all layers of its branch are read by others too"),
+    ],
+)
+def test_blocks_whose_branch_stays(end, reason):
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs)
+    x = K.Add(name="sum")([stem, end(branch)])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, [x, branch]), residual="block")
+    assert gated_names(gated) == ["good"]
+    assert skipped(gated) == {"sum": reason}
+
+
+def test_blocks_of_which_a_part_stays():
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs)
+    x = K.Add(name="sum")([stem, K.Conv2D(4, 1, name="goes")(branch)])
+    gated = tfgates.gate_model(keras.Model(inputs, [x, branch]), residual="block")
+    gated.gates[0].logits.assign([-5.0])
+    assert tfgates.plan_pruning(gated).dropped == ["goes"]
+
+
+def test_blocks_that_carry_the_shape_of_the_sum():
+    inputs = keras.Input((6, 6, 3))
+    _, branch = branches(inputs)
+    pooled = K.Conv2D(4, 1)(K.GlobalAveragePooling2D(keepdims=True)(inputs))
+    x = K.Add(name="wide")([pooled, branch])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, x), residual="block")
+    assert gated_names(gated) == ["good"]
+    assert skipped(gated)["wide"].startswith("its addition cannot go")
+
+
+def test_blocks_that_cannot_be_followed():
+    inputs = keras.Input((6, 6, 3))
+    stem, branch = branches(inputs, lambda x: ops.flip(x, axis=-1))
+    x = K.Add(name="odd")([stem, branch])
+    x = K.Add(name="good")([x, K.Conv2D(4, 1)(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, x), residual="block")
+    assert skipped(gated) == {"odd": "its branch is not 0 when closed, or cannot be followed"}
 
 
 def test_gating_twice_finds_the_gates():
@@ -484,8 +567,12 @@ def test_channels_behind_a_gated_branch_can_have_gates_too():
         ({"residual": "outer"}, r"`residual` must be one of \['inner', 'tied', 'block'\]. Received: residual='outer'"),
         ({"residual": ()}, r"`residual` must name one of \['inner', 'tied', 'block'\] or several. Received: "),
         ({"generator": "both"}, r"`generator` must be one of \['forward', 'backward'\]. Received: generator='both'"),
-        ({"compensate": True, "copy_weights": False}, "`compensate` .* Received: copy_weights=False"),
+        (
+            {"compensate": True, "copy_weights": False},
+            "`compensate` changes weights, so it needs `copy_weights=True`. Received: copy_weights=False",
+        ),
         ({"layers": 3}, "`layers` must be None, a regular expression, .* Received: layers=3"),
+        ({"layers": "("}, r"`layers` must be a regular expression .* Received: layers='\('"),
         ({"layers": ["nope"]}, r"`layers` must name layers of the model. Received, and not found: \['nope'\]"),
         ({"layers": [3]}, r"`layers` must be None, .* Received: layers=\[3\]"),
         ({"gate": gates.ScalingGate(), "l0": 1.0}, "Arguments of the gate .* Received: l0 beside"),

@@ -2,14 +2,23 @@
 
 import keras
 
+from tfgates.graph.state import copy_state
+
 
 class Copier:
-    """Makes layers while a network is rebuilt and fills in their weights at the end."""
+    """Makes layers while a network is rebuilt and fills in their weights at the end.
 
-    def __init__(self):
+    Args:
+        taken: names that the new layers must not have: those of the new model's inputs.
+    """
+
+    # What else a user can do about a layer that cannot be copied, for the message.
+    instead = ""
+
+    def __init__(self, taken=()):
         self._made = {}
         self._pending = []
-        self._names = set()
+        self._names = set(taken)
 
     def made(self, node):
         """The successor of the call's layer if an earlier call made it, else None."""
@@ -23,8 +32,10 @@ class Copier:
             config: its config.
             weights: dict from the attribute of a variable to its value.
         """
-        config = dict(config, name=self.name(node))
-        layer = kind.from_config(config)
+        name = self.name(node)
+        layer = kind.from_config(dict(config, name=name) if "name" in config else config)
+        # A class of the user's may take no name.
+        layer.name = name
         self._made[id(node.op)] = layer
         self._pending.append((layer, weights))
         return layer
@@ -34,19 +45,44 @@ class Copier:
         if id(node.op) in self._made:
             return self._made[id(node.op)]
         if not isinstance(node.op, keras.Layer):
-            return copy_operation(node.op)
-        layer = self.make(node, type(node.op), node.op.get_config(), None)
+            return self._copy_operator(node)
+        try:
+            layer = self.make(node, type(node.op), node.op.get_config(), None)
+        except Exception as error:
+            # A layer of the user's can raise anything here.
+            raise self._uncopyable(node.op, error) from error
         self._pending[-1] = (layer, node.op)
         return layer
 
+    def _copy_operator(self, node):
+        """A fresh operator, so that the original takes no part in another graph."""
+        try:
+            operator = node.op.__class__.from_config(node.op.get_config())
+        except (TypeError, ValueError, NotImplementedError):
+            return node.op
+        # One for each call: a nested model that is called twice is laid out twice.
+        operator.name = self.name(node)
+        return operator
+
+    def _uncopyable(self, layer, error):
+        return ValueError(
+            f"Layer {layer.name!r} cannot be copied: `{type(layer).__name__}.from_config(layer.get_config())` and "
+            "then its weights must give a layer like it. Give the class a complete `get_config` (and "
+            f"`from_config`){self.instead}; rebuild a subclassed model as `keras.Model(inputs, outputs)`. "
+            f"Received: {type(error).__name__}: {error}"
+        )
+
     def name(self, node):
         """The layer's own name, or, where nested models share names, the path to it."""
-        name = node.op.name
+        return self.unused(node.op.name, node.name.replace("/", "_"))
+
+    def unused(self, name, path):
+        """`name` if no layer has it yet, else `path`, with a number behind it where that is taken too."""
         if name in self._names:
-            name = node.name.replace("/", "_")
+            name = path
         count = 1
         while name in self._names:
-            name, count = f"{node.name.replace('/', '_')}_{count}", count + 1
+            name, count = f"{path}_{count}", count + 1
         self._names.add(name)
         return name
 
@@ -54,8 +90,10 @@ class Copier:
         """Fills in the weights, once all layers are built."""
         for layer, weights in self._pending:
             if isinstance(weights, keras.Layer):
-                for new, old in zip(layer.variables, weights.variables, strict=True):
-                    new.assign(old)
+                try:
+                    copy_state(layer, weights)
+                except Exception as error:
+                    raise self._uncopyable(weights, error) from error
                 continue
             for path, value in weights.items():
                 variable = layer
@@ -64,9 +102,24 @@ class Copier:
                 variable.assign(value.reshape(variable.shape))
 
 
-def copy_operation(op):
-    """A fresh operator like `op`, so that the original takes no part in another graph."""
-    try:
-        return op.__class__.from_config(op.get_config())
-    except (TypeError, ValueError, NotImplementedError):
-        return op
+def input_names(network):
+    """The names of a network's inputs, which no layer can have."""
+    return [tensor.name for tensor in network.functional.inputs]
+
+
+def own_names(network):
+    """The names of a network's inputs and layers, for use of the layers themselves.
+
+    Raises:
+        ValueError: if two have the same name, as layers of different nested models can.
+    """
+    layers = {id(node.op): node.op.name for node in network.nodes if node.layer is not None}
+    names = [*input_names(network), *layers.values()]
+    shared = sorted({name for name in names if names.count(name) > 1})
+    if shared:
+        raise ValueError(
+            "`copy_weights=False` uses the layers of the model itself, laid out flat: no two layers of its nested "
+            "models can share a name, nor have that of an input. Use `copy_weights=True`, which renames the "
+            f"copies. Received: several named {shared}"
+        )
+    return names

@@ -1,6 +1,7 @@
 """A Keras model as one flat list of calls, nested models and shared layers included."""
 
 import dataclasses
+import inspect
 from typing import Any
 
 import keras
@@ -102,11 +103,11 @@ class Network:
 
     def _call(self, node, produced, prefix):
         op = node.operation
-        args, kwargs = node.arguments.args, node.arguments.kwargs
+        args, kwargs = first_by_position(op, node.arguments.args, node.arguments.kwargs)
         inner = as_functional(op) if isinstance(op, keras.Model) else None
         if inner is not None:
-            given = [produced[id(t)] for t in tree.flatten(args) if isinstance(t, keras.KerasTensor)]
-            inside = dict(zip(map(id, inner.inputs), given[: len(inner.inputs)], strict=True))
+            given = nested_inputs(inner, args[0], op.name)
+            inside = {id(t): produced[id(outer)] for t, outer in zip(inner.inputs, given, strict=True)}
             self._expand(inner, inside, prefix=f"{prefix}{op.name}/")
             for outer, tensor in zip(tree.flatten(node.outputs), inner.outputs, strict=True):
                 produced[id(outer)] = inside[id(tensor)]
@@ -134,6 +135,50 @@ def as_functional(model):
             )
         return keras.Model(model.inputs[0], model.outputs[0])
     return model if hasattr(model, "_nodes_by_depth") else None
+
+
+def first_by_position(op, args, kwargs):
+    """The arguments of a call with the first one at the front when it was given by keyword."""
+    if args or not kwargs:
+        return args, kwargs
+    first = next(iter(inspect.signature(op.call).parameters), None)
+    if first not in kwargs:
+        return args, kwargs
+    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}
+
+
+def inputs_in_order(functional, given):
+    """What a Functional model is called on as a list in the order of its inputs, matched as Keras does.
+
+    A dict goes by the names of the inputs, unless the model was made with a dict of inputs: then by
+    its keys. None if the names or the number do not match.
+    """
+    structure = functional._inputs_struct
+    if isinstance(given, dict) and isinstance(structure, dict):
+        if set(given) != set(structure):
+            return None
+    elif isinstance(given, dict):
+        names = [t.name for t in functional.inputs]
+        if not set(names) <= set(given):
+            return None
+        given = [given[name] for name in names]
+    flat = tree.flatten(given)
+    return flat if len(flat) == len(functional.inputs) else None
+
+
+def nested_inputs(functional, given, name):
+    """`inputs_in_order` for the call of a nested model, or a ValueError if its graph cannot be followed."""
+    flat = inputs_in_order(functional, given)
+    # Keras adds or removes an axis of length 1 where the rank differs; it passes None on to optional inputs.
+    ranks = None if flat is None else [len(t.shape) if isinstance(t, keras.KerasTensor) else None for t in flat]
+    if ranks != [len(t.shape) for t in functional.inputs]:
+        wanted = {t.name: tuple(t.shape) for t in functional.inputs}
+        received = tree.map_structure(lambda x: getattr(x, "shape", None), given)
+        raise ValueError(
+            f"Nested model {name!r} must be called on one tensor of the same rank for each of its inputs, in a dict "
+            f"by their names, so that its graph can be followed: {wanted}. Received: {received}"
+        )
+    return flat
 
 
 def rebuild(network, emit, used_nodes=None):

@@ -1,8 +1,17 @@
 """A whole network with gates."""
 
+from tfgates.models.check import GatingError
 from tfgates.models.compress import compress
 from tfgates.models.finishing import freeze_gates, reestimate_statistics
 from tfgates.models.gate_model import gate_model
 from tfgates.models.gated_model import GatedModel, gates_of
 
-__all__ = ["GatedModel", "compress", "freeze_gates", "gate_model", "gates_of", "reestimate_statistics"]
+__all__ = [
+    "GatedModel",
+    "GatingError",
+    "compress",
+    "freeze_gates",
+    "gate_model",
+    "gates_of",
+    "reestimate_statistics",
+]

@@ -8,6 +8,8 @@ from tfgates.graph.rules.merge import AddRule
 from tfgates.graph.walk import Walk
 from tfgates.models.placement import Place, candidates_of, chooser
 
+UNKNOWN = "its branch is not 0 when closed, or cannot be followed"
+
 
 def block_places(network, layers, report):
     """Candidates for gates on whole residual branches, in front of their additions."""
@@ -38,8 +40,17 @@ def block_places(network, layers, report):
         if not any(wanted(network.nodes[i].op) for i in linear):
             report.skipped.append((node.name, "not asked for by `layers`"))
             continue
+        if len(before.outputs) > 1:
+            report.skipped.append((node.name, UNKNOWN))
+            continue
         if len(network.consumers[before.outputs[0]]) != 1:
             report.skipped.append((node.name, "its branch is read by others too"))
+            continue
+        if node.inputs[branch] in network.outputs:
+            report.skipped.append((node.name, "its branch is an output of the model too"))
+            continue
+        if not vanishes(network, node, branch, linear):
+            report.skipped.append((node.name, "all layers of its branch are read by others too"))
             continue
         weights = sum(
             int(np.prod(w.shape))
@@ -51,15 +62,38 @@ def block_places(network, layers, report):
     return places
 
 
+def vanishes(network, addition, branch, layers):
+    """Whether any of the calls `layers` goes when the addition does without its input number `branch`."""
+    reached, stack = set(), [network.producer[t] for t in network.outputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node.index in reached:
+            continue
+        reached.add(node.index)
+        left = [t for i, t in enumerate(node.inputs) if node is not addition or i != branch]
+        stack.extend(network.producer[t] for t in left)
+    return not reached.issuperset(layers)
+
+
 def proven_blocks(network, places, report):
     """The branches that vanish when their gate closes."""
     walk = Walk(network, symbolic=True, candidates=candidates_of(places))
     good = []
     for place in places:
         channels = walk.output(place.node)
+        (addition,) = network.consumers[place.node.outputs[0]]
         closed = channels is not None and bool(np.all(channels.value == 0.0))
-        if closed:
-            good.append(place)
+        if not closed:
+            report.skipped.append((place.layer, UNKNOWN))
+        elif not can_drop(walk, addition, place.node.outputs[0]):
+            report.skipped.append((place.layer, "its addition cannot go: what is left has not the shape of the sum"))
         else:
-            report.skipped.append((place.layer, "its branch is not 0 when closed, or cannot be followed"))
+            good.append(place)
     return good
+
+
+def can_drop(walk, addition, branch):
+    """Whether an addition can do without the tensor `branch`: the other one carries the shape of the sum."""
+    if (addition.index, "parts") not in walk.state or not rule_for(addition.op).is_plain(addition):
+        return False
+    return all(walk.shape(t) == walk.shape(addition.outputs[0]) for t in addition.inputs if t != branch)

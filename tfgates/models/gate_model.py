@@ -6,11 +6,12 @@ from keras import ops
 
 from tfgates import gates as gate_methods
 from tfgates.gates.arguments import check_choice
-from tfgates.graph.copier import Copier
+from tfgates.graph.copier import Copier, input_names, own_names
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rules import activations
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
 from tfgates.models.blocks import block_places, proven_blocks
+from tfgates.models.check import check_gated
 from tfgates.models.gated_model import GatedModel
 from tfgates.models.placement import Report, flat_places, proven, unit_places
 
@@ -76,7 +77,10 @@ def gate_model(
         A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why.
 
     Raises:
-        ValueError: for a subclassed model, for names in `layers` that it has not, and where no layer can be gated.
+        ValueError: for a subclassed model, for names in `layers` that it has not, where no layer can be
+            gated, and for a layer that cannot be copied.
+        GatingError: if the gated network with its gates open does not compute what `model` does (with
+            `compensate`: as it is). Two random examples are compared where they can be made up.
 
     Example:
 
@@ -117,6 +121,7 @@ def gate_model(
     inputs, outputs = rebuild(network, builder.emit)
     gated = GatedModel(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
     builder.finish()
+    check_gated(network, gated, () if compensate else builder.gates)
     gated.report = report
     if verbose:
         print(report)
@@ -126,8 +131,10 @@ def gate_model(
 class GatedBuilder(Copier):
     """Rebuilds a network with gates at the given places."""
 
+    instead = ", or use the layers of the model itself by `copy_weights=False`"
+
     def __init__(self, network, places, gate, gate_arguments, generator, copy_weights, compensate):
-        super().__init__()
+        super().__init__(taken=input_names(network) if copy_weights else own_names(network))
         self._network = network
         self._places = {}
         for place in places:
@@ -150,6 +157,11 @@ class GatedBuilder(Copier):
         self._generator = generator
         self._logits = None
 
+    @property
+    def gates(self):
+        """The gates that were made."""
+        return list(self._gates.values())
+
     def _gate(self, place):
         """The gate of a place, made at first use."""
         if place.key not in self._gates:
@@ -165,7 +177,7 @@ class GatedBuilder(Copier):
         config = gate.get_config()
         seed = config.get("seed")
         config.update(
-            name=f"{place.layer.replace('/', '_')}_gate",
+            name=self._gate_name(place),
             axis=-1 if place.last else place.axis,
             groups=place.groups,
             # Each gate draws its own noise.
@@ -174,6 +186,10 @@ class GatedBuilder(Copier):
         new = type(gate).from_config(config)
         new.weights_per_unit = place.weights
         return new
+
+    def _gate_name(self, place):
+        name = f"{place.layer.replace('/', '_')}_gate"
+        return self.unused(name, name)
 
     def _feeds(self, place, tensor):
         """Keyword arguments for the call of the gate: generated logits, shared noise."""
@@ -231,7 +247,8 @@ class GatedBuilder(Copier):
         return result
 
     def _same(self, node):
-        return self.copy(node) if self._copy_weights else node.op
+        # Operators have no weights; of one in a nested model that is called twice two are needed.
+        return self.copy(node) if self._copy_weights or node.layer is None else node.op
 
     def _fits_inside(self, node, place):
         """Whether the gate can be a part of the layer: the layer's in every call, and no other's.

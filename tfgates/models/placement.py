@@ -76,7 +76,13 @@ def chooser(layers):
     if callable(layers):
         return layers
     if isinstance(layers, str):
-        pattern = re.compile(layers)
+        try:
+            pattern = re.compile(layers)
+        except re.error as error:
+            raise ValueError(
+                f"`layers` must be a regular expression when it is a string; this is none: {error}. "
+                f"Received: layers={layers!r}"
+            ) from None
         return lambda layer: pattern.fullmatch(layer.name) is not None
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
         names = set(layers)
@@ -112,6 +118,9 @@ def unit_places(network, layers, report, places=(), depthwise=False):
             report.skipped.append((node.name, reason))
             continue
         after = place_after(network, node)
+        if walk.output(after) is None:
+            report.skipped.append((node.name, walk.refused.get(after.index, "its channels cannot be followed")))
+            continue
         has_gate = isinstance(after.op, GatedLayer) or isinstance(node.op, GatedLayer)
         if has_gate or is_gated(walk, walk.output(after), by_present=True):
             report.skipped.append((node.name, "has a gate already"))

@@ -3,9 +3,10 @@
 import warnings
 
 import keras
-import numpy as np
-from keras import ops, tree
+from keras import tree
 
+from tfgates.graph.equality import default_tolerance, first_difference, is_random, outputs_of
+from tfgates.graph.examples import NoExamplesError, random_inputs
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
 from tfgates.pruning.landing import held
@@ -30,7 +31,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Args:
         model: a Sequential or Functional `keras.Model`.
         min_units, round_to: see `tfgates.plan_pruning`.
-        inputs: optional data to compare the outputs on, beside random numbers.
+        inputs: optional data to compare the outputs on, beside random numbers of their sizes. Needed
+            where random numbers do not do: for inputs of strings, and where the model leaves sizes
+            open that its layers cannot take any number of.
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
             Defaults to 1e-4 (2e-2 where a layer computes in half precision).
         plan: a `PruningPlan` for this very model, to save making it again.
@@ -43,7 +46,8 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
-        ValueError: if the model is no graph of layers.
+        ValueError: if the model is no graph of layers, if `inputs` are needed, and if the outputs of
+            `model` are random.
         PruningError: if the outputs differ by more than `tolerance`.
     """
     if plan is None:
@@ -68,49 +72,48 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     return pruned
 
 
-def random_inputs(network, seed=0):
-    """Two examples for each input of a network, numbers or, for integer inputs, valid indices."""
-    rng = np.random.default_rng(seed)
-    inputs = []
-    for number in network.inputs:
-        shape = network.shapes[number]
-        shape = (shape[0] or 2, *(32 if size is None else size for size in shape[1:]))
-        if "int" in network.dtypes[number]:
-            limits = [node.op.input_dim for node in network.consumers[number] if hasattr(node.op, "input_dim")]
-            inputs.append(rng.integers(0, min(limits, default=2), shape).astype(network.dtypes[number]))
-        else:
-            inputs.append(rng.standard_normal(shape).astype("float32"))
-    return inputs
-
-
 def check_equal(model, pruned, inputs=None, tolerance=None):
     """Raises a `PruningError` unless both models give the same outputs at inference."""
     network = Network(model)
-    if tolerance is None:
-        half = any(
-            getattr(layer, "compute_dtype", "float32") in ("float16", "bfloat16")
-            for layer in model._flatten_layers(include_self=False)
+    tolerance = default_tolerance(model) if tolerance is None else tolerance
+    for x in examples(network, inputs):
+        try:
+            expected = outputs_of(model, x)
+        except Exception as error:
+            if x is inputs:
+                raise
+            if inputs is None:
+                raise ValueError(
+                    "`model` cannot be called on random numbers: give `inputs` to compare the networks on. "
+                    f"Received: {type(error).__name__}: {error}"
+                ) from error
+            continue
+        difference = first_difference(expected, pruned, x, tolerance)
+        if difference is None:
+            continue
+        if is_random(model, x):
+            raise ValueError(
+                "`model` gives other outputs each time it is called, so it cannot be compared with what is left "
+                "of it: make it without random numbers at inference (a layer called with training=True?). "
+                f"Received: model {model.name!r}"
+            )
+        raise PruningError(
+            f"Output {difference.output!r} of the pruned network {difference}. This is a bug in "
+            "tfgates, or in a rule that was registered: nothing was changed."
         )
-        tolerance = 2e-2 if half else 1e-4
-    structure = network.functional._inputs_struct
-    candidates = [tree.pack_sequence_as(structure, random_inputs(network))]
+
+
+def examples(network, inputs):
+    """What to compare on: random inputs, where they can be made up, and those that are given."""
+    try:
+        x = tree.pack_sequence_as(network.functional._inputs_struct, random_inputs(network, like=inputs))
+    except NoExamplesError:
+        if inputs is None:
+            raise
+    else:
+        yield x
     if inputs is not None:
-        candidates.append(inputs)
-    for x in candidates:
-        for name, a, b in zip(
-            pruned.output_names,
-            tree.flatten(model(x, training=False)),
-            tree.flatten(pruned(x, training=False)),
-            strict=True,
-        ):
-            a, b = (np.asarray(ops.convert_to_numpy(ops.cast(v, "float32"))) for v in (a, b))
-            difference, scale = float(np.max(np.abs(a - b), initial=0.0)), float(np.max(np.abs(a), initial=0.0))
-            if not difference <= tolerance * max(scale, 1e-6):
-                raise PruningError(
-                    f"Output {name!r} of the pruned network differs by {difference:.3g} where the largest "
-                    f"output is {scale:.3g}, more than the tolerance of {tolerance:.3g}. This is a bug in "
-                    "tfgates, or in a rule that was registered: nothing was changed."
-                )
+        yield inputs
 
 
 def compile_like(pruned, model):

@@ -5,7 +5,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.gates import Gate
-from tfgates.graph.copier import Copier
+from tfgates.graph.copier import Copier, input_names
 from tfgates.graph.rules import activations
 
 
@@ -30,7 +30,7 @@ class Surgery(Copier):
     """
 
     def __init__(self, walk, keep, used):
-        super().__init__()
+        super().__init__(taken=input_names(walk.network))
         self.walk = walk
         self._keep = keep
         self._factors, self._input_factors, self._folded = fold_gates(walk, used)

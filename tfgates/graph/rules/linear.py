@@ -18,6 +18,16 @@ def through_gate(walk, live, value, literal, factor):
     return walk.formulas.both(live, literal), value
 
 
+def is_altered(layer):
+    """Whether a layer computes with other weights than those that its class has: quantised, or with LoRA."""
+    return bool(getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
+
+
+def altered(node):
+    """None, or the reason why a layer of such weights is left alone."""
+    return f"{node.name}: quantised and LoRA layers are kept whole" if is_altered(node.op) else None
+
+
 class LinearRule(Rule):
     """Base of convolutions and dense layers.
 
@@ -52,10 +62,7 @@ class LinearRule(Rule):
 
     def supported(self, node):
         """None, or the reason why the layer is left alone."""
-        layer = node.op
-        if getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False):
-            return f"{node.name}: quantised and LoRA layers are kept whole"
-        return None
+        return altered(node)
 
     # Gates inside of the layer.
 

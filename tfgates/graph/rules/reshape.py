@@ -1,10 +1,13 @@
 """Layers that move places around: flatten, reshape, permute, crop, pad, up-sample, repeat, slice."""
 
+import math
+
 import keras
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.rules.linear import altered
 
 layers = keras.layers
 
@@ -44,6 +47,8 @@ class ReshapeRule(Rule):
             return
         if None in old or None in new or getattr(node.op, "data_format", None) == "channels_first":
             return self.refuse(walk, node)
+        if math.prod(old) != math.prod(new):
+            return self.refuse(walk, node, f"{node.name}: it folds other axes into that of the batch, or splits it")
         traced = trace(old, x.axis - 1, new)
         if traced is None:
             return self.refuse(walk, node)
@@ -153,6 +158,9 @@ class EmbeddingRule(Rule):
     """A table `(words, features)`: a column is a channel."""
 
     def forward(self, walk, node):
+        reason = altered(node)
+        if reason is not None:
+            return self.refuse(walk, node, reason)
         table = walk.weight(node.op.embeddings)
         dead = ~walk.nonzero(table, (0,))
         y = walk.fresh(
@@ -169,12 +177,14 @@ class EmbeddingRule(Rule):
 
     def terms(self, walk, node):
         terms = super().terms(walk, node)
-        for term in terms:
+        for term in [] if node.index in walk.refused else terms:
             term.params = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
             term.over = (walk.slots[id(node.op)]["out"],)
         return terms
 
     def emit(self, surgery, node, args, kwargs):
+        if node.index in surgery.walk.refused:
+            return super().emit(surgery, node, args, kwargs)
         new = surgery.made(node)
         if new is None:
             keep = surgery.keep(surgery.walk.slots[id(node.op)]["out"])

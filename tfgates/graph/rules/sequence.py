@@ -8,6 +8,7 @@ import numpy as np
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, Term, register_rule
+from tfgates.graph.rules.linear import is_altered
 
 layers = keras.layers
 
@@ -107,6 +108,8 @@ class AttentionRule(InputFeatures, Rule):
         """None, or why the layer is left alone."""
         layer = node.op
         config = layer.get_config()
+        if any(map(is_altered, layer._flatten_layers())):
+            return "quantised and LoRA layers are kept whole"
         if len(node.outputs) > 1 or len(tensors) < 3:
             return "its scores are an output too, or its inputs are not tensors"
         if len(layer._output_dense.kernel.shape) != 3 or config.get("use_gate"):

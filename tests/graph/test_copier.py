@@ -1,0 +1,202 @@
+"""What is copied with a layer, and what is said where it cannot be."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+
+K = keras.layers
+
+
+def classifier(inputs, features, name=None):
+    hidden = K.Dense(6, activation="relu", name="hidden")(features)
+    return keras.Model(inputs, K.Dense(2, name="head")(hidden), name=name)
+
+
+def adapted():
+    layer = K.Normalization(name="scaled")
+    layer.adapt(np.random.default_rng(0).normal(5.0, 3.0, size=(50, 4)))
+    return layer
+
+
+def lookup(kind, words, **arguments):
+    layer = kind(**arguments)
+    layer.adapt(words)
+    return layer
+
+
+def same_at_inference(model, x):
+    gated = tfgates.gate_model(model, compensate=True)
+    pruned = tfgates.prune(model, inputs=x)
+    expected = np.asarray(model(x, training=False))
+    for other in (gated, pruned):
+        np.testing.assert_allclose(np.asarray(other(x, training=False)), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_adapted_normalization(wrapped):
+    inputs = keras.Input((3, 4) if wrapped else (4,))
+    layer = K.TimeDistributed(adapted()) if wrapped else adapted()
+    model = classifier(inputs, K.Flatten()(layer(inputs)))
+    same_at_inference(model, np.random.default_rng(1).normal(size=(5, *inputs.shape[1:])).astype("float32"))
+
+
+def test_an_adapted_integer_lookup():
+    layer = lookup(K.IntegerLookup, np.array([[11, 12, 13, 14]]))
+    inputs = keras.Input((3,), dtype="int64")
+    model = classifier(inputs, K.Flatten()(K.Embedding(5, 4)(layer(inputs))))
+    same_at_inference(model, np.array([[11, 14, 99], [13, 12, 11]]))
+
+
+@pytest.mark.parametrize("mode", ["int", "tf_idf"])
+def test_an_adapted_string_lookup(mode):
+    layer = lookup(K.StringLookup, np.array([["a", "b"], ["c", "a"]]), output_mode=mode)
+    inputs = keras.Input((3,), dtype="string")
+    x = layer(inputs)
+    model = classifier(inputs, K.Flatten()(K.Embedding(5, 4)(x)) if mode == "int" else x)
+    same_at_inference(model, keras.ops.convert_to_tensor(np.array([["a", "b", "?"], ["c", "c", "a"]])))
+
+
+def test_adapted_text():
+    layer = lookup(K.TextVectorization, ["a b c", "d e"], max_tokens=10, output_sequence_length=4)
+    inputs = keras.Input((), dtype="string")
+    model = classifier(inputs, K.Flatten()(K.Embedding(10, 4)(layer(inputs))))
+    same_at_inference(model, keras.ops.convert_to_tensor(np.array(["a b", "e ? c"])))
+
+
+def test_an_adapted_discretization():
+    layer = lookup(K.Discretization, np.random.default_rng(0).normal(size=(50, 4)), num_bins=4)
+    inputs = keras.Input((4,))
+    model = classifier(inputs, K.Flatten()(K.Embedding(5, 3)(layer(inputs))))
+    same_at_inference(model, np.random.default_rng(1).normal(size=(5, 4)).astype("float32"))
+
+
+def nested_sum():
+    inputs = keras.Input((4,))
+    return keras.Model(inputs, K.Dense(4, activation="relu")(inputs) + inputs)
+
+
+@pytest.mark.parametrize("copy_weights", [True, False])
+def test_an_operator_in_a_nested_model_that_is_called_twice(copy_weights):
+    shared = nested_sum()
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    model = classifier(inputs, K.Concatenate()([shared(x) for x in inputs]))
+    x = [np.random.default_rng(i).normal(size=(5, 4)).astype("float32") for i in range(2)]
+    gated = tfgates.gate_model(model, copy_weights=copy_weights, initial_open_probability=0.999)
+    pruned = tfgates.prune(model)
+    expected = np.asarray(model(x))
+    for other in (gated, pruned):
+        np.testing.assert_allclose(np.asarray(other(x)), expected, atol=1e-5)
+    assert len({operation.name for operation in pruned.operations}) == len(pruned.operations)
+
+
+def test_a_nested_layer_with_the_name_of_an_input():
+    nested = keras.Sequential([keras.Input((4,)), K.Dense(4, name="image")])
+    inputs = keras.Input((4,), name="image")
+    model = classifier(inputs, nested(inputs))
+    same_at_inference(model, np.ones((2, 4), "float32"))
+    with pytest.raises(ValueError, match=r"`copy_weights=True`.*Received: several named \['image'\]"):
+        tfgates.gate_model(model, copy_weights=False)
+
+
+def test_layers_of_two_nested_models_with_one_name():
+    inputs = keras.Input((4,))
+    parts = [keras.Sequential([keras.Input((4,)), K.Dense(4, name="d")]) for _ in range(2)]
+    model = classifier(inputs, K.Concatenate()([part(inputs) for part in parts]))
+    tfgates.gate_model(model)
+    with pytest.raises(ValueError, match=r"no two layers of its nested models.*\['d'\]"):
+        tfgates.gate_model(model, copy_weights=False)
+
+
+def test_a_layer_with_the_name_of_a_gate():
+    inputs = keras.Input((4,))
+    x = K.Dense(5, name="other_gate")(K.Dense(5, name="other", activation="sigmoid")(inputs))
+    gated = tfgates.gate_model(classifier(inputs, x))
+    assert len({operation.name for operation in gated.operations}) == len(gated.operations)
+
+
+class Subclassed(keras.Model):
+    def __init__(self, width):
+        super().__init__()
+        self.dense = K.Dense(width)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        return {"breadth": 3}
+
+
+class Nameless(K.Layer):
+    def __init__(self, width):
+        super().__init__()
+        self.dense = K.Dense(width)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def get_config(self):
+        return {"width": self.dense.units}
+
+
+class Forgetful(K.Layer):
+    """Its config does not say how many layers it has."""
+
+    def __init__(self, depth=1, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = [K.Dense(4) for _ in range(depth)]
+
+    def build(self, shape):
+        for part in self.parts:
+            part.build(shape)
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+    def get_config(self):
+        return keras.layers.Layer.get_config(self)
+
+
+@pytest.mark.parametrize("layer", [Subclassed(3), Forgetful(2, name="forgetful")])
+def test_layers_that_cannot_be_copied_are_named(layer):
+    inputs = keras.Input((4,))
+    model = classifier(inputs, layer(K.Dense(4)(inputs)))
+    message = f"Layer '{layer.name}' cannot be copied.*complete `get_config`.*Received: "
+    with pytest.raises(ValueError, match=message):
+        tfgates.gate_model(model)
+    with pytest.raises(ValueError, match=message):
+        tfgates.prune(model)
+    tfgates.gate_model(model, copy_weights=False)
+
+
+def test_a_layer_that_takes_no_name():
+    inputs = keras.Input((4,))
+    model = classifier(inputs, Nameless(5)(inputs))
+    same_at_inference(model, np.ones((2, 4), "float32"))
+
+
+class Tabled(K.Layer):
+    """Computes with a table that it saves in a way of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.table = np.zeros(4, "float32")
+
+    def call(self, x):
+        return x + self.table
+
+    def save_own_variables(self, store):
+        store["table"] = self.table
+
+    def load_own_variables(self, store):
+        self.table = np.asarray(store["table"])
+
+
+def test_a_layer_that_saves_in_a_way_of_its_own():
+    layer = Tabled()
+    layer.table = np.arange(4.0, dtype="float32")
+    inputs = keras.Input((4,))
+    same_at_inference(classifier(inputs, layer(inputs)), np.ones((2, 4), "float32"))

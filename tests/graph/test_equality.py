@@ -1,0 +1,159 @@
+"""Comparing networks: inputs that are made up, outputs that are not numbers, models that are random."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfgates
+from tfgates.graph.equality import Difference, distance, state_kept
+from tfgates.graph.examples import NoExamplesError, input_shapes, random_inputs
+from tfgates.graph.network import Network
+from tfgates.pruning import PruningError
+from tfgates.pruning.surgery import Surgery
+
+K = keras.layers
+
+
+def deep(size=None):
+    """Three unpadded convolutions that need at least 43 pixels."""
+    inputs = keras.Input((size, size, 3))
+    x = inputs
+    for _ in range(3):
+        x = K.Conv2D(6, 7, strides=2, activation="relu")(x)
+    return keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(x)))
+
+
+def test_sizes_grow_until_no_tensor_is_empty():
+    model = deep()
+    assert input_shapes(Network(model)) == [(2, 64, 64, 3)]
+    tfgates.prune(model)
+    tfgates.gate_model(model)
+
+
+def test_sizes_come_from_given_inputs():
+    model = deep()
+    x = np.zeros((5, 43, 51, 3), "float32")
+    assert input_shapes(Network(model), like=x) == [(2, 43, 51, 3)]
+    assert random_inputs(Network(model), like=[x])[0].shape == (2, 43, 51, 3)
+    tfgates.prune(model, inputs=x)
+
+
+def test_sizes_that_are_known_stay():
+    assert input_shapes(Network(deep(50)), like=np.zeros((5, 60, 60, 3))) == [(2, 50, 50, 3)]
+
+
+def odd():
+    """Takes sequences of 24 steps alone."""
+    inputs = keras.Input((None, 3))
+    x = K.Reshape((24, 3))(inputs)
+    return keras.Model(inputs, K.Dense(2)(K.Dense(5)(K.Flatten()(x))))
+
+
+def test_no_size_suits():
+    model = odd()
+    with pytest.raises(ValueError, match=r"No size among \[1, 2, .*\].*give `inputs`.* Received: .*\(None, None, 3\)"):
+        tfgates.prune(model)
+    tfgates.prune(model, inputs=np.ones((2, 24, 3), "float32"))
+    tfgates.gate_model(model)
+
+
+def test_strings_cannot_be_made_up():
+    inputs = keras.Input((3,), dtype="string")
+    x = K.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")(inputs)
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(x)))
+    with pytest.raises(NoExamplesError, match="No random strings .*: give `inputs`. Received: "):
+        tfgates.prune(model)
+    tfgates.prune(model, inputs=ops.convert_to_tensor(np.array([["a", "b", "?"]])))
+    tfgates.gate_model(model)
+
+
+def test_truth_values():
+    inputs = keras.Input((3,), dtype="bool")
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(ops.cast(inputs, "float32"))))
+    tfgates.prune(model)
+
+
+def test_a_model_that_does_not_take_random_numbers():
+    """No number is in the vocabulary, and no index for others."""
+    inputs = keras.Input((3,), dtype="int64")
+    x = K.IntegerLookup(vocabulary=[7, 8], num_oov_indices=0, output_mode="multi_hot")(inputs)
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(x)))
+    with pytest.raises(ValueError, match="`model` cannot be called on random numbers: give `inputs`.* Received: "):
+        tfgates.prune(model)
+    tfgates.prune(model, inputs=np.array([[7, 8, 8]]))
+    tfgates.gate_model(model)
+
+
+def test_outputs_that_are_no_numbers():
+    inputs = keras.Input((4,))
+    # About half of what goes in is negative.
+    model = keras.Model(inputs, ops.log(K.Dense(3)(K.Dense(5)(inputs))))
+    assert np.isnan(np.asarray(model(random_inputs(Network(model))[0]))).any()
+    tfgates.prune(model)
+
+
+def test_places_of_nan_must_agree(monkeypatch):
+    inputs = keras.Input((4,))
+    x = tfgates.layers.GatedDense(6, use_bias=False, name="hidden")(inputs)
+    model = keras.Model(inputs, ops.log(K.Dense(3)(x)))
+    sign = {"hidden": -1.0}
+    monkeypatch.setattr(Surgery, "factor", lambda self, node, size: np.full(size, sign.get(node.name, 1.0)))
+    with pytest.raises(PruningError, match="differs by nan"):
+        tfgates.prune(model)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "expected"),
+    [
+        ([1.0, 2.0], [1.0, 2.5], 0.5),
+        ([np.nan, np.inf], [np.nan, np.inf], 0.0),
+        ([np.nan, 1.0], [1.0, 1.0], np.nan),
+        ([np.inf], [-np.inf], np.inf),
+        ([1.0, 1.0], [1.0], np.nan),
+        ([], [], 0.0),
+    ],
+)
+def test_distance(a, b, expected):
+    np.testing.assert_equal(distance(np.array(a), np.array(b)), expected)
+
+
+def test_words():
+    assert str(Difference("y", 0.25, 2.0, 1e-4)) == (
+        "differs by 0.25 where the largest output is 2, more than the tolerance of 0.0001"
+    )
+
+
+class Noise(K.Layer):
+    """Random at inference, from a seed that no copy shares."""
+
+    def call(self, x):
+        return x + keras.random.normal(ops.shape(x))
+
+
+def test_random_outputs_cannot_be_compared():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, Noise()(K.Dense(3)(K.Dense(5)(inputs))))
+    with pytest.raises(ValueError, match="`model` gives other outputs each time it is called"):
+        tfgates.prune(model)
+    tfgates.gate_model(model)
+
+
+def test_noise_of_the_same_seed_can_be_compared():
+    inputs = keras.Input((4,))
+    x = K.BatchNormalization()(K.Dropout(0.5)(inputs, training=True), training=True)
+    model = keras.Model(inputs, K.Dense(3)(K.Dense(5)(x)))
+    before = [np.array(v) for v in model.variables]
+    tfgates.prune(model)
+    tfgates.gate_model(model)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(np.array(variable), value)
+
+
+def test_the_state_is_put_back():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, K.BatchNormalization()(inputs))
+    with state_kept(model):
+        model(np.ones((3, 4)), training=True)
+        assert np.array(model.layers[1].moving_mean).any()
+    assert not np.array(model.layers[1].moving_mean).any()

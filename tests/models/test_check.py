@@ -1,0 +1,92 @@
+"""`gate_model` compares what it made with the original: what is wrong is never returned."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfgates
+from tfgates.graph.equality import Difference, amplified
+from tfgates.layers import GatedBatchNormalization, GatedDense
+from tfgates.models import GatingError
+
+K = keras.layers
+
+
+def network():
+    inputs = keras.Input((4,))
+    x = K.ReLU()(K.BatchNormalization()(K.Dense(6, name="first")(inputs)))
+    return keras.Model(inputs, K.Dense(2, name="last")(K.Dense(5, activation="relu", name="second")(x)))
+
+
+def forget(monkeypatch, kind, weight):
+    """Leaves out one of the weights that are copied."""
+    weights = sys.modules["tfgates.models.gate_model"].WEIGHTS
+    monkeypatch.setitem(weights, kind, tuple(name for name in weights[kind] if name != weight))
+
+
+@pytest.mark.parametrize("arguments", [{}, {"compensate": True}, {"gate": "scaling"}, {"generator": "forward"}])
+def test_a_weight_that_is_not_copied_is_found(monkeypatch, arguments):
+    model = network()
+    tfgates.gate_model(model, **arguments)
+    forget(monkeypatch, GatedDense, "kernel")
+    with pytest.raises(GatingError, match="Output 'last' of the gated network, with its gates open, differs by .* Rec"):
+        tfgates.gate_model(model, **arguments)
+
+
+def test_statistics_that_are_not_copied_are_found(monkeypatch):
+    model = network()
+    model.layers[2].moving_mean.assign(np.arange(6.0))
+    tfgates.gate_model(model)
+    forget(monkeypatch, GatedBatchNormalization, "moving_mean")
+    with pytest.raises(GatingError):
+        tfgates.gate_model(model)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Scaled(K.Layer):
+    """Its config does not say by what it scales."""
+
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+    def get_config(self):
+        return K.Layer.get_config(self)
+
+
+def test_a_config_that_does_not_say_all():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(Scaled(3.0)(inputs))))
+    with pytest.raises(GatingError, match="`copy_weights=False` helps"):
+        tfgates.gate_model(model)
+    tfgates.gate_model(model, copy_weights=False)
+
+
+def test_gates_that_are_there_already_keep_their_values():
+    gated = tfgates.gate_model(network(), layers="first")
+    gated.gates[0].logits.assign([-5.0, 5.0] * 3)
+    tfgates.gate_model(gated)
+
+
+def test_half_precision():
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        tfgates.gate_model(network())
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def test_what_a_model_makes_of_rounding_is_no_bug():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, K.Identity(name="out")(ops.sin(1e6 * inputs)))
+    x = np.ones((2, 4), "float32")
+    expected = [np.asarray(model(x))]
+    assert amplified(model, x, expected, Difference("out", 0.5, 1.0, 1e-4))
+    assert not amplified(model, x, expected, Difference("out", 50.0, 1.0, 1e-4))

@@ -1,0 +1,43 @@
+"""Copying what a layer holds: its variables, and what preprocessing layers keep beside them."""
+
+import tempfile
+
+
+def copy_state(new, old):
+    """Gives `new`, a built layer of the same config, the state of `old`, nested layers included.
+
+    Raises:
+        ValueError: if the layers do not match, or if the vocabulary of a layer cannot be copied.
+    """
+    pairs = list(zip(new.variables, old.variables, strict=True))
+    for to, source in pairs:
+        to.assign(source)
+    for to, source in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
+        if keeps_more_than_variables(source):
+            copy_saved(to, source)
+
+
+def keeps_more_than_variables(layer):
+    """Whether a layer computes with something made from its variables, or with none of them.
+
+    Such are the constants of an adapted Normalization and the table of a lookup, and what a class
+    that is not Keras's own saves in a way of its own.
+    """
+    kind = type(layer)
+    own = any(
+        method.__module__.split(".")[0] != "keras" for method in (kind.save_own_variables, kind.load_own_variables)
+    )
+    return own or hasattr(layer, "finalize_state") or hasattr(layer, "save_assets")
+
+
+def copy_saved(new, old):
+    """Copies by what Keras does when it saves a layer to a file and loads it."""
+    store: dict = {}
+    old.save_own_variables(store)
+    new.load_own_variables(store)
+    if hasattr(old, "save_assets"):
+        with tempfile.TemporaryDirectory() as folder:
+            old.save_assets(folder)
+            new.load_assets(folder)
+    if hasattr(old, "get_vocabulary") and list(new.get_vocabulary()) != list(old.get_vocabulary()):
+        raise ValueError("the vocabulary of the copy differs, as it does when Keras saves and loads the layer")
