@@ -116,3 +116,14 @@ def test_layers_add_up_where_one_is_called_twice():
     assert (first.params, first.expected_params) == (48, pytest.approx(48.0))
     # Computed twice, stored once.
     assert (second.params, second.expected_params) == (0, 0.0) and second.expected_macs == first.expected_macs == 40.0
+
+
+def test_a_plain_network_has_one_column_for_each_cost():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="only")])
+    assert str(tfgates.cost(model)).splitlines() == [
+        "layer  parameters  MACs",
+        "-----------------------",
+        "only            8     6",
+        "-----------------------",
+        "total           8     6",
+    ]

@@ -1,7 +1,5 @@
 """`gate_model` compares what it made with the original: what is wrong is never returned."""
 
-import sys
-
 import keras
 import numpy as np
 import pytest
@@ -10,7 +8,7 @@ from keras import ops
 import tfgates
 from tfgates.graph.equality import Difference, amplified
 from tfgates.layers import GatedBatchNormalization, GatedDense
-from tfgates.models import GatingError
+from tfgates.models import GatingError, gated_builder
 
 K = keras.layers
 
@@ -23,7 +21,7 @@ def network():
 
 def forget(monkeypatch, kind, weight):
     """Leaves out one of the weights that are copied."""
-    weights = sys.modules["tfgates.models.gate_model"].WEIGHTS
+    weights = gated_builder.WEIGHTS
     monkeypatch.setitem(weights, kind, tuple(name for name in weights[kind] if name != weight))
 
 

@@ -4,6 +4,7 @@ import dataclasses
 
 from tfgates.costs.expected import ExpectedCost
 from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.text import aligned
 
 
 @dataclasses.dataclass
@@ -50,6 +51,7 @@ class Cost:
             )
             for row in plan.layers
         ]
+        self._gated = bool(expected.gates)
         self.params, self._macs = plan.params, plan.macs
         self.dense_params, self._dense_macs = plan.dense_params, plan.dense_macs
         self.expected_params, self._expected_macs = expected.evaluate(expected.probabilities())
@@ -93,13 +95,9 @@ class Cost:
             total,
         ]:
             rows.append((row[0], *(f"{v:,.0f}" for v in row[1:])))
-        widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-        lines = [
-            "  ".join(c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
-            for row in rows
-        ]
-        rule = "-" * len(lines[0])
-        return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+        # Without gates the three are the same.
+        shown = range(len(head)) if self._gated else (0, 1, 4)
+        return "\n".join(aligned([tuple(row[i] for i in shown) for row in rows]))
 
 
 def cost(model, land=True):

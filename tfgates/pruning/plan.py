@@ -11,6 +11,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
 from tfgates.pruning.landing import as_array, held, landing_of
+from tfgates.pruning.text import aligned
 
 
 @dataclasses.dataclass
@@ -239,16 +240,7 @@ class PruningPlan:
                 "",
             )
         )
-        widths = [max(len(row[i]) for row in rows) for i in range(6)]
-        lines = [
-            "  ".join(
-                cell.ljust(width) if i in (0, 1, 5) else cell.rjust(width)
-                for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        lines.insert(1, "-" * max(map(len, lines)))
-        lines.insert(len(lines) - 1, lines[1])
+        lines = aligned(rows, left=(0, 1, 5))
         for title, pairs in (
             ("to land at the budget", self.landed),
             ("stays although closed", self.kept),

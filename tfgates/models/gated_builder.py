@@ -1,0 +1,189 @@
+"""Rebuilding a network with gates at given places."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates import gates as gate_methods
+from tfgates.graph.copier import Copier, input_names, own_names
+from tfgates.graph.rules import activations
+from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
+
+# The layer that carries a gate inside, for each plain layer that has one.
+WITH_GATE = {
+    keras.layers.BatchNormalization: GatedBatchNormalization,
+    keras.layers.Conv2D: GatedConv2D,
+    keras.layers.Dense: GatedDense,
+}
+
+# Its weights, by attribute.
+WEIGHTS = {
+    GatedBatchNormalization: ("gamma", "beta", "moving_mean", "moving_variance"),
+    GatedConv2D: ("kernel", "bias"),
+    GatedDense: ("kernel", "bias"),
+}
+
+
+class GatedBuilder(Copier):
+    """Rebuilds a network with gates at the given places."""
+
+    instead = ", or use the layers of the model itself by `copy_weights=False`"
+
+    def __init__(self, network, places, gate, gate_arguments, generator, copy_weights, compensate):
+        super().__init__(taken=input_names(network) if copy_weights else own_names(network))
+        self._network = network
+        self._places = {}
+        for place in places:
+            self._places.setdefault(place.node.index, []).append(place)
+        self._identifier, self._arguments = gate, gate_arguments
+        self._copy_weights, self._compensate = copy_weights, compensate
+        if gate_arguments and not isinstance(gate, str):
+            raise ValueError(
+                "Arguments of the gate can be given only when `gate` is a name. "
+                f"Received: {', '.join(sorted(gate_arguments))} beside {gate!r}"
+            )
+        self._gates, self._noise = {}, {}
+        keys = [place.key for place in places]
+        # Several calls of one gate share one draw.
+        self._tied = {key for key in keys if keys.count(key) > 1}
+        self._order = list(dict.fromkeys(p.key for p in places))
+        self._units = {p.key: p.units for p in places}
+        # Places come kind by kind; a generator goes through the network.
+        self._chain = list(dict.fromkeys(p.key for p in sorted(places, key=lambda p: p.node.index)))
+        self._generator = generator
+        self._logits = None
+
+    @property
+    def gates(self):
+        """The gates that were made."""
+        return list(self._gates.values())
+
+    def _gate(self, place):
+        """The gate of a place, made at first use."""
+        if place.key not in self._gates:
+            self._gates[place.key] = self._new_gate(place)
+        return self._gates[place.key]
+
+    def _new_gate(self, place):
+        index = self._order.index(place.key)
+        if isinstance(self._identifier, str):
+            gate = gate_methods.get(self._identifier, **self._arguments)
+        else:
+            gate = gate_methods.get(self._identifier)
+        config = gate.get_config()
+        seed = config.get("seed")
+        config.update(
+            name=self._gate_name(place),
+            axis=-1 if place.last else place.axis,
+            groups=place.groups,
+            # Each gate draws its own noise.
+            seed=None if seed is None else seed + index,
+        )
+        new = type(gate).from_config(config)
+        new.weights_per_unit = place.weights
+        return new
+
+    def _gate_name(self, place):
+        name = f"{place.layer.replace('/', '_')}_gate"
+        return self.unused(name, name)
+
+    def _feeds(self, place, tensor):
+        """Keyword arguments for the call of the gate: generated logits, shared noise."""
+        feeds = {}
+        if self._generator is not None:
+            if self._logits is None:
+                source = next(iter(self._inputs_of(tensor)))
+                first = self._gate(place)
+                layer = GateGenerator(
+                    [self._units[key] for key in self._chain],
+                    order=self._generator,
+                    initial_logits=first.initial_value(),
+                    seed=None if first.seed is None else first.seed + 104_729,
+                    name="gate_generator",
+                )
+                self._logits = layer(source)
+            feeds["logits"] = self._logits[self._chain.index(place.key)]
+        if place.key in self._tied:
+            if place.key not in self._noise:
+                gate = self._gate(place)
+                seed = None if gate.seed is None else gate.seed + 7_919
+                layer = GateNoise(place.units, seed=seed, name=f"{gate.name}_noise")
+                self._noise[place.key] = layer(next(iter(self._inputs_of(tensor))))
+            feeds["noise"] = self._noise[place.key]
+        return feeds
+
+    def _inputs_of(self, tensor):
+        """The model inputs that a tensor is made from; any will do to hang generators on."""
+        stack = [tensor]
+        while stack:
+            current = stack.pop()
+            history = current._keras_history
+            node = history.operation._inbound_nodes[history.node_index]
+            if node.is_input:
+                yield current
+            stack.extend(node.input_tensors)
+
+    def emit(self, node, args, kwargs):
+        places = self._places.get(node.index, [])
+        if not places:
+            return self._same(node)(*args, **kwargs)
+        (first, *rest) = places
+        kind = WITH_GATE.get(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
+        tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
+        if kind is not None and self._zero_stays_zero(node.op):
+            feeds = self._feeds(first, tensor)
+            result = self._with_gate(node, kind, first)(*args, **kwargs, **feeds)
+        else:
+            result, rest = self._same(node)(*args, **kwargs), places
+        for place in rest:
+            gate = self._gate(place)
+            result = gate(result, **self._feeds(place, tensor))
+            if self._compensate:
+                result = keras.layers.Rescaling(1.0 / self._initial_factor(gate))(result)
+        return result
+
+    def _same(self, node):
+        # Operators have no weights; of one in a nested model that is called twice two are needed.
+        return self.copy(node) if self._copy_weights or node.layer is None else node.op
+
+    def _fits_inside(self, node, place):
+        """Whether the gate can be a part of the layer: the layer's in every call, and no other's.
+
+        Keras saves a layer inside of several others as if it were several.
+        """
+        calls = {n.index for n in self._network.nodes if n.op is node.op}
+        of_gate = {p.node.index for each in self._places.values() for p in each if p.key == place.key}
+        return place.axis is not None and calls == of_gate
+
+    def _zero_stays_zero(self, layer):
+        """Whether a gate in front of the layer's activation leaves zeros behind it."""
+        activation = getattr(layer, "activation", None)
+        return float(activations.through(activation, np.zeros(1))[0]) == 0.0
+
+    def _with_gate(self, node, kind, place):
+        layer = self.made(node)
+        if layer is not None:
+            return layer
+        gate = self._gate(place)
+        config = dict(node.op.get_config(), gate=gate)
+        weights = {v: getattr(node.op, v) for v in WEIGHTS[kind] if getattr(node.op, v, None) is not None}
+        values = {name: np.asarray(ops.convert_to_numpy(v)) for name, v in weights.items()}
+        if self._compensate:
+            factor = self._initial_factor(gate)
+            for name in ("kernel", "bias", "gamma", "beta"):
+                if name in values:
+                    values[name] = values[name] / factor
+            if kind is GatedBatchNormalization and "gamma" not in values:
+                values["moving_variance"] = (values["moving_variance"] + node.op.epsilon) * factor**2 - node.op.epsilon
+        return self.make(node, kind, config, values)
+
+    def _initial_factor(self, gate):
+        """The gate's inference value at the start."""
+        start = ops.full((1,), gate.initial_value(), dtype="float32")
+        factor = float(ops.convert_to_numpy(gate.test_gates_from(start))[0])
+        if not factor > 0.0:
+            raise ValueError(
+                "`compensate` needs gates that start open. Received: "
+                f"initial_open_probability={gate.initial_open_probability}, for which the gates are closed at inference"
+            )
+        return factor
