@@ -241,6 +241,24 @@ def test_a_model_saved_before_its_first_fit_paces_itself_after_loading(optimizer
     assert rates[0][0] == pytest.approx(0.02 * min(gate.travel() for gate in model.gates))
 
 
+def test_a_model_compiled_again_with_another_optimizer_of_the_gates_keeps_that(tmp_path):
+    """Only what `compile` chose itself is paced; what the user gave later stands, after loading too."""
+    x, y = np.ones((8, 8, 8, 1), "float32"), np.ones((8, 3), "float32")
+    for number, again in enumerate((keras.optimizers.Adam(0.0123), None)):
+        model = gated(budget=tfgates.Budget(macs=0.5))
+        model.compile("adam", "mse")
+        if again is None:
+            tfgates.freeze_gates(model)
+        model.compile(keras.optimizers.Adam(1e-3), "mse", gate_optimizer=again)
+        model.save(tmp_path / f"{number}.keras")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            loaded = keras.saving.load_model(tmp_path / f"{number}.keras")
+        loaded.fit(x, y, verbose=0)
+        rates = [float(o.learning_rate) for o in getattr(loaded.optimizer, "optimizers", [loaded.optimizer])]
+        np.testing.assert_allclose(rates, [0.0123, 1e-3] if again else [1e-3], rtol=1e-6)
+
+
 def test_evaluation_leaves_the_multipliers_alone():
     model = gated(budget=tfgates.Budget(macs=0.5, warm_up=0))
     model.compile("sgd", "mse")

@@ -96,6 +96,28 @@ def test_only_averages_change_and_frozen_ones_do_not():
     assert not np.allclose(model.get_layer("first").moving_mean, 0.0)
 
 
+class Batches(keras.utils.PyDataset):
+    """A sequence that would go on for ever if nobody asked how long it is."""
+
+    num_batches = 3
+
+    def __getitem__(self, index):
+        assert index < 3
+        return images(24)[8 * index : 8 * index + 8], np.zeros(8)
+
+
+def test_every_kind_of_data_gives_the_same():
+    x, found = images(24), []
+    pairs = tf.data.Dataset.from_tensor_slices((x, np.zeros(24))).batch(8)
+    for data in (pairs, pairs.map(lambda x, y: x), Batches(), [(x[i : i + 8],) for i in (0, 8, 16)]):
+        model = network(dropout=0.0)
+        # A list of batches is not a tuple of arrays.
+        tfgates.reestimate_statistics(model, iter(data) if isinstance(data, list) else data)
+        found.append(values([model.get_layer("first").moving_mean])[0])
+    for each in found[1:]:
+        np.testing.assert_allclose(each, found[0], rtol=1e-6)
+
+
 def test_a_failure_changes_nothing():
     model = network()
     before = values(model.variables)
@@ -113,6 +135,18 @@ def test_a_failure_changes_nothing():
 
 def wrong():
     return tf.data.Dataset.from_tensor_slices(images(4)).batch(4).map(lambda x: x[:, :0])
+
+
+@pytest.mark.parametrize("data", [None, images(4), (), (images(4).tolist(),), (3.0,)], ids=lambda x: type(x).__name__)
+def test_data_of_another_kind(data):
+    with pytest.raises(ValueError, match="`data` must be a data set of batches .* Received: data="):
+        tfgates.reestimate_statistics(network(), data)
+
+
+@pytest.mark.parametrize("batch_size", [0, None])
+def test_batch_sizes(batch_size):
+    with pytest.raises(ValueError, match=f"`batch_size` must be a positive integer. Received: batch_size={batch_size}"):
+        tfgates.reestimate_statistics(network(), (images(4),), batch_size=batch_size)
 
 
 def test_without_batch_normalisation_there_is_nothing_to_do():

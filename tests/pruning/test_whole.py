@@ -68,6 +68,23 @@ def test_a_failure_to_rename_leaves_the_old_folder(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [folder]
 
 
+def test_the_old_folder_is_kept_where_it_cannot_be_put_back(tmp_path, monkeypatch):
+    folder = tmp_path / "model"
+    export_whole(model_of("before"), folder)
+    replace = os.replace
+
+    def failing(source, target):
+        if pathlib.Path(target) == folder:
+            raise OSError("no rename")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(OSError, match="no rename"):
+        export_whole(model_of("after"), folder)
+    (kept,) = tmp_path.iterdir()
+    assert kept.name.endswith(".old") and (kept / "saved_model.pb").read_text() == "before"
+
+
 def test_a_link_to_a_folder_stays(tmp_path):
     export_whole(model_of("before"), tmp_path / "model")
     (tmp_path / "link").symlink_to(tmp_path / "model")

@@ -159,7 +159,10 @@ class Bound:
 
     def of(self, cost, values):
         """The bounded cost for gate values (arrays of 0 and 1, or probabilities)."""
-        table = cost.layers(values)
+        return self.of_table(cost.layers(values))
+
+    def of_table(self, table):
+        """The bounded cost where the layers cost `table`, an array `(layers, 2)`."""
         return float(table[:, self.column].sum() if self.layer is None else table[self.layer, self.column])
 
     def __str__(self):

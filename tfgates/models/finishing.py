@@ -54,13 +54,15 @@ def reestimate_statistics(model, data, batch_size=128, steps=100):
         The number of layers whose averages were estimated; those that are frozen keep theirs.
 
     Raises:
-        ValueError: if `steps` is not positive or `data` has no batch.
+        ValueError: if `steps` or `batch_size` is not positive, or `data` is something else or has no batch.
 
     Reference: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
     2020, arXiv 1904.00420, section 3.4.
     """
-    if not isinstance(steps, int) or steps < 1:
-        raise ValueError(f"`steps` must be a positive integer. Received: steps={steps}")
+    for name, value in (("steps", steps), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+    _check_data(data)
     layers = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -119,6 +121,19 @@ def _gathered(layer):
         del layer.call
 
 
+def _check_data(data):
+    if isinstance(data, (tuple, list)):
+        wrong = not data or any(not getattr(x, "shape", None) for x in keras.tree.flatten(data[0]))
+    else:
+        # An array would give rows in place of batches.
+        wrong = hasattr(data, "shape") or (not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"))
+    if wrong:
+        raise ValueError(
+            "`data` must be a data set of batches `(x, ...)`, or a tuple of arrays `(x, ...)`. "
+            f"Received: data={type(data).__name__}"
+        )
+
+
 def _batches(data, batch_size, steps):
     """At most `steps` batches of inputs."""
     if isinstance(data, (tuple, list)):
@@ -129,5 +144,8 @@ def _batches(data, batch_size, steps):
             part = np.sort(order[start : start + batch_size])
             yield keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], x)
         return
+    if isinstance(data, keras.utils.PyDataset):
+        # As a plain sequence it has no end.
+        data = map(data.__getitem__, range(data.num_batches))
     for _, batch in zip(range(steps), data, strict=False):
         yield batch[0] if isinstance(batch, (tuple, list)) else batch

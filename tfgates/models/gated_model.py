@@ -123,6 +123,7 @@ class GatedModel(keras.Model):
                 weight's learning rate allows.
             *args, **kwargs: as in `keras.Model.compile`.
         """
+        self._paced_optimizer = None
         if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
             gate_optimizer = None
             inner = getattr(optimizer, "inner_optimizer", optimizer)
@@ -140,7 +141,7 @@ class GatedModel(keras.Model):
 
     def get_compile_config(self):
         config = super().get_compile_config()
-        if config and self._paced_optimizer is not None:
+        if config and self._paced_optimizer is not None and self._paced_optimizer() is not None:
             # A model that is saved before its first `fit` paces its gates after it is loaded.
             config[PACED] = True
         return config

@@ -99,25 +99,24 @@ class Landing:
         return trial
 
     def _excess(self, chosen):
-        values = self._split(chosen)
-        return sum(bound.of(self._cost, values) / bound.target for bound in self._bounds)
+        return float(np.sum(self._costs(chosen) / [bound.target for bound in self._bounds]))
 
     def _split(self, chosen):
         return np.split(chosen.astype(float), self._sizes[1:-1])
 
     def _fits(self, chosen, bounds):
-        values = self._split(chosen)
-        return all(bound.of(self._cost, values) <= bound.target for bound in bounds)
+        table = self._cost.layers(self._split(chosen))
+        return all(bound.of_table(table) <= bound.target for bound in bounds)
 
     def _largest(self, order, limit, must):
         """The longest prefix of `order` that fits, one bound after the other."""
         chosen = must.copy()
         chosen[order[:limit]] = True
-        for bound in self._bounds:
+        matter = self._matters(must) if not self._fits(chosen, self._bounds) else None
+        for number, bound in enumerate(self._bounds):
             if self._fits(chosen, [bound]):
                 continue
-            matters = self._matters(bound, must)
-            ranked = [u for u in order if chosen[u] and not must[u] and matters[self._gate_of[u]]]
+            ranked = [u for u in order if chosen[u] and not must[u] and matter[self._gate_of[u], number]]
             low, high = 0, len(ranked)
             while low < high:
                 middle = (low + high + 1) // 2
@@ -127,19 +126,24 @@ class Landing:
             chosen[ranked[low:]] = False
         return chosen
 
-    def _matters(self, bound, must):
-        """For each gate whether the bounded cost depends on it, with all others open or with few."""
-        result = []
-        for i in range(len(self._cost.gates)):
-            own = slice(self._sizes[i], self._sizes[i + 1])
-            costs = []
-            for others in (np.ones(len(must), bool), must):
+    def _matters(self, must):
+        """For each gate and bound whether the cost depends on the gate, with all others open or with few."""
+        result = np.zeros((len(self._cost.gates), len(self._bounds)), bool)
+        for others in (np.ones(len(must), bool), must):
+            for i in range(len(result)):
+                own = slice(self._sizes[i], self._sizes[i + 1])
+                costs = []
                 for state in (True, False):
                     trial = others.copy()
                     trial[own] = state
-                    costs.append(bound.of(self._cost, self._split(trial)))
-            result.append(costs[1] < costs[0] or costs[3] < costs[2])
+                    costs.append(self._costs(trial))
+                result[i] |= costs[1] < costs[0]
         return result
+
+    def _costs(self, chosen):
+        """What each bound counts, an array; the network is gone through once for all of them."""
+        table = self._cost.layers(self._split(chosen))
+        return np.array([bound.of_table(table) for bound in self._bounds])
 
     def _squeeze_in(self, order, chosen, tries=200):
         """Opens more units, the likeliest first, where they fit."""

@@ -79,6 +79,8 @@ def export_whole(model, folder):
         if old.exists() and not folder.exists():
             os.replace(old, folder)
         raise
+    else:
+        # Only now: until then it may be the only one.
+        shutil.rmtree(old, ignore_errors=True)
     finally:
-        for left in (made, old):
-            shutil.rmtree(left, ignore_errors=True)
+        shutil.rmtree(made, ignore_errors=True)
