@@ -30,13 +30,17 @@ class Difference:
         )
 
 
-def default_tolerance(model):
-    """How far outputs may differ by rounding, as a fraction of the largest."""
-    half = any(
+def is_half(model):
+    """Whether a layer computes in half precision."""
+    return any(
         getattr(layer, "compute_dtype", "float32") in ("float16", "bfloat16")
         for layer in model._flatten_layers(include_self=False)
     )
-    return 2e-2 if half else 1e-4
+
+
+def default_tolerance(model):
+    """How far outputs may differ by rounding, as a fraction of the largest."""
+    return 2e-2 if is_half(model) else 1e-4
 
 
 def first_difference(expected, model, x, tolerance):
@@ -65,8 +69,10 @@ def is_random(model, x):
     return any(distance(a, b) > 0.0 or np.isnan(distance(a, b)) for a, b in zip(first, second, strict=True))
 
 
-def amplified(model, x, expected, difference, change=1e-6):
-    """Whether a difference is what a model makes of rounding: of a change of its input by a millionth."""
+def amplified(model, x, expected, difference):
+    """Whether a difference is what a model makes of rounding: of such a change of its input."""
+    # A millionth, or what bfloat16 can tell apart.
+    change = 4e-3 if is_half(model) else 1e-6
 
     def moved(value):
         return value * (1.0 + change) if "float" in str(value.dtype) else value
