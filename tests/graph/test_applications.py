@@ -11,8 +11,21 @@ from benchmarks.applications import NETWORKS, SIZES, build, close, open_all, ran
 from tests.graph.oracle import macs_of
 from tests.reload import predict_in_fresh_process
 
-# These cover most of the rules; concatenation and separable convolutions are in the property tests too.
-QUICK = ("ConvNeXtTiny", "MobileNetV2", "MobileNetV3Small", "ResNet50V2", "VGG16")
+# A dozen that have all the rules that any of them has.
+QUICK = (
+    "ConvNeXtTiny",
+    "DenseNet121",
+    "EfficientNetB0",
+    "EfficientNetV2B0",
+    "InceptionV3",
+    "MobileNet",
+    "MobileNetV2",
+    "MobileNetV3Small",
+    "ResNet50",
+    "ResNet50V2",
+    "VGG16",
+    "Xception",
+)
 
 
 # With random averages these amplify a change of 1e-6 of the input to 1e-4 and more of the output, open or
