@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from tfgates.files import export_whole, write_whole
 from tfgates.pruning import compressed_bytes
-from tfgates.pruning.whole import export_whole, write_whole
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "tf2onnx"))
 NOTHING = "-"

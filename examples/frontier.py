@@ -26,7 +26,7 @@ from failure import Failure
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
-from tfgates.pruning.whole import write_whole
+from tfgates.files import write_whole
 
 # Dep-L0: hard concrete with logits from a generator, in this order.
 GENERATED = {"dep_hc_forward": "forward", "dep_hc_backward": "backward"}

@@ -4,7 +4,7 @@ import json
 
 from matplotlib.figure import Figure
 
-from tfgates.pruning.whole import write_whole
+from tfgates.files import write_whole
 
 FILE = "frontier.json"
 

@@ -29,7 +29,7 @@ from failure import Failure
 
 import tfgates
 from tfgates.callbacks.sparsity_monitor import check_writable
-from tfgates.pruning.whole import check_replaceable
+from tfgates.files import check_replaceable
 
 FLAGS = settings.FLAGS
 

@@ -6,8 +6,8 @@ from importlib import metadata
 
 import frontiers
 
+from tfgates.files import write_whole
 from tfgates.pruning.picture import draw_plan, summary_line
-from tfgates.pruning.whole import write_whole
 
 PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")

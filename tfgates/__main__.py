@@ -15,9 +15,9 @@ import keras
 from absl import app, flags, logging
 
 import tfgates
+from tfgates.files import check_replaceable, export_whole, write_whole
 from tfgates.pruning import PruningError, compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line
-from tfgates.pruning.whole import check_replaceable, export_whole, write_whole
 
 FLAGS = flags.FLAGS
 flags.DEFINE_string("out", None, "prune: the file to write, ending in .keras. report: the folder.")

@@ -77,3 +77,22 @@ def state(model):
     """All that a run has come to: variables of the model and of its optimizer, as a list of arrays."""
     variables = [*model.variables, *model.optimizer.variables]
     return [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+
+
+class TrainingEndedError(Exception):
+    """Raised in place of a crash."""
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Ends training in the midst of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch = epoch
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now == self.epoch and batch == 1:
+            raise TrainingEndedError

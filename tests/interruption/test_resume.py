@@ -4,32 +4,13 @@ import keras
 import numpy as np
 import pytest
 
-from tests.interruption.methods import METHODS, build, fit, state
+from tests.interruption.methods import METHODS, Interrupt, TrainingEndedError, build, fit, state
 from tfgates.callbacks import Resume
 from tfgates.callbacks.resume import epochs_in, path_of
 
 EPOCHS, BEFORE = 4, 2
 QUICK = ("disarm_budget", "tied")
 WAYS = ("resume", "backup_and_restore", "model_checkpoint")
-
-
-class TrainingEndedError(Exception):
-    """Raised in place of a crash."""
-
-
-class Interrupt(keras.callbacks.Callback):
-    """Ends training in the midst of an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.epoch = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.now = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.now == self.epoch and batch == 1:
-            raise TrainingEndedError
 
 
 def again(way, method, folder):

@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 
 import tfgates
+from tests.interruption.methods import Interrupt, TrainingEndedError
 from tfgates.models.compress import fine_tuning_epochs
 from tfgates.models.steps import steps_of, steps_per_epoch
 
@@ -107,25 +108,6 @@ def test_bad_budget(digits):
         tfgates.compress(network(), digits, None, LOSS, epochs=3)
 
 
-class EndedError(Exception):
-    """Raised in place of a crash."""
-
-
-class End(keras.callbacks.Callback):
-    """Ends training in the midst of an epoch."""
-
-    def __init__(self, epoch):
-        super().__init__()
-        self.at = epoch
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.now = epoch
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.now == self.at and batch == 1:
-            raise EndedError
-
-
 @pytest.mark.parametrize("ends", [(1,), (4,), (0, 3, 5)], ids=str)
 def test_interrupted_and_started_again_it_ends_the_same_to_the_bit(digits, tmp_path, ends):
     """Epochs 0 to 3 have gates, 4 and 5 fine-tune; state lies in a folder for each."""
@@ -141,8 +123,8 @@ def test_interrupted_and_started_again_it_ends_the_same_to_the_bit(digits, tmp_p
 
     whole = run()
     for end in ends:
-        with pytest.raises(EndedError):
-            run(End(end), resume=tmp_path)
+        with pytest.raises(TrainingEndedError):
+            run(Interrupt(end), resume=tmp_path)
     resumed = run(resume=tmp_path)
     for ours, theirs in (
         (whole.variables, resumed.variables),

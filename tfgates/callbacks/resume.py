@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfgates.distribution import worker_of
-from tfgates.pruning.whole import write_whole
+from tfgates.files import write_whole
 
 KEPT = 2
 

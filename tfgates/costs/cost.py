@@ -4,7 +4,7 @@ import dataclasses
 
 from tfgates.costs.expected import ExpectedCost
 from tfgates.pruning.plan import PruningPlan
-from tfgates.pruning.text import aligned
+from tfgates.tables import aligned
 
 
 @dataclasses.dataclass
@@ -54,7 +54,7 @@ class Cost:
         self._gated = bool(expected.gates)
         self.params, self._macs = plan.params, plan.macs
         self.dense_params, self._dense_macs = plan.dense_params, plan.dense_macs
-        self.expected_params, self._expected_macs = expected.evaluate(expected.probabilities())
+        self.expected_params, self._expected_macs = map(float, means.sum(axis=0))
 
     def _known(self, macs):
         if macs != macs:

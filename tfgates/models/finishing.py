@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.graph.equality import state_kept
 from tfgates.layers import GateGenerator
 from tfgates.models.gated_model import gates_of
 from tfgates.pruning.landing import held, landing_of
@@ -70,10 +71,8 @@ def reestimate_statistics(model, data, batch_size=128, steps=100):
     ]
     if not layers:
         return 0
-    state = [(v, ops.convert_to_numpy(v)) for v in model.variables if not v.trainable]
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
-    with held({**gates, **landing_of(model)}), contextlib.ExitStack() as stack:
-        stack.callback(lambda: [variable.assign(value) for variable, value in state])
+    with held({**gates, **landing_of(model)}), state_kept(model), contextlib.ExitStack() as stack:
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
         for x in _batches(data, batch_size, steps):
             # That of `keras.Model`: a gated one would take notes for a training step.

@@ -49,9 +49,13 @@ class Landing:
             self._squeeze_in(order, chosen)
         self.values = {}
         for i, (gate, test) in enumerate(zip(gates, tests, strict=True)):
-            keep = chosen[self._sizes[i] : self._sizes[i + 1]]
+            keep = chosen[self._units(i)]
             if not np.array_equal(keep, test != 0.0):
                 self.values[gate] = self._shaped(gate, np.where(keep, opened(gate, test), 0.0))
+
+    def _units(self, i):
+        """Where the units of gate `i` stand among those of all gates."""
+        return slice(self._sizes[i], self._sizes[i + 1])
 
     def _shaped(self, gate, values):
         return values.reshape(gate.unit_shape).astype("float32")
@@ -72,11 +76,10 @@ class Landing:
         for i, gate in enumerate(self._cost.gates):
             if gate.axis is None:
                 continue
-            start, stop = self._sizes[i], self._sizes[i + 1]
-            ranked = np.argsort(-openness[start:stop], kind="stable")
+            ranked = np.argsort(-openness[self._units(i)], kind="stable")
             if thrifty:
                 # Where outputs add up, the same unit of both costs less than two different ones.
-                ranked = [*ranked[:CANDIDATES], *(offset for offset in offsets if offset < stop - start)]
+                ranked = [*ranked[:CANDIDATES], *(offset for offset in offsets if offset < gate.units)]
                 ranked = sorted(dict.fromkeys(ranked), key=lambda k: self._excess(self._only(chosen, i, k)))
             for offset in ranked:
                 trial = self._only(chosen, i, offset)
@@ -88,13 +91,13 @@ class Landing:
             offsets.append(int(offset))
         for i, gate in enumerate(self._cost.gates):
             if gate.axis is None:
-                chosen[self._sizes[i] : self._sizes[i + 1]] = False
+                chosen[self._units(i)] = False
         return chosen
 
     def _only(self, chosen, i, offset):
         """`chosen` with this unit alone in gate `i`."""
         trial = chosen.copy()
-        trial[self._sizes[i] : self._sizes[i + 1]] = False
+        trial[self._units(i)] = False
         trial[self._sizes[i] + offset] = True
         return trial
 
@@ -131,11 +134,10 @@ class Landing:
         result = np.zeros((len(self._cost.gates), len(self._bounds)), bool)
         for others in (np.ones(len(must), bool), must):
             for i in range(len(result)):
-                own = slice(self._sizes[i], self._sizes[i + 1])
                 costs = []
                 for state in (True, False):
                     trial = others.copy()
-                    trial[own] = state
+                    trial[self._units(i)] = state
                     costs.append(self._costs(trial))
                 result[i] |= costs[1] < costs[0]
         return result

@@ -2,7 +2,7 @@
 
 import io
 
-from tfgates.pruning.whole import write_whole
+from tfgates.files import write_whole
 
 
 def draw_plan(plan, path=None, title=None):

@@ -11,7 +11,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
 from tfgates.pruning.landing import as_array, held, landing_of
-from tfgates.pruning.text import aligned
+from tfgates.tables import aligned
 
 
 @dataclasses.dataclass

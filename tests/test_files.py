@@ -6,7 +6,7 @@ import types
 
 import pytest
 
-from tfgates.pruning.whole import export_whole, write_whole
+from tfgates.files import export_whole, write_whole
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
