@@ -8,7 +8,10 @@ from tfgates import gates, layers
 
 K = keras.layers
 # None most often; some do not leave 0 at 0, the last mixes the channels.
-ACTIVATIONS = [None, None, None, "relu", "relu", "relu", "sigmoid", "softplus", "tanh", "gelu", "softmax"]
+ACTIVATIONS = [
+    None, None, None, "relu", "relu", "relu", "sigmoid", "softplus", "tanh", "gelu", "softmax", ops.gelu, K.PReLU,
+    lambda x: ops.where(x > 1.0, 2.0 * x, x),
+]  # fmt: skip
 INPUTS = {
     "image": (6, 6, 3), "sequence": (5, 4), "vector": (6,), "volume": (4, 4, 4, 2), "tokens": (5,),
 }  # fmt: skip
@@ -59,7 +62,8 @@ class Builder:
         return self.pick([4, 6, 8])
 
     def activation(self):
-        return self.pick(ACTIVATIONS)
+        kind = self.pick(ACTIVATIONS)
+        return kind("ones") if kind is K.PReLU else kind
 
     def flag(self):
         return self.pick([True, False])

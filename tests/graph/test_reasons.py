@@ -103,7 +103,11 @@ REASONS = [
     (maps, lambda x: K.RMSNormalization(name="norm")(x), "norm (RMSNormalization): its statistics are averaged"),
     (maps, sigmoid_conv, "padded: its zero padding makes a closed channel's constant differ at the border"),
     (maps, lambda x: K.Softmax(name="soft")(x), "soft: softmax runs over the channels"),
-    (maps, lambda x: K.Activation("softmax", name="soft")(x), "soft: its activation mixes channels, or is unknown"),
+    (
+        maps,
+        lambda x: K.Activation("softmax", name="soft")(x),
+        "soft: its activation treats channels or places differently, or mixes them",
+    ),
     (
         maps,
         lambda x: K.Reshape((6, 6, 2, 3), name="split")(x),

@@ -15,10 +15,13 @@ K = keras.layers
 
 @keras.saving.register_keras_serializable(package="tests")
 class Shifted(keras.layers.Layer):
-    """`relu(x) + 1`."""
+    """`relu(x) + 1`, the 1 a weight."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape=(), initializer="ones", trainable=False)
 
     def call(self, x):
-        return ops.relu(x) + 1.0
+        return ops.relu(x) + self.offset
 
 
 class Mirrored(keras.layers.Layer):

@@ -409,7 +409,7 @@ def test_reasons_for_skipping():
         "layer_normalization (LayerNormalization): its statistics are averaged over the channels, "
         "so none of them can go"
     )
-    assert found["mixing"] == "its activation mixes channels, or is unknown"
+    assert found["mixing"] == "its activation treats channels or places differently, or mixes them"
     assert found["head"] == "an output of the model"
 
 

@@ -1,8 +1,51 @@
 """Making new layers from the layers of a network, each once, weights included."""
 
+import functools
+import types
+import warnings
+from typing import Any
+
 import keras
 
-from tfgates.graph.state import copy_state
+from tfgates.graph.state import activation_variables, complete, copy_state
+
+# Entries of the configs of Keras's layers that can be functions.
+FUNCTIONS = ("activation", "recurrent_activation")
+FUNCTION_TYPES: tuple[Any, ...] = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
+
+
+def config_of(layer: keras.Layer, kind: type | None = None) -> dict[str, Any]:
+    """The config of a layer, with functions as they are: their names say too little.
+
+    Keras writes `keras.ops.gelu` down as `"gelu"`, which is another function, and reads no lambda.
+
+    Args:
+        layer: the layer.
+        kind: the class whose config it is; its own by default.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+        config = (kind or type(layer)).get_config(layer)
+    if type(layer) is keras.layers.Lambda:
+        config.update(function=layer.function, output_shape=layer._output_shape, mask=layer.mask)
+        config["arguments"] = layer.arguments
+    elif type(layer).__module__.split(".")[0] in ("keras", "tfgates"):
+        for name in FUNCTIONS:
+            function = getattr(layer, name, None)
+            if name in config and isinstance(function, FUNCTION_TYPES):
+                config[name] = function
+            elif name in config and isinstance(function, keras.Layer):
+                # What Keras writes down would be built for as many channels as there are now.
+                config[name] = layer_from(type(function), config_of(function))
+    return config
+
+
+def layer_from(kind: type, config: dict[str, Any]) -> keras.Layer:
+    """The layer of a config that `config_of` made."""
+    if kind is keras.layers.Lambda:
+        # Its `from_config` refuses functions.
+        return keras.layers.Lambda(**config)
+    return kind.from_config(config)  # type: ignore[attr-defined]
 
 
 class Copier:
@@ -30,10 +73,11 @@ class Copier:
         Args:
             kind: its class.
             config: its config.
-            weights: dict from the attribute of a variable to its value.
+            weights: dict from the attribute of a variable to its value; `"activation"` to the list of
+                those of an activation that is a layer.
         """
         name = self.name(node)
-        layer = kind.from_config(dict(config, name=name) if "name" in config else config)
+        layer = layer_from(kind, dict(config, name=name) if "name" in config else config)
         # A class of the user's may take no name.
         layer.name = name
         self._made[id(node.op)] = layer
@@ -47,7 +91,7 @@ class Copier:
         if not isinstance(node.op, keras.Layer):
             return self._copy_operator(node)
         try:
-            layer = self.make(node, type(node.op), node.op.get_config(), None)
+            layer = self.make(node, type(node.op), config_of(node.op), None)
         except Exception as error:
             # A layer of the user's can raise anything here.
             raise self._uncopyable(node.op, error) from error
@@ -89,12 +133,16 @@ class Copier:
     def finish(self):
         """Fills in the weights, once all layers are built."""
         for layer, weights in self._pending:
+            complete(layer)
             if isinstance(weights, keras.Layer):
                 try:
                     copy_state(layer, weights)
                 except Exception as error:
                     raise self._uncopyable(weights, error) from error
                 continue
+            weights = dict(weights)
+            for variable, value in zip(activation_variables(layer), weights.pop("activation", ()), strict=True):
+                variable.assign(value)
             for path, value in weights.items():
                 variable = layer
                 for part in path.split("."):

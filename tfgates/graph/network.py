@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.graph.state import complete
+
 
 @dataclasses.dataclass(frozen=True)
 class Ref:
@@ -49,7 +51,8 @@ class Network:
         self.shapes = []
         self.dtypes = []
         self.producer = []
-        self._names = {}
+        # What rules have found out by trying, by index of the call: it holds for every walk.
+        self.proofs: dict[int, str | None] = {}
         if not isinstance(model, keras.Model):
             raise ValueError(
                 "`model` must be a keras.Model; load one from a file by keras.models.load_model. "
@@ -116,6 +119,7 @@ class Network:
         def ref(x):
             return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x
 
+        complete(op)
         args, kwargs = tree.map_structure(ref, (args, kwargs))
         inputs = [r.tensor for r in tree.flatten((args, kwargs)) if isinstance(r, Ref)]
         new = Node(len(self.nodes), op, args, kwargs, inputs, [], f"{prefix}{op.name}")

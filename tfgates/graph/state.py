@@ -2,6 +2,27 @@
 
 import tempfile
 
+import keras
+
+
+def complete(layer: keras.Layer) -> None:
+    """Builds the layer that a called layer has as its activation: Keras does not before data goes through it."""
+    activation = getattr(layer, "activation", None)
+    if not isinstance(activation, keras.Layer) or activation.built or not layer._inbound_nodes:
+        return
+    shape = layer._inbound_nodes[0].output_tensors[0].shape
+    try:
+        activation.build(shape)
+    except Exception:
+        # Weights along an axis of a size that is not known; Keras itself builds it for the first data.
+        return
+
+
+def activation_variables(layer: keras.Layer) -> list:
+    """The variables of the layer that a layer has as its activation."""
+    activation = getattr(layer, "activation", None)
+    return list(activation.variables) if isinstance(activation, keras.Layer) else []
+
 
 def copy_state(new, old):
     """Gives `new`, a built layer of the same config, the state of `old`, nested layers included.

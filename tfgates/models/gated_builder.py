@@ -5,8 +5,9 @@ import numpy as np
 from keras import ops
 
 from tfgates import gates as gate_methods
-from tfgates.graph.copier import Copier, input_names, own_names
+from tfgates.graph.copier import Copier, config_of, input_names, own_names
 from tfgates.graph.rules import activations
+from tfgates.graph.state import activation_variables
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
 
 # The layer that carries a gate inside, for each plain layer that has one.
@@ -157,17 +158,17 @@ class GatedBuilder(Copier):
 
     def _zero_stays_zero(self, layer):
         """Whether a gate in front of the layer's activation leaves zeros behind it."""
-        activation = getattr(layer, "activation", None)
-        return float(activations.through(activation, np.zeros(1))[0]) == 0.0
+        return activations.zero_stays(getattr(layer, "activation", None))
 
     def _with_gate(self, node, kind, place):
         layer = self.made(node)
         if layer is not None:
             return layer
         gate = self._gate(place)
-        config = dict(node.op.get_config(), gate=gate)
+        config = dict(config_of(node.op), gate=gate)
         weights = {v: getattr(node.op, v) for v in WEIGHTS[kind] if getattr(node.op, v, None) is not None}
         values = {name: np.asarray(ops.convert_to_numpy(v)) for name, v in weights.items()}
+        values["activation"] = [np.asarray(ops.convert_to_numpy(v)) for v in activation_variables(node.op)]
         if self._compensate:
             factor = self._initial_factor(gate)
             for name in ("kernel", "bias", "gamma", "beta"):

@@ -151,6 +151,6 @@ def accepts(node, factor):
         return layer.gamma is not None or hasattr(layer, "gate")
     if not isinstance(layer, (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)):
         return False
-    if activations.name_of(layer.activation) == "linear":
+    if activations.is_linear(layer.activation):
         return True
-    return activations.name_of(layer.activation) in activations.HOMOGENEOUS and bool(np.all(factor >= 0.0))
+    return bool(np.all(factor >= 0.0)) and activations.is_homogeneous(layer.activation)

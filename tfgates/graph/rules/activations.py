@@ -1,43 +1,113 @@
 """Activation functions: which of them treat each number by itself."""
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 
+from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.rule import map_constants
 
-# Names of keras.activations that act on each number alone; softmax, glu and their like do not.
-ELEMENTWISE = {
-    "celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_swish",
-    "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu", "sigmoid",
-    "silu", "soft_shrink", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "squareplus",
-    "swish", "tanh", "tanh_shrink", "threshold",
-}  # fmt: skip
+# What is tried on it, and the result, for each function that is still there.
+_OBSTACLES: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
 
-# f(z * x) = z * f(x) for z >= 0: a gate's factor can be moved through these.
-HOMOGENEOUS = {"linear", "relu", "leaky_relu"}
+# More than one axis of places, none as long as another.
+SHAPE = (2, 3, 5, 7)
 
 
-def name_of(function):
-    """Name of a Keras activation, or None for a function that is not Keras's own."""
-    if function is None:
-        return "linear"
-    name = getattr(function, "__name__", None)
-    return name if name and getattr(keras.activations, name, None) is function else None
+def call_at_inference(op, x):
+    """Calls a layer on data outside of any model."""
+    return op(x, training=False) if getattr(op, "_call_has_training_arg", False) else op(x)
 
 
-def is_elementwise(function):
-    """Whether `function` is known to treat each number by itself."""
+def is_linear(function: Any) -> bool:
+    """Whether there is no activation."""
+    return function is None or function is keras.activations.linear
+
+
+def weights_of(function: Any) -> list:
+    """The weights of an activation that is a layer."""
+    return list(function.weights) if isinstance(function, keras.Layer) else []
+
+
+def obstacle_of(function: Any, axis: int | None = None) -> str | None:
+    """Why an activation does not treat each channel by itself, alike at all places; None if it does.
+
+    Functions, and layers without weights, are tried on numbers (`tfgates.graph.probe`). Of layers
+    with weights only `keras.layers.PReLU` is known.
+
+    Args:
+        function: what a layer has as `activation`.
+        axis: int, the axis of the channels. By default a PReLU can have one weight only.
+    """
+    if is_linear(function):
+        return None
+    if isinstance(function, keras.Layer) and not function.built:
+        return "is a layer that is not built: call the model on data once"
+    if type(function) is keras.layers.PReLU:
+        others = [size for i, size in enumerate(function.alpha.shape, start=1) if i != axis]
+        return None if all(size == 1 for size in others) else "has weights along other axes than the channels' too"
+    if weights_of(function):
+        return "is a layer with weights that tfgates has no rule for"
+    return tried(function)
+
+
+def tried(function: Any) -> str | None:
+    """`obstacle` of a function or a layer without weights, found once."""
+    call = as_function(function)
+    try:
+        if function not in _OBSTACLES:
+            _OBSTACLES[function] = obstacle(call, SHAPE) or obstacle(call, (6, 11))
+        return _OBSTACLES[function]
+    except TypeError:
+        # Neither hashed nor referred to weakly: tried each time.
+        return obstacle(call, SHAPE) or obstacle(call, (6, 11))
+
+
+def as_function(function: Any) -> Callable:
     if isinstance(function, keras.Layer):
-        return isinstance(function, (keras.layers.ReLU, keras.layers.LeakyReLU, keras.layers.ELU)) or (
-            isinstance(function, keras.layers.Activation) and is_elementwise(function.activation)
-        )
-    return name_of(function) in ELEMENTWISE
+        return lambda x: call_at_inference(function, x)
+    return function
 
 
-def through(function, value):
+def is_elementwise(function: Any, axis: int | None = None) -> bool:
+    """Whether an activation treats each channel along `axis` by itself, alike at all places."""
+    return obstacle_of(function, axis) is None
+
+
+def is_homogeneous(function: Any) -> bool:
+    """Whether f(z * x) = z * f(x) for z >= 0: a gate's factor can be moved through it."""
+    if is_linear(function) or type(function) is keras.layers.PReLU:
+        return True
+    return not weights_of(function) and tried(function) is None and scales_along(as_function(function))
+
+
+def through(function: Any, value: np.ndarray, axis: int | None = None) -> np.ndarray:
     """The constants after an activation; nan where the function is not elementwise."""
-    if name_of(function) == "linear":
+    if is_linear(function):
         return value
-    if not is_elementwise(function):
+    if not is_elementwise(function, axis):
         return np.full(value.shape, np.nan)
-    return map_constants(function, value)
+    if weights_of(function):
+        alpha = np.asarray(keras.ops.convert_to_numpy(function.alpha), np.float64).reshape(-1)
+        return np.where(value < 0.0, alpha * value, value)
+    return map_constants(as_function(function), value)
+
+
+def zero_stays(function: Any) -> bool:
+    """Whether f(0) = 0, for any channel."""
+    if type(function) is keras.layers.PReLU:
+        return function.built
+    return is_elementwise(function) and float(through(function, np.zeros(1))[0]) == 0.0
+
+
+def variables_left(walk: Any, function: Any, keep: np.ndarray, axis: int) -> list[np.ndarray]:
+    """The variables of an activation that is a layer when the channels `keep` along `axis` are left."""
+    left = []
+    for variable in function.variables if isinstance(function, keras.Layer) else []:
+        value = walk.weight(variable)
+        along = type(function) is keras.layers.PReLU and value.shape[axis - 1] > 1
+        left.append(np.compress(keep, value, axis=axis - 1) if along else value)
+    return left

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules import activations
@@ -40,7 +41,7 @@ class DepthwiseRule(ConvolutionRule):
         x, y = walk.state[node.index, "x"], walk.output(node)
         walk.state[node.index, "exists"] = walk.formulas.any(y.need)
         demand = y.need
-        if not activations.is_elementwise(node.op.activation):
+        if not activations.is_elementwise(node.op.activation, y.axis):
             demand = np.full(len(y), walk.formulas.any(demand), np.int64)
         demand = demand.reshape(-1, node.op.depth_multiplier)
         for column in demand.T:
@@ -66,7 +67,8 @@ class DepthwiseRule(ConvolutionRule):
         weights = {"kernel": walk.weight(layer.kernel)[..., keep_in, :]}
         if layer.bias is not None:
             weights["bias"] = walk.weight(layer.bias)[keep_out]
-        return surgery.make(node, self.plain, self.plain.get_config(layer), weights)
+        weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
+        return surgery.make(node, self.plain, config_of(layer, self.plain), weights)
 
 
 @register_rule(layers.DepthwiseConv1D)

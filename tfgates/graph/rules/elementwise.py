@@ -9,11 +9,6 @@ from tfgates.graph.rules import activations
 layers = keras.layers
 
 
-def call_at_inference(op, x):
-    """Calls a layer on data outside of any model."""
-    return op(x, training=False) if getattr(op, "_call_has_training_arg", False) else op(x)
-
-
 @register_rule(
     layers.ReLU, layers.LeakyReLU, layers.ELU,
     "Relu", "Relu6", "Sigmoid", "Silu", "Gelu", "Tanh", "Elu", "Selu", "HardSigmoid", "HardSilu", "HardTanh",
@@ -24,7 +19,7 @@ class FunctionRule(ElementwiseRule):
     """`f(x)`, one number at a time."""
 
     def apply(self, walk, node, x):
-        return map_constants(lambda v: call_at_inference(self.function(node), v), x.value)
+        return map_constants(lambda v: activations.call_at_inference(self.function(node), v), x.value)
 
     def function(self, node):
         return node.op
@@ -33,13 +28,19 @@ class FunctionRule(ElementwiseRule):
 @register_rule(layers.Activation)
 class ActivationRule(FunctionRule):
     def keeps_axis(self, walk, node, x):
-        return activations.is_elementwise(node.op.activation)
+        return self.obstacle(node) is None
+
+    def obstacle(self, node):
+        # Weights would have to lose channels in the copy.
+        return activations.obstacle_of(node.op.activation) or (
+            "has weights of its own" if activations.weights_of(node.op.activation) else None
+        )
 
     def function(self, node):
-        return node.op.activation
+        return activations.as_function(node.op.activation)
 
     def why(self, node):
-        return f"{node.name}: its activation mixes channels, or is unknown"
+        return f"{node.name}: its activation {self.obstacle(node)}"
 
 
 @register_rule(layers.Softmax)
@@ -80,7 +81,7 @@ class RescalingRule(FunctionRule):
 @register_rule(
     layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
     layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization,
-    layers.Identity, layers.Masking, "StochasticDepth", "Cast",
+    layers.Identity, layers.Masking, "StochasticDepth",
 )  # fmt: skip
 class IdentityRule(ElementwiseRule):
     """Does nothing at inference."""

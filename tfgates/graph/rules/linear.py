@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules import activations
@@ -102,12 +103,13 @@ class LinearRule(Rule):
         self.compare_calls(walk, node, x)
         live, value = self.mix(walk, node, live, value, outputs)
         live, value = through_gate(walk, live, value, *self.gated(walk, node, "outputs", outputs))
-        y = walk.fresh(out_axis, outputs, live, activations.through(node.op.activation, value))
+        y = walk.fresh(out_axis, outputs, live, activations.through(node.op.activation, value, out_axis))
         y.group = self.output_groups(walk, node, x, outputs)
         walk.set(node, y)
-        if not activations.is_elementwise(node.op.activation):
+        obstacle = activations.obstacle_of(node.op.activation, out_axis)
+        if obstacle is not None:
             y.live[:] = TRUE
-            walk.groups.lock(y.group, f"{node.name}: its activation mixes channels, or is unknown")
+            walk.groups.lock(y.group, f"{node.name}: its activation {obstacle}")
 
     def compare_calls(self, walk, node, x):
         """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
@@ -165,7 +167,7 @@ class LinearRule(Rule):
         x, y = walk.state[node.index, "x"], walk.output(node)
         inputs, outputs = self.sizes(node)
         demand = y.need
-        if not activations.is_elementwise(node.op.activation):
+        if not activations.is_elementwise(node.op.activation, y.axis):
             demand = np.full(outputs, walk.formulas.any(demand), np.int64)
         demand = walk.formulas.both(demand, self.gated(walk, node, "outputs", outputs)[0])
         walk.state[node.index, "exists"] = walk.formulas.any(demand)
@@ -201,6 +203,12 @@ class LinearRule(Rule):
         terms = [Term(node.name, per_pair * once, macs, (slots["in"], slots["out"]), exists)]
         if getattr(node.op, "bias", None) is not None:
             terms.append(Term(node.name, once, 0, (slots["out"],), exists))
+        for variable in activations.weights_of(node.op.activation):
+            size = math.prod(variable.shape)
+            if size == len(slots["out"]):
+                terms.append(Term(node.name, once, 0, (slots["out"],), exists))
+            else:
+                terms.append(Term(node.name, once * size, 0, (), exists))
         return terms
 
     def kernel_size(self, node):
@@ -235,11 +243,12 @@ class LinearRule(Rule):
         factor_in = factor_in * surgery.input_factor(node, len(keep_in))
         factor_out = self.gated(walk, node, "outputs", len(keep_out))[1]
         factor_out = factor_out * surgery.factor(node, len(keep_out))
-        config = self.plain.get_config(layer)
+        config = config_of(layer, self.plain)
         weights = self.shrink(walk, node, keep_in, keep_out, factor_in, factor_out, config)
         if added or getattr(layer, "bias", None) is not None:
             self.add_bias(node, config)
             weights["bias"] = (bias * factor_out)[keep_out]
+        weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
         return surgery.make(node, self.plain, config, weights)
 
     def bias_left(self, walk, node, keep):

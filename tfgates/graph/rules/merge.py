@@ -23,6 +23,10 @@ class MergeRule(Rule):
         """f of a list of arrays of constants."""
         raise NotImplementedError
 
+    def combined(self, walk, node, values):
+        """`combine` where the tensors of the network have a say."""
+        return self.combine(node, values)
+
     def operands(self, node):
         """The operands in order: `Ref`s and numbers."""
         first = node.args[0]
@@ -58,7 +62,7 @@ class MergeRule(Rule):
             return self.refuse(walk, node)
         for group in tied[1:]:
             walk.groups.tie(tied[0], group)
-        value = self.combine(node, [p.value for p in parts])
+        value = self.combined(walk, node, [p.value for p in parts])
         y = walk.fresh(axis, size, self.liveness(walk, parts), value)
         y.group = tied[0]
         walk.set(node, y)

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 
+from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, Term, register_rule
@@ -82,7 +83,7 @@ class RecurrentRule(InputFeatures, Rule):
             for name in ("recurrent_kernel", "bias"):
                 if getattr(cell, name, None) is not None:
                     weights[f"cell.{name}"] = surgery.walk.weight(getattr(cell, name))
-            new = surgery.make(node, type(node.op), node.op.get_config(), weights)
+            new = surgery.make(node, type(node.op), config_of(node.op), weights)
         return new(args[0], **kwargs)
 
 

@@ -1,0 +1,99 @@
+"""Operators and layers without weights that have no rule: elementwise if they prove to be so."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+from tfgates.graph import rule as rules
+from tfgates.graph.equality import state_kept
+from tfgates.graph.network import Node, Ref
+from tfgates.graph.probe import alike, evaluate, obstacle, sample
+from tfgates.graph.rule import Rule
+from tfgates.graph.rules.activations import call_at_inference
+from tfgates.graph.rules.merge import MergeRule
+
+
+class ProbedRule(MergeRule):
+    """`f(x1, x2, ...)` position by position, smaller tensors broadcast, for any f that is tried and found so."""
+
+    def operands(self, node: Node) -> list:
+        return [x for x in tree.flatten((node.args, node.kwargs)) if isinstance(x, Ref)]
+
+    def forward(self, walk, node):
+        if all(channels is None for channels in walk.inputs(node)) and len(node.outputs) == 1:
+            walk.set(node, None)
+            return
+        proofs = walk.network.proofs
+        if node.index not in proofs:
+            proofs[node.index] = self.obstacle(walk.network, node)
+        if proofs[node.index] is not None:
+            return self.refuse(
+                walk, node, f"{node.name} ({type(node.op).__name__}): {Rule.reason}, and it {proofs[node.index]}"
+            )
+        super().forward(walk, node)
+
+    def obstacle(self, network: Any, node: Node) -> str | None:
+        """Why the call is not elementwise in its tensors, or None; see `tfgates.graph.probe.obstacle`."""
+        if len(node.outputs) != 1:
+            return "has several outputs"
+        operands = self.operands(node)
+        shapes = [tuple(s or size for s, size in zip(network.shapes[t.tensor], SIZES, strict=False)) for t in operands]
+        shape = tuple(s or size for s, size in zip(network.shapes[node.outputs[0]], SIZES, strict=False))
+        dtypes = [network.dtypes[t.tensor] for t in operands]
+        if "string" in dtypes:
+            return "reads strings"
+        function = self.function(node)
+        found = obstacle(function, shape, dtypes)
+        if found is None and any(s != shape for s in shapes):
+            generator = np.random.default_rng(1)
+            x = [sample(generator, s, d) for s, d in zip(shapes, dtypes, strict=True)]
+            try:
+                wide = [np.broadcast_to(v, shape) for v in x]
+                if not alike(evaluate(function, *x), evaluate(function, *wide)):
+                    found = "does not broadcast its tensors"
+            except Exception:
+                found = "does not broadcast its tensors"
+        return found
+
+    def function(self, node: Node) -> Callable:
+        """The call as a function of its tensors."""
+
+        def call(*tensors):
+            left = iter(tensors)
+            args, kwargs = tree.map_structure(
+                lambda x: next(left) if isinstance(x, Ref) else x, (node.args, node.kwargs)
+            )
+            if node.layer is None:
+                return node.op(*args, **kwargs)
+            with state_kept(node.layer):
+                if len(args) == 1 and not kwargs:
+                    return call_at_inference(node.op, args[0])
+                return node.op(*args, **kwargs)
+
+        return call
+
+    def combined(self, walk, node, values):
+        """f of the constants; nan where one of them is not known."""
+        known = np.all(np.isfinite(values), axis=0)
+        result = np.full(known.shape, np.nan)
+        if known.any():
+            dtypes = [walk.network.dtypes[t.tensor] for t in self.operands(node)]
+            columns = [v[known][:, None].astype(d) for v, d in zip(values, dtypes, strict=True)]
+            result[known] = evaluate(self.function(node), *columns).reshape(-1)
+        return result
+
+
+# For sizes that the model leaves open, the batch first.
+SIZES = (2, 3, 4, 5, 6, 7, 8, 9)
+_PROBED = ProbedRule()
+
+
+def find(op: Any) -> ProbedRule | None:
+    """The rule for what has no weights, else None."""
+    return None if isinstance(op, keras.Layer) and (op.weights or isinstance(op, keras.Model)) else _PROBED
+
+
+rules.FALLBACKS.append(find)
