@@ -8,7 +8,6 @@ from keras import ops
 import tfgates
 from tests.graph.random_networks import close, randomise
 from tests.graph.test_properties import check
-
 from tfgates.graph.network import Network
 
 K = keras.layers
