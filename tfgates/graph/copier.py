@@ -14,7 +14,7 @@ FUNCTIONS = ("activation", "recurrent_activation")
 FUNCTION_TYPES: tuple[Any, ...] = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
 
 
-def config_of(layer: keras.Layer, kind: type | None = None) -> dict[str, Any]:
+def config_of(layer: keras.Layer, kind: Any = None) -> dict[str, Any]:
     """The config of a layer, with functions as they are: their names say too little.
 
     Keras writes `keras.ops.gelu` down as `"gelu"`, which is another function, and reads no lambda.
@@ -40,12 +40,12 @@ def config_of(layer: keras.Layer, kind: type | None = None) -> dict[str, Any]:
     return config
 
 
-def layer_from(kind: type, config: dict[str, Any]) -> keras.Layer:
+def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     """The layer of a config that `config_of` made."""
     if kind is keras.layers.Lambda:
         # Its `from_config` refuses functions.
         return keras.layers.Lambda(**config)
-    return kind.from_config(config)  # type: ignore[attr-defined]
+    return kind.from_config(config)
 
 
 class Copier:
