@@ -36,10 +36,11 @@ def compile_model(model, arguments, epochs, images, gate_learning_rate=None):
     steps = epochs * -(-images // arguments.batch_size)
     schedule = keras.optimizers.schedules.CosineDecay(arguments.learning_rate, steps)
     optimizer = keras.optimizers.Adam(schedule)
-    if gate_learning_rate is not None:
-        gate_optimizer = keras.optimizers.Adam(gate_learning_rate)
-        optimizer = tfgates.optimizers.with_gate_optimizer(optimizer, gate_optimizer)
-    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], steps_per_execution=43)
+    gates = {}
+    if isinstance(model, tfgates.GatedModel):
+        # Without a rate of their own the gates learn as the weights do.
+        gates["gate_optimizer"] = None if gate_learning_rate is None else keras.optimizers.Adam(gate_learning_rate)
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"], steps_per_execution=43, **gates)
 
 
 def shape_of(network):

@@ -3,11 +3,13 @@
 from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
 from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, freeze_gates, gate_model, reestimate_statistics
+from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune
 
 __all__ = [
     "Budget",
     "GatedModel",
+    "GatesWarning",
     "applications",
     "callbacks",
     "compress",

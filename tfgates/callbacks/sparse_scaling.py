@@ -53,6 +53,8 @@ class SparseScaling(keras.callbacks.Callback):
 
     # Tells whoever trains a pruned network too that it is not for that one.
     needs_gates = True
+    # Tells `GatedModel.fit` that something asks the gates to close.
+    closes_gates = True
 
     def __init__(
         self,

@@ -48,7 +48,8 @@ def gate_model(
         generator: None, `"forward"` or `"backward"`: a `tfgates.layers.GateGenerator` in that order
             makes the logits of all gates (Dep-L0). Defaults to None.
         penalty: see `GatedModel`.
-        budget: a `tfgates.Budget`, see `GatedModel`.
+        budget: a `tfgates.Budget`, see `GatedModel`. Without a budget, a penalty or an `l0` nothing asks
+            the gates to close.
         copy_weights: bool. True: the result has weights of its own, equal to the original's.
             False: it uses the layers of `model` itself, so that training trains both, and gates
             stand behind them. Defaults to True.
@@ -71,7 +72,10 @@ def gate_model(
     Example:
 
     >>> model = keras.applications.ResNet50(weights=None, classes=10, input_shape=(64, 64, 3))
-    >>> gated = tfgates.gate_model(model, gate="hard_concrete")
+    >>> gated = tfgates.gate_model(model, gate="hard_concrete", budget=tfgates.Budget(macs=0.4))
+    >>> gated.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> gated.fit(x, y, epochs=30)
+    >>> small = tfgates.prune(gated)
     """
     kinds = (residual,) if isinstance(residual, str) else tuple(residual)
     for kind in kinds:

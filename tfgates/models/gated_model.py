@@ -1,5 +1,6 @@
 """A Keras model with gates."""
 
+import functools
 import inspect
 import weakref
 from typing import Any
@@ -11,6 +12,7 @@ from tfgates.costs.structure import Structure
 from tfgates.gates import recording
 from tfgates.models import passes
 from tfgates.models.latest import Latest
+from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.steps import steps_of
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
@@ -81,6 +83,7 @@ class GatedModel(keras.Model):
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer = None
+        self._said_that_nothing_closes = False
         if penalty or budget:
             self._follow_structure()
 
@@ -116,11 +119,11 @@ class GatedModel(keras.Model):
 
         Args:
             optimizer: as in `keras.Model.compile`; updates the weights.
-            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if the
-                model has a budget and `optimizer` is a plain one, Adam with which each gate can cross
-                its range 25 times in the first `fit` (`tfgates.optimizers.gate_learning_rate`), else
-                `optimizer`. A gate has to cross its range in a training run, many times what a
-                weight's learning rate allows.
+            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if
+                anything asks the gates to close (a budget, a penalty, an `l0`) and `optimizer` is a
+                plain one, Adam with which each gate can cross its range 25 times in the first `fit`
+                (`tfgates.optimizers.gate_learning_rate`), else `optimizer`. A gate has to cross its
+                range in a training run, many times what a weight's learning rate allows.
             *args, **kwargs: as in `keras.Model.compile`.
         """
         self._paced_optimizer = None
@@ -128,7 +131,7 @@ class GatedModel(keras.Model):
             gate_optimizer = None
             inner = getattr(optimizer, "inner_optimizer", optimizer)
             plain = not isinstance(inner, keras.optimizers.MultiOptimizer)
-            if self.budget and plain and self.trainable_variables:
+            if plain and self.trainable_variables and asks_to_close(self):
                 gate_optimizer = keras.optimizers.Adam(gate_learning_rate(self.gates))
                 # Weak, because Keras would save what a model refers to a second time.
                 self._paced_optimizer = weakref.ref(gate_optimizer)
@@ -172,15 +175,25 @@ class GatedModel(keras.Model):
             self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
 
     def fit(self, *args, **kwargs):
-        """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps."""
-        if self._pace is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
-            given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
-            steps = steps_of(given)
-            self._pace.assign(self._structure.pace(steps))
-            gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
-            if gate_optimizer is not None:
-                gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps)
+        """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
+
+        A `tfgates.GatesWarning` says once if nothing asks the gates to close.
+        """
+        given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        self._set_pace(given)
+        if not self._said_that_nothing_closes:
+            self._said_that_nothing_closes = True
+            warn_if_nothing_closes(self, given.get("callbacks"))
         return super().fit(*args, **kwargs)
+
+    def _set_pace(self, given):
+        """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""
+        gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
+        steps = functools.cache(lambda: steps_of(given))
+        if self._structure_step is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
+            self._pace.assign(self._structure.pace(steps()))
+        if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
+            gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
 
     # The next three are for several workers, see `tfgates.distribution.multi_worker`.
 

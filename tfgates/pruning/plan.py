@@ -216,6 +216,11 @@ class PruningPlan:
             return "kept for `min_units` or `round_to`, or shared with channels that are open"
         return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
 
+    @property
+    def removes_nothing(self):
+        """Whether every layer keeps all of its units."""
+        return not self.dropped and all(row.units_left == row.units for row in self.layers)
+
     def __str__(self):
         rows = [("layer", "kind", "units", "parameters", "MACs", "")]
         for row in self.layers:

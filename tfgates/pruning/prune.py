@@ -9,6 +9,7 @@ from tfgates.graph.equality import default_tolerance, first_difference, is_rando
 from tfgates.graph.examples import NoExamplesError, random_inputs
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
+from tfgates.notices import GatesWarning
 from tfgates.pruning.landing import held
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.surgery import Surgery, closed_layer
@@ -25,8 +26,8 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     layers that carry them; constants that they leave behind are folded into biases where that is
     exact; gates' factors go into the weights; branches that are closed vanish with their addition.
     A model with a budget lands at or below it, see `plan_pruning`.
-    What cannot go without changing the outputs stays, and `plan_pruning` says why. The result has
-    no layer of tfgates. `model` is left untouched.
+    What cannot go without changing the outputs stays, and `plan_pruning` says why; where that is
+    everything, a `tfgates.GatesWarning` says so. The result has no layer of tfgates. `model` is left untouched.
 
     Args:
         model: a Sequential or Functional `keras.Model`.
@@ -58,6 +59,8 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
         )
     if plan.empty:
         raise closed_layer(plan.empty[0])
+    if plan.removes_nothing:
+        warnings.warn(nothing_removed(plan), GatesWarning, stacklevel=2)
     surgery = Surgery(plan.walk, plan.keep, plan.used)
 
     def emit(node, args, kwargs):
@@ -70,6 +73,18 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
     return pruned
+
+
+def nothing_removed(plan: PruningPlan) -> str:
+    """What is said where pruning returns as large a network as it was given, and why that is."""
+    if plan.kept:
+        why = "what is closed cannot be cut out without changing the outputs, and `plan_pruning` says why"
+    else:
+        why = (
+            "no unit is closed. Give `gate_model` a budget, a penalty or an `l0` before training, or train "
+            "scaling gates with `tfgates.callbacks.SparseScaling`"
+        )
+    return f"`prune` removes nothing: {why}. Received: model={plan.model.name!r}, {plan.params:,} parameters"
 
 
 def check_equal(model, pruned, inputs=None, tolerance=None):

@@ -1,0 +1,54 @@
+"""Whether anything asks the gates of a model to close."""
+
+import warnings
+from typing import Any
+
+import keras
+
+from tfgates.notices import GatesWarning
+
+# Who overrides one of them may add a loss of gates that nobody else can see.
+OWN_STEPS = ("compute_loss", "train_step")
+
+
+def asks_to_close(model: Any) -> bool:
+    """Whether the model's loss falls when its gates close: a budget, a penalty or a gate's `l0`."""
+    if model.budget or any(strength > 0 for strength in (model.penalty or {}).values()):
+        return True
+    return any(gate.l0 > 0 for gate in trained(model))
+
+
+def trained(model: Any) -> list[Any]:
+    """The gates that are not frozen."""
+    return [gate for gate in model.gates if gate.trainable]
+
+
+def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
+    """Says that training leaves all gates open, where that can be told.
+
+    Args:
+        model: the `GatedModel` that is about to be trained.
+        callbacks: those of `fit`. One whose attribute `closes_gates` is true closes them itself.
+    """
+    if not trained(model) or asks_to_close(model) or _has_own_step(model):
+        return
+    closing = [each for each in keras.tree.flatten(callbacks) if getattr(each, "closes_gates", False)]
+    if closing or hasattr(getattr(model.optimizer, "inner_optimizer", model.optimizer), "scaling"):
+        return
+    warnings.warn(
+        f"Nothing asks the gates of `{model.name}` to close, so this training leaves them open and pruning finds "
+        "nothing to remove. Give `gate_model` or `GatedModel` a `budget` (such as `tfgates.Budget(macs=0.5)`) or a "
+        "`penalty`, give the gates an `l0`, or train scaling gates with `tfgates.callbacks.SparseScaling`. "
+        "Received: budget=None, penalty=None, l0=0 in all gates",
+        GatesWarning,
+        stacklevel=4,
+    )
+
+
+def _has_own_step(model: Any) -> bool:
+    """Whether a user's subclass computes its loss itself."""
+    for name in OWN_STEPS:
+        owner = next(kind for kind in type(model).__mro__ if name in vars(kind))
+        if owner.__module__.partition(".")[0] not in ("tfgates", "keras"):
+            return True
+    return False
