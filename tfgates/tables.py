@@ -18,3 +18,8 @@ def aligned(rows, left=(0,)):
     ]
     rule = "-" * max(map(len, lines))
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
+
+
+def whole(value):
+    """A number rounded, with commas; "unknown" for nan."""
+    return "unknown" if value != value else f"{value:,.0f}"

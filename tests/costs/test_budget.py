@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfgates
+from tests.graph.test_traced import Until
 from tfgates.costs.budget import parse
 from tfgates.costs.structure import Structure
 
@@ -101,9 +102,32 @@ def test_macs_need_known_dimensions():
     x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
-    with pytest.raises(ValueError, match="on MACs needs every dimension"):
+    with pytest.raises(ValueError, match="`budget` on MACs .*Received: not counted: conv2d.*every dimension"):
         tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5))
     tfgates.gate_model(model, budget=tfgates.Budget(params=0.5))
+
+
+def partly_counted():
+    """A network one of whose layers cannot be counted."""
+    inputs = keras.Input((7, 5))
+    x = keras.layers.Dense(6, activation="relu", name="first")(inputs)
+    x = Until(1, name="odd")(keras.layers.Dense(5, name="second")(x))
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+def test_a_budget_on_macs_that_nobody_can_count():
+    message = "on MACs needs those of every layer .*Received: not counted: odd .how often its loop runs"
+    for macs in (0.5, 400):
+        with pytest.raises(ValueError, match=f"`budget` {message}"):
+            tfgates.gate_model(partly_counted(), budget=tfgates.Budget(macs=macs))
+    with pytest.raises(ValueError, match=f"`penalty` {message}"):
+        tfgates.gate_model(partly_counted(), penalty={"macs": 1.0})
+    tfgates.gate_model(partly_counted(), budget=tfgates.Budget(params=0.8), penalty={"macs": 0.0, "params": 1.0})
+
+
+def test_layers_without_gates_are_not_bounded_layer_by_layer():
+    gated = tfgates.gate_model(partly_counted(), budget=tfgates.Budget(macs=0.5, per_layer=True))
+    assert [bound.layer_name for bound in gated._structure.bounds] == ["first", "second"]
 
 
 def test_per_layer_budgets_are_checked_too():
@@ -114,7 +138,7 @@ def test_per_layer_budgets_are_checked_too():
     x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
     x = keras.layers.Dense(4, activation="relu")(keras.layers.GlobalAveragePooling2D()(x))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
-    with pytest.raises(ValueError, match="on MACs needs every dimension"):
+    with pytest.raises(ValueError, match="`budget` on MACs .*Received: not counted: conv2d.*every dimension"):
         tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5, per_layer=True))
 
 

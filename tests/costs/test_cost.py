@@ -74,9 +74,14 @@ def test_unknown_sizes_have_parameters_but_no_macs():
     cost = tfgates.cost(gated(shape=(None, None, 3)))
     assert cost.params == 62
     for name in ("macs", "dense_macs", "expected_macs"):
-        with pytest.raises(ValueError, match="MACs need every dimension but the batch to be known. Received: "):
+        with pytest.raises(ValueError, match="no total of MACs .*not counted: gated_conv2d .*every dimension but the"):
             getattr(cost, name)
-    assert "nan" in str(cost)
+    assert [name for name, _ in cost.uncounted] == ["gated_conv2d"]
+    for shown in (str(cost), repr(cost), str(tfgates.plan_pruning(gated(shape=(None, None, 3))))):
+        assert "nan" not in shown and "unknown" in shown
+    assert (
+        str(cost).splitlines()[-1].startswith("MACs not known, so there is no total of them: gated_conv2d (MACs need")
+    )
 
 
 def test_a_budget_decides_the_actual_cost():

@@ -55,6 +55,18 @@ def test_steps_of():
     assert steps_of({"x": data.repeat(), "epochs": 5}) is None
 
 
+def test_sizes_that_are_open(capsys):
+    inputs = keras.Input((None, 3))
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(8, 3, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    history = keras.callbacks.History()
+    data = np.ones((8, 5, 3), "float32"), np.ones((8, 2), "float32")
+    tfgates.compress(model, data, tfgates.Budget(params=0.7), "mse", epochs=2, callbacks=[history], verbose=2)
+    printed = capsys.readouterr().out
+    assert "parameters and unknown MACs" in printed and "nan" not in printed and "expected_macs" not in printed
+    assert "expected_params" in printed
+
+
 @pytest.mark.parametrize("gate", ["hard_concrete", "disarm", "arm", "ar", "scaling"])
 def test_every_method_lands_within_three_points(digits, gate):
     x, y = digits

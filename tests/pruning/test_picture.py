@@ -31,6 +31,15 @@ def test_picture_is_written_and_returned(plan, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["plan.png"]
 
 
+def test_a_network_whose_macs_are_not_known():
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    inputs = keras.Input((None, 6, 1))
+    x = keras.layers.GlobalAveragePooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    plan = tfgates.plan_pruning(tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(3)(x))))
+    assert summary_line(plan) == "107 of 107 parameters (100.0 %), MACs unknown"
+    assert tfgates.pruning.draw_plan(plan).startswith(b"\x89PNG")
+
+
 def test_without_matplotlib(plan, monkeypatch):
     original = builtins.__import__
 

@@ -115,10 +115,11 @@ class Budget:
             if not self.per_layer:
                 found.append(Bound(name, column, None, value if absolute else value * dense, dense))
                 continue
+            gated = cost.gated_layers()
             open_all = cost.layers([[1.0] * gate.units for gate in cost.gates])[:, column]
             closed = cost.layers([[0.0] * gate.units for gate in cost.gates])[:, column]
             for layer, (most, least) in enumerate(zip(open_all, closed, strict=True)):
-                if most > least or math.isnan(most):
+                if most > least or (gated[layer] and math.isnan(most)):
                     found.append(Bound(name, column, layer, value * most, most, cost.names[layer]))
         return found
 

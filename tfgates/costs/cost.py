@@ -3,8 +3,9 @@
 import dataclasses
 
 from tfgates.costs.expected import ExpectedCost
+from tfgates.graph.counted import incomplete
 from tfgates.pruning.plan import PruningPlan
-from tfgates.tables import aligned
+from tfgates.tables import aligned, whole
 
 
 @dataclasses.dataclass
@@ -25,13 +26,17 @@ class Cost:
 
     Parameters are counted as Keras's `count_params` does, moving averages of batch normalisation
     included, gates excluded. MACs are those of convolutions, dense, attention and recurrent
-    layers for one example; biases, normalisations and activations count nothing.
+    layers for one example; biases, normalisations and activations count nothing. A layer for which
+    there is no rule is traced, and what it multiplies and sums at inference is counted. Where that
+    cannot be known, the layer is in `uncounted`, and the totals of MACs raise a `ValueError` that
+    names it rather than leave it out.
 
     Attributes:
         params, macs: actual: what `tfgates.prune` would leave, to the unit.
         expected_params, expected_macs: the mean over the gates' distribution.
         dense_params, dense_macs: with everything kept.
-        layers: list of `LayerCost`.
+        layers: list of `LayerCost`; MACs that are not known are nan.
+        uncounted: list of pairs (layer, reason): whose MACs are not known.
     """
 
     def __init__(self, model, land=True):
@@ -51,6 +56,7 @@ class Cost:
             )
             for row in plan.layers
         ]
+        self.uncounted = plan.uncounted
         self._gated = bool(expected.gates)
         self.params, self._macs = plan.params, plan.macs
         self.dense_params, self._dense_macs = plan.dense_params, plan.dense_macs
@@ -59,8 +65,8 @@ class Cost:
     def _known(self, macs):
         if macs != macs:
             raise ValueError(
-                "MACs need every dimension but the batch to be known. Received: a model whose input has "
-                "dimensions of None; build it with a fixed input shape"
+                "There is no total of MACs where those of a layer are not known; `layers` has the others. "
+                f"Received: not counted: {incomplete(self.uncounted)}"
             )
         return macs
 
@@ -79,7 +85,7 @@ class Cost:
     def __repr__(self):
         return (
             f"Cost(params={self.params:,} of {self.dense_params:,} (expected {self.expected_params:,.0f}), "
-            f"macs={self._macs:,.0f} of {self._dense_macs:,.0f} (expected {self._expected_macs:,.0f}))"
+            f"macs={whole(self._macs)} of {whole(self._dense_macs)} (expected {whole(self._expected_macs)}))"
         )
 
     def __str__(self):
@@ -94,10 +100,13 @@ class Cost:
             ),
             total,
         ]:
-            rows.append((row[0], *(f"{v:,.0f}" for v in row[1:])))
+            rows.append((row[0], *map(whole, row[1:])))
         # Without gates the three are the same.
         shown = range(len(head)) if self._gated else (0, 1, 4)
-        return "\n".join(aligned([tuple(row[i] for i in shown) for row in rows]))
+        lines = aligned([tuple(row[i] for i in shown) for row in rows])
+        if self.uncounted:
+            lines.append(f"MACs not known, so there is no total of them: {incomplete(self.uncounted)}")
+        return "\n".join(lines)
 
 
 def cost(model, land=True):

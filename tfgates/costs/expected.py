@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.costs.circuit import Circuit
+from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
@@ -26,8 +27,9 @@ class ExpectedCost:
 
     Attributes:
         gates: the gates that matter, in the order in which probabilities are taken.
-        dense_params, dense_macs: the cost with everything kept.
+        dense_params, dense_macs: the cost with everything kept; nan for MACs if `uncounted` names layers.
         names: the layers, in order, of the entries that `layers` returns.
+        uncounted: list of pairs (layer, reason): whose MACs are not known.
     """
 
     def __init__(self, model):
@@ -36,12 +38,14 @@ class ExpectedCost:
         self.gates = list(dict.fromkeys(gate for gate, _ in walk.units))
         self._circuit = Circuit(len(walk.units))
         self._sides, self._side_ids = [{}], {}
-        self.names = []
+        self.names, self.uncounted = [], []
         rows = []
         for node in walk.network.nodes:
-            for term in rule_for(node.op).terms(walk, node):
+            terms = rule_for(node.op).terms(walk, node)
+            for term in terms:
                 rows.extend(self._rows(term, len(self.names)))
             self.names.append(node.name)
+            self.uncounted.extend(why_uncounted(node, terms))
         self._pack(rows)
         del self._walk
 
@@ -133,6 +137,13 @@ class ExpectedCost:
         result = np.zeros((len(self.names), 2))
         np.add.at(result, self._layer, self._terms(values))
         return result
+
+    def gated_layers(self):
+        """For each entry of `names`, whether its cost depends on gates."""
+        full, least = (self._counts([np.full(gate.units, value) for gate in self.gates]) for value in (1.0, 0.0))
+        gated = np.zeros(len(self.names), bool)
+        gated[self._layer[full > least]] = True
+        return gated
 
     def left(self, values):
         """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""

@@ -5,6 +5,7 @@ from keras import ops
 
 from tfgates.costs.budget import GAIN, Budget
 from tfgates.costs.expected import ExpectedCost
+from tfgates.graph.counted import incomplete
 
 
 class Structure:
@@ -17,13 +18,15 @@ class Structure:
         budget: None, a `Budget` or a list of them.
 
     Raises:
-        ValueError: for a budget on a model without gates, one that cannot be reached, or two bounds
-            on the same cost.
+        ValueError: for a budget on a model without gates, one that cannot be reached, two bounds
+            on the same cost, or a budget or penalty on MACs that are not known of all layers.
     """
 
     def __init__(self, model, penalty=None, budget=None):
         self.cost = ExpectedCost(model)
         self.penalty = checked_penalty(penalty)
+        if self.penalty.get("macs") and self.cost.uncounted:
+            self._refuse("penalty")
         budgets = list_of(budget)
         self.bounds, self._budgets = [], []
         for each in budgets:
@@ -53,10 +56,7 @@ class Structure:
         if not self.bounds:
             return
         if any(np.isnan(bound.dense) for bound in self.bounds):
-            raise ValueError(
-                "`budget` on MACs needs every dimension but the batch to be known. "
-                "Received: a model whose input has dimensions of None"
-            )
+            self._refuse("budget")
         least = self.cost.least_open()
         for bound in self.bounds:
             reachable = bound.of(self.cost, least)
@@ -68,12 +68,23 @@ class Structure:
                     "a float of at most 1, and an integer above 1 an absolute number"
                 )
 
+    def _refuse(self, name):
+        raise ValueError(
+            f"`{name}` on MACs needs those of every layer to be known; `{name}` on params does without. "
+            f"Received: not counted: {incomplete(self.cost.uncounted)}"
+        )
+
     def pace(self, steps):
         """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
         return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)
 
+    @property
+    def known(self):
+        """Names of the costs that are known of all layers."""
+        return ("params",) if self.cost.uncounted else ("params", "macs")
+
     def loss(self, multipliers, pace, step, training):
-        """Loss, expected fractions `(2,)` and the new multipliers.
+        """Loss, expected fractions `(2,)` (0 for MACs that are not known) and the new multipliers.
 
         Args:
             multipliers: tensor `(number of bounds,)` or None without bounds.

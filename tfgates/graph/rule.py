@@ -1,12 +1,14 @@
 """A rule: what one kind of layer does to the channels of its tensors."""
 
 import dataclasses
+import math
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
+from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
 
 _RULES: dict[Any, Any] = {}
 
@@ -24,6 +26,7 @@ class Term:
         macs: multiply-accumulates per combination of channels, for one example.
         over: up to two arrays of groups, the channels that the summand counts.
         exists: formula: under which gates is the layer there at all?
+        why: where `macs` is nan, why they are not known.
     """
 
     layer: str
@@ -31,6 +34,7 @@ class Term:
     macs: float
     over: tuple = ()
     exists: int = TRUE
+    why: str = UNKNOWN_SIZES
 
 
 class Rule:
@@ -41,9 +45,15 @@ class Rule:
     `forward` says what is known of the output's channels and ties groups, `backward` what of the
     inputs is needed, `terms` what the layer costs, and `emit` makes the layer's smaller
     successor. Each takes the running `Walk` (or, for `emit`, the surgery) and the `Node`.
+
+    `terms` of the base class counts the parameters, and, unless `multiplies` is False, the products
+    that the call is seen to compute when it is traced; both are there whatever is closed.
     """
 
     reason = "tfgates has no rule for this layer"
+
+    # Whether the layer sums products: biases, normalisations and activations count no MACs.
+    multiplies = True
 
     def why(self, node):
         """The reason to report for what an unknown layer keeps."""
@@ -68,10 +78,14 @@ class Rule:
                 walk.need(channels, TRUE)
 
     def terms(self, walk, node):
-        if node.layer is None or node.layer.count_params() == 0:
-            return []
-        params = 0 if walk.seen_before(node) else node.layer.count_params()
-        return [Term(node.name, params, 0)]
+        params = 0 if node.layer is None or walk.seen_before(node) else node.layer.count_params()
+        macs, why = 0.0, ""
+        if self.multiplies:
+            try:
+                macs = traced_macs(walk.network, node)
+            except UncountedError as error:
+                macs, why = math.nan, str(error)
+        return [Term(node.name, params, macs, why=why)] if params or macs else []
 
     def terms_left(self, walk, node, keep):
         """The terms when only the groups that the function `keep` says stay: what it costs then."""
@@ -91,6 +105,8 @@ class ElementwiseRule(Rule):
     A subclass overrides `apply` where f depends on the channel, and `emit` where the layer has
     weights or arguments per channel.
     """
+
+    multiplies = False
 
     def forward(self, walk, node):
         x = walk.inputs(node)[0]

@@ -12,6 +12,7 @@ from tfgates.models.steps import steps_per_epoch
 from tfgates.pruning.landing import landing_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
+from tfgates.tables import whole
 
 # Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
 INITIAL_OPEN_PROBABILITY = 0.95
@@ -113,7 +114,7 @@ def compress(
     _fit(gated, data, epochs=first, callbacks=callbacks + _resumed(resume, "gated"), **settings)
     plan = PruningPlan(gated, round_to=round_to, landing=landing_of(gated, fill=True))
     small = prune(gated, plan=plan)
-    _say(verbose, f"compress: pruned to {plan.params:,} parameters and {plan.macs:,.0f} MACs")
+    _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
     reestimate_statistics(small, data, batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps * last))
     small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)

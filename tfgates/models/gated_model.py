@@ -163,7 +163,7 @@ class GatedModel(keras.Model):
     def _follow_structure(self):
         """Sets up the expected cost, its metrics, and the multipliers of the budget."""
         self._structure = Structure(self, self.penalty, self.budget)
-        self._expected = [Latest(name=name) for name in ("expected_params", "expected_macs")]
+        self._expected = [Latest(name=f"expected_{name}") for name in self._structure.known]
         if self._structure.bounds:
             shape = (len(self._structure.bounds),)
             state = {"trainable": False, "initializer": "zeros", "autocast": False}
@@ -218,7 +218,7 @@ class GatedModel(keras.Model):
         loss, fractions, multipliers = self._structure.loss(
             self._multipliers, self._pace, self._structure_step, training
         )
-        for metric, fraction in zip(self._expected, keras.ops.unstack(fractions, 2), strict=True):
+        for metric, fraction in zip(self._expected, keras.ops.unstack(fractions, 2), strict=False):
             metric.update_state(keras.ops.stop_gradient(fraction))
         if training and multipliers is not None:
             self._multipliers.assign(multipliers)

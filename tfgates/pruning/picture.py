@@ -31,7 +31,11 @@ def draw_plan(plan, path=None, title=None):
     columns = (
         ("units", [row.units for row in rows], [row.units_left for row in rows]),
         ("parameters", [row.params for row in rows], [row.params_left for row in rows]),
-        ("MACs", [row.macs for row in rows], [row.macs_left for row in rows]),
+        (
+            "MACs (of some not known)" if plan.uncounted else "MACs",
+            [row.macs for row in rows],
+            [row.macs_left for row in rows],
+        ),
     )
     for axis, (name, before, after) in zip(axes, columns, strict=True):
         axis.barh(places, before, color="#d9d9d9", label="removed")
@@ -56,7 +60,11 @@ def summary_line(plan):
     return (
         f"{plan.params:,} of {plan.dense_params:,} parameters "
         f"({100 * plan.params / max(plan.dense_params, 1):.1f} %), "
-        f"{plan.macs:,.0f} of {plan.dense_macs:,.0f} MACs ({100 * plan.macs / max(plan.dense_macs, 1):.1f} %)"
+        + (
+            "MACs unknown"
+            if plan.uncounted
+            else f"{plan.macs:,.0f} of {plan.dense_macs:,.0f} MACs ({100 * plan.macs / max(plan.dense_macs, 1):.1f} %)"
+        )
     )
 
 

@@ -6,12 +6,13 @@ import numpy as np
 from keras import ops
 
 from tfgates.gates import Gate
+from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
 from tfgates.pruning.landing import as_array, held, landing_of
-from tfgates.tables import aligned
+from tfgates.tables import aligned, whole
 
 
 @dataclasses.dataclass
@@ -39,7 +40,9 @@ class PruningPlan:
     Attributes:
         layers: list of `LayerPlan`.
         params, macs: what the pruned network costs.
-        dense_params, dense_macs: what the network costs with everything kept.
+        dense_params, dense_macs: what the network costs with everything kept. MACs are nan if `uncounted`
+            names layers.
+        uncounted: list of pairs (layer, reason): whose MACs are not known.
         kept: list of pairs (layer, reason): closed units that have to stay.
         alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
         dropped: names of layers that vanish altogether.
@@ -139,9 +142,13 @@ class PruningPlan:
                 yield gate, channels.group
 
     def _measure(self):
-        self.layers, self.kept, self.dropped, self.empty = [], [], [], []
+        self.layers, self.kept, self.dropped, self.empty, self.uncounted = [], [], [], [], []
         everything = np.ones_like(self.keep)
-        costs = [total(rule_for(node.op).terms(self.walk, node), everything) for node in self.network.nodes]
+        costs = []
+        for node in self.network.nodes:
+            terms = rule_for(node.op).terms(self.walk, node)
+            costs.append(total(terms, everything))
+            self.uncounted.extend(why_uncounted(node, terms))
         # A layer that is called several times is paid for at the first call that is left.
         self.walk.count_calls(self.used)
         for node, dense in zip(self.network.nodes, costs, strict=True):
@@ -231,7 +238,7 @@ class PruningPlan:
                     row.kind,
                     units,
                     f"{row.params_left:,} of {row.params:,}",
-                    f"{row.macs_left:,.0f} of {row.macs:,.0f}" if row.macs else "",
+                    f"{whole(row.macs_left)} of {whole(row.macs)}" if row.macs else "",
                     row.note,
                 )
             )
@@ -241,7 +248,7 @@ class PruningPlan:
                 "",
                 "",
                 f"{self.params:,} of {self.dense_params:,}",
-                f"{self.macs:,.0f} of {self.dense_macs:,.0f}",
+                f"{whole(self.macs)} of {whole(self.dense_macs)}",
                 "",
             )
         )
@@ -250,6 +257,7 @@ class PruningPlan:
             ("to land at the budget", self.landed),
             ("stays although closed", self.kept),
             ("left as it is", self.alone),
+            ("MACs not known, so there is no total of them", self.uncounted),
         ):
             if pairs:
                 lines.append(f"{title}:")

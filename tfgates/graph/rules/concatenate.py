@@ -14,6 +14,7 @@ class ConcatenateRule(Rule):
     """Along the channels: their groups side by side. Along another axis: channel tied to channel."""
 
     reason = "its tensors carry their channels on different axes"
+    multiplies = False
 
     def axis(self, walk, node):
         axis = node.op.axis

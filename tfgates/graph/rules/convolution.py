@@ -131,7 +131,7 @@ class TransposedRule(ConvolutionRule):
         return 1
 
     def positions(self, walk, node):
-        return positions_of(walk.shape(node.inputs[0]), self.axes(walk, node)[0])
+        return positions_of(walk, node.inputs[0], self.axes(walk, node)[0])
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
         kernel = walk.weight(node.op.kernel)

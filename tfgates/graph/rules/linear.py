@@ -9,6 +9,7 @@ from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules import activations
+from tfgates.graph.sizes import entries_per_example
 
 
 def through_gate(walk, live, value, literal, factor):
@@ -189,8 +190,7 @@ class LinearRule(Rule):
 
     def positions(self, walk, node):
         """How often the kernel is applied for one example; nan where a dimension is unknown."""
-        shape = walk.shape(node.outputs[0])
-        return positions_of(shape, self.axes(walk, node)[1])
+        return positions_of(walk, node.outputs[0], self.axes(walk, node)[1])
 
     def terms(self, walk, node):
         if node.index in walk.refused:
@@ -279,10 +279,10 @@ class LinearRule(Rule):
         raise NotImplementedError
 
 
-def positions_of(shape, channel_axis):
-    """Number of places in a tensor of `shape`, channels and batch left out."""
-    sizes = [s for i, s in enumerate(shape) if i not in (0, channel_axis)]
-    return math.nan if None in sizes else math.prod(sizes)
+def positions_of(walk, tensor, *axes):
+    """Number of places of one example in a tensor, the channels' `axes` left out; nan if it is not known."""
+    sizes = [s for i, s in enumerate(walk.shape(tensor)) if i not in (0, *axes)]
+    return math.nan if None in sizes else math.prod(sizes) * entries_per_example(walk.network, tensor)
 
 
 def kernel_of(walk, layer):

@@ -18,6 +18,7 @@ class MergeRule(Rule):
     """
 
     reason = "its tensors carry their channels on different axes"
+    multiplies = False
 
     def combine(self, node, values):
         """f of a list of arrays of constants."""

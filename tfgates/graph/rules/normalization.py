@@ -132,6 +132,7 @@ class AveragingRule(Rule):
     """A normalisation whose statistics run over the channels."""
 
     reason = "its statistics are averaged over the channels, so none of them can go"
+    multiplies = False
 
     def forward(self, walk, node):
         x = walk.inputs(node)[0]

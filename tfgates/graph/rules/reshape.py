@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
 from tfgates.graph.rules.linear import altered
 
 layers = keras.layers
@@ -38,6 +38,7 @@ class ReshapeRule(Rule):
     convolution), each of them can go by itself, and the channel when all of them do."""
 
     reason = "it splits the channels over several axes, or its shape is not known"
+    multiplies = False
 
     def forward(self, walk, node):
         x = walk.inputs(node)[0]
@@ -176,11 +177,10 @@ class EmbeddingRule(Rule):
         pass
 
     def terms(self, walk, node):
-        terms = super().terms(walk, node)
-        for term in [] if node.index in walk.refused else terms:
-            term.params = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
-            term.over = (walk.slots[id(node.op)]["out"],)
-        return terms
+        if node.index in walk.refused:
+            return super().terms(walk, node)
+        words = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
+        return [Term(node.name, words, 0, (walk.slots[id(node.op)]["out"],))]
 
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:

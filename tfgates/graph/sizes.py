@@ -1,0 +1,124 @@
+"""The sizes of a network's tensors when it is called on one example."""
+
+import math
+import weakref
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfgates.graph.network import Network, Node, Ref
+
+_FOUND: "weakref.WeakKeyDictionary[Network, tuple]" = weakref.WeakKeyDictionary()
+
+
+def sizes_of(network: Network) -> tuple[list[Any], int]:
+    """A `KerasTensor` for each tensor of a network, and the number of examples that they are for.
+
+    A network tells its sizes for any number of examples. Where an operator folds places into the axis of
+    the batch, or splits it, how many entries one example has there shows only with a given number: one,
+    or as many as the inputs of a network of a fixed batch have.
+
+    Args:
+        network: a `Network`.
+
+    Returns:
+        Pair of a list with a `KerasTensor`, or None where it cannot be told, for each number of a
+        tensor, and the number of examples. Sizes that the network leaves open stay None.
+    """
+    if network not in _FOUND:
+        _FOUND[network] = _sizes(network)
+    return _FOUND[network]
+
+
+def _sizes(network: Network) -> tuple[list[Any], int]:
+    fixed = [network.shapes[number][0] for number in network.inputs if network.shapes[number]]
+    examples = next((size for size in fixed if size), 1)
+    tensors: list[Any] = [None] * len(network.shapes)
+    for number, original in zip(network.inputs, network.functional.inputs, strict=True):
+        shape = tuple(original.shape)
+        shape = (shape[0] or examples, *shape[1:]) if shape else shape
+        tensors[number] = keras.KerasTensor(shape, original.dtype, sparse=original.sparse)
+    for node in network.nodes:
+        if any(tensors[t] is None for t in node.inputs):
+            continue
+        args, kwargs = arguments_of(node, tensors)
+        try:
+            outputs = _outputs_of(node, args, kwargs)
+        except Exception:
+            # Layers complain in many ways of sizes that they cannot take.
+            continue
+        for number, tensor in zip(node.outputs, outputs, strict=True):
+            tensors[number] = tensor
+    return tensors, examples
+
+
+def _outputs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
+    try:
+        return tree.flatten(node.op.compute_output_spec(*args, **kwargs))
+    except Exception:
+        # That calls the layer without the change of types that mixed precision makes around it.
+        if keras.backend.backend() != "tensorflow":
+            raise
+        outputs = graph_of(node, args, kwargs).structured_outputs
+        return [keras.KerasTensor(tuple(x.shape), x.dtype.name) for x in tree.flatten(outputs)]
+
+
+def graph_of(node: Node, args: Any, kwargs: Any) -> Any:
+    """The graph of TensorFlow that a call computes at inference.
+
+    Args:
+        node: the call.
+        args, kwargs: its arguments, a `KerasTensor` in place of each tensor.
+    """
+    import tensorflow as tf
+
+    if getattr(node.op, "_call_has_training_arg", False):
+        kwargs = {"training": False, **kwargs}
+    flat = tree.flatten((args, kwargs))
+    places = [i for i, x in enumerate(flat) if isinstance(x, keras.KerasTensor)]
+
+    def call(*given: Any) -> Any:
+        filled = list(flat)
+        for place, tensor in zip(places, given, strict=True):
+            filled[place] = tensor
+        packed, named = tree.pack_sequence_as((args, kwargs), filled)
+        return node.op(*packed, **named)
+
+    def spec(x: Any) -> Any:
+        return (tf.SparseTensorSpec if x.sparse else tf.TensorSpec)(x.shape, x.dtype)
+
+    # Nothing of the layer changes: not its variables, nor the losses of its last call.
+    added = [] if node.layer is None else [(layer, list(layer._losses)) for layer in node.layer._flatten_layers()]
+    try:
+        with keras.StatelessScope(collect_losses=True):
+            specs = [spec(flat[i]) for i in places]
+            return tf.function(call, autograph=False).get_concrete_function(*specs).graph
+    finally:
+        for layer, losses in added:
+            layer._losses = losses
+
+
+def arguments_of(node: Node, tensors: list[Any]) -> tuple[Any, Any]:
+    """The arguments of a call with entries of `tensors` in place of references."""
+
+    def value(x: Any) -> Any:
+        return tensors[x.tensor] if isinstance(x, Ref) else x
+
+    return tree.map_structure(value, (node.args, node.kwargs))
+
+
+def entries_per_example(network: Network, tensor: int) -> float:
+    """How many entries along the axis of the batch one example has; nan where that is not known."""
+    if not any(may_fold(node) for node in network.nodes):
+        return 1.0
+    tensors, examples = sizes_of(network)
+    if tensors[tensor] is None or tensors[tensor].shape[0] is None:
+        return math.nan
+    return tensors[tensor].shape[0] / examples
+
+
+def may_fold(node: Node) -> bool:
+    """Whether a call may change the axis of the batch: Keras's own layers do not."""
+    own = node.layer is not None and type(node.op).__module__.partition(".")[0] in ("keras", "tfgates")
+    return not own or isinstance(node.op, keras.layers.Lambda)
