@@ -19,6 +19,8 @@ from tfgates.graph.rules.merge import MergeRule
 class ProbedRule(MergeRule):
     """`f(x1, x2, ...)` position by position, smaller tensors broadcast, for any f that is tried and found so."""
 
+    multiplies = True
+
     def operands(self, node: Node) -> list:
         return [x for x in tree.flatten((node.args, node.kwargs)) if isinstance(x, Ref)]
 
@@ -57,6 +59,11 @@ class ProbedRule(MergeRule):
             except Exception:
                 found = "does not broadcast its tensors"
         return found
+
+    def terms(self, walk, node):
+        # Where nothing is known of the channels it was not tried, and may well multiply matrices.
+        elementwise = walk.network.proofs.get(node.index, "not tried") is None
+        return [] if elementwise else super().terms(walk, node)
 
     def function(self, node: Node) -> Callable:
         """The call as a function of its tensors."""
