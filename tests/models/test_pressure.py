@@ -94,7 +94,9 @@ def test_the_pace_of_a_penalty_is_that_of_the_first_fit():
 
 def test_a_pruning_that_removes_nothing_says_so():
     model = gated()
-    with pytest.warns(tfgates.GatesWarning, match="`prune` removes nothing: no unit is closed.*Received: model='plain'"):
+    with pytest.warns(
+        tfgates.GatesWarning, match="`prune` removes nothing: no unit is closed.*Received: model='plain'"
+    ):
         small = tfgates.prune(model)
     assert small.count_params() == 4 * 8 + 8 + 8 * 2 + 2
     model.gates[0].logits.assign([-9.0] + [9.0] * 7)

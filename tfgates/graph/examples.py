@@ -1,20 +1,35 @@
 """Making up inputs to try a network on."""
 
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 from keras import tree
 
-from tfgates.graph.network import Ref, inputs_in_order
+from tfgates.graph.equality import outputs_of
+from tfgates.graph.network import Network, inputs_in_order
+from tfgates.graph.sizes import arguments_of, specs_of
 
 # Tried in this order where the network leaves a size open.
 SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512)
+
+# Of several inputs with open sizes so many combinations of different sizes are tried.
+MOST_COMBINATIONS = len(SIZES) ** 2
+
+# Keras writes messages in bold.
+COLOURS = re.compile("\x1b\\[[0-9;]*m")
+
+Shapes = list[tuple[int, ...]]
 
 
 class NoExamplesError(ValueError):
     """No inputs can be made up for the network."""
 
 
-def random_inputs(network, seed=0, like=None):
+def random_inputs(network: Network, seed: int = 0, like: Any = None) -> list[np.ndarray]:
     """Two examples for each input of a network: numbers or, for integer inputs, valid indices.
 
     Args:
@@ -28,15 +43,21 @@ def random_inputs(network, seed=0, like=None):
     Raises:
         NoExamplesError: for inputs of strings, and where no size is found that the layers can take.
     """
-    rng = np.random.default_rng(seed)
-    inputs = []
-    for number, shape in zip(network.inputs, input_shapes(network, like), strict=True):
-        dtype = network.dtypes[number]
-        if dtype == "string":
+    for number in network.inputs:
+        if network.dtypes[number] == "string":
             raise NoExamplesError(
                 "No random strings can be made up to compare the networks on: give `inputs`. "
                 f"Received: model {network.model.name!r}, which reads strings"
             )
+    return numbers_of(network, input_shapes(network, like), seed)
+
+
+def numbers_of(network: Network, shapes: Shapes, seed: int = 0) -> list[np.ndarray]:
+    """Random numbers for inputs of these shapes."""
+    rng = np.random.default_rng(seed)
+    inputs: list[np.ndarray] = []
+    for number, shape in zip(network.inputs, shapes, strict=True):
+        dtype = network.dtypes[number]
         if dtype == "bool":
             inputs.append(rng.random(shape) < 0.5)
         elif "int" in dtype:
@@ -47,8 +68,8 @@ def random_inputs(network, seed=0, like=None):
     return inputs
 
 
-def input_shapes(network, like=None):
-    """A shape for each input, batch included, with which no tensor of the network is empty."""
+def input_shapes(network: Network, like: Any = None) -> Shapes:
+    """A shape for each input, batch included, with which no tensor of the network is empty and it can be called."""
     shapes = [network.shapes[number] for number in network.inputs]
     given = None if like is None else inputs_in_order(network.functional, like)
     for i, x in enumerate(given or []):
@@ -59,34 +80,67 @@ def input_shapes(network, like=None):
     shapes = [(shape[0] or 2, *shape[1:]) for shape in shapes]
     if all(None not in shape for shape in shapes):
         return shapes
-    for size in SIZES:
-        trial = [tuple(size if s is None else s for s in shape) for shape in shapes]
-        if fits(network, trial):
+    reason = ""
+    for trial in trials(shapes):
+        reason = obstacle(network, trial)
+        if not reason:
             return trial
+    open_inputs = {
+        tensor.name: tuple(tensor.shape)
+        for tensor, shape in zip(network.functional.inputs, shapes, strict=True)
+        if None in shape
+    }
     raise NoExamplesError(
-        f"No size among {sorted(SIZES)} suits all layers where the model leaves sizes open: give `inputs` to "
-        f"compare the networks on. Received: inputs of shape {[network.shapes[n] for n in network.inputs]}"
+        f"No size among {sorted(SIZES)} suits all layers where the model leaves sizes open, so that input "
+        f"{', '.join(map(repr, open_inputs))} cannot be made up: give `inputs` to compare the networks on. "
+        f"Received: {open_inputs}; with the last size that was tried, {reason}"
     )
 
 
-def fits(network, shapes):
-    """Whether every tensor of the network has at least one entry with inputs of these shapes."""
+def trials(shapes: list[tuple]) -> Iterator[Shapes]:
+    """The shapes with sizes in place of None: the same for all inputs, then one for each input."""
+    unknown = [i for i, shape in enumerate(shapes) if None in shape]
+    same = [(size,) * len(unknown) for size in SIZES]
+    different = (sizes for sizes in itertools.product(SIZES, repeat=len(unknown)) if len(set(sizes)) > 1)
+    for sizes in [*same, *itertools.islice(different, MOST_COMBINATIONS)]:
+        chosen = dict(zip(unknown, sizes, strict=True))
+        yield [tuple(chosen[i] if s is None else s for s in shape) for i, shape in enumerate(shapes)]
+
+
+def obstacle(network: Network, shapes: Shapes) -> str:
+    """Why inputs of these shapes are not for the network, in words; an empty string if they are."""
+    reason = empty_tensor(network, shapes)
+    if reason:
+        return reason
+    x = tree.pack_sequence_as(network.functional._inputs_struct, numbers_of(network, shapes))
+    try:
+        outputs_of(network.model, x)
+    except Exception as error:
+        # What a layer's shapes do not tell, such as how many positions an embedding has.
+        return f"the model raises {shortened(error)}"
+    return ""
+
+
+def empty_tensor(network: Network, shapes: Shapes) -> str:
+    """The first call that makes a tensor without entries of inputs of these shapes, or cannot take them, in words."""
     tensors = {
         number: keras.KerasTensor(shape, network.dtypes[number])
         for number, shape in zip(network.inputs, shapes, strict=True)
     }
 
-    def value(x):
-        return tensors[x.tensor] if isinstance(x, Ref) else x
-
     for node in network.nodes:
-        args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
         try:
-            outputs = tree.flatten(node.op.compute_output_spec(*args, **kwargs))
-        except Exception:
+            outputs = specs_of(node, *arguments_of(node, tensors))
+        except Exception as error:
             # Layers complain in many ways of a size that they cannot take.
-            return False
+            return f"{node.name} raises {shortened(error)}"
         if any(size is not None and size < 1 for x in outputs for size in x.shape):
-            return False
+            return f"nothing is left of the places at {node.name}"
         tensors.update(zip(node.outputs, outputs, strict=True))
-    return True
+    return ""
+
+
+def shortened(error: Exception, most: int = 200) -> str:
+    """An error in a line."""
+    text = " ".join(COLOURS.sub("", str(error)).split())
+    return f"{type(error).__name__}: {text if len(text) <= most else text[:most] + '...'}"

@@ -44,7 +44,7 @@ def _sizes(network: Network) -> tuple[list[Any], int]:
             continue
         args, kwargs = arguments_of(node, tensors)
         try:
-            outputs = _outputs_of(node, args, kwargs)
+            outputs = specs_of(node, args, kwargs)
         except Exception:
             # Layers complain in many ways of sizes that they cannot take.
             continue
@@ -53,7 +53,8 @@ def _sizes(network: Network) -> tuple[list[Any], int]:
     return tensors, examples
 
 
-def _outputs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
+def specs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
+    """A `KerasTensor` for each output of a call on arguments with a `KerasTensor` in place of each tensor."""
     try:
         return tree.flatten(node.op.compute_output_spec(*args, **kwargs))
     except Exception:
@@ -99,7 +100,7 @@ def graph_of(node: Node, args: Any, kwargs: Any) -> Any:
             layer._losses = losses
 
 
-def arguments_of(node: Node, tensors: list[Any]) -> tuple[Any, Any]:
+def arguments_of(node: Node, tensors: Any) -> tuple[Any, Any]:
     """The arguments of a call with entries of `tensors` in place of references."""
 
     def value(x: Any) -> Any:

@@ -1,0 +1,111 @@
+"""Sizes that are made up: what a network takes shows when it is called."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfgates
+from tests.graph.test_traced import Block
+from tfgates.graph.examples import NoExamplesError, input_shapes
+from tfgates.graph.network import Network
+
+K = keras.layers
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Positions(K.Layer):
+    """Adds one of `length` learned vectors to each step; its shapes do not tell how many there are."""
+
+    def __init__(self, length, **kwargs):
+        super().__init__(**kwargs)
+        self.length = length
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(self.length, shape[-1]), name="table")
+
+    def call(self, x):
+        return x + ops.take(self.table, ops.arange(ops.shape(x)[1]), axis=0)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def get_config(self):
+        return dict(super().get_config(), length=self.length)
+
+
+def features(tokens, length=12):
+    x = Positions(length)(K.Embedding(50, 8)(tokens))
+    return K.GlobalAveragePooling1D()(x)
+
+
+def head(x):
+    return K.Dense(2)(K.Dense(6, activation="relu", name="hidden")(x))
+
+
+def half_closed(model):
+    """The model gated, with units closed."""
+    gated = tfgates.gate_model(model)
+    for gate in gated.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) < 2, 3.0, -3.0))
+    return gated
+
+
+def test_a_position_embedding_that_is_shorter_than_the_first_size():
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    model = keras.Model(tokens, head(features(tokens)))
+    assert input_shapes(Network(model)) == [(2, 8)]
+    pruned = tfgates.prune(half_closed(model))
+    assert pruned.get_layer("hidden").units == 2
+
+
+def test_inputs_that_need_different_sizes():
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    image = keras.Input((None, None, 3), name="image")
+    x = image
+    for _ in range(2):
+        x = K.Conv2D(4, 7, strides=4)(x)
+    x = K.Concatenate()([features(tokens), K.GlobalAveragePooling2D()(x)])
+    model = keras.Model({"tokens": tokens, "image": image}, head(x))
+    shapes = dict(zip([t.name for t in model.inputs], input_shapes(Network(model)), strict=True))
+    assert shapes == {"tokens": (2, 8), "image": (2, 32, 32, 3)}
+    tfgates.prune(half_closed(model))
+
+
+def test_it_says_which_input_cannot_be_made_up():
+    tokens = keras.Input((None,), dtype="int32", name="tokens")
+    other = keras.Input((8,), name="other")
+    x = K.Reshape((24,))(K.Embedding(50, 1)(tokens))
+    model = keras.Model([tokens, other], head(K.Concatenate()([x, other])))
+    message = (
+        r"so that input 'tokens' cannot be made up: give `inputs`.*Received: {'tokens': \(None, None\)}; "
+        "with the last size that was tried, reshape.* raises ValueError: "
+    )
+    with pytest.raises(NoExamplesError, match=message):
+        tfgates.prune(half_closed(model))
+    gated = half_closed(model)
+    tfgates.prune(gated, inputs=[np.ones((2, 24), "int32"), np.ones((2, 8), "float32")])
+
+
+def test_a_model_that_cannot_be_called_says_why():
+    inputs = keras.Input((None, 3), name="steps")
+    model = keras.Model(inputs, head(K.GlobalAveragePooling1D()(Positions(0)(inputs))))
+    with pytest.raises(NoExamplesError, match="'steps' cannot be made up.* the model raises InvalidArgumentError: "):
+        input_shapes(Network(model))
+
+
+def test_no_place_is_left():
+    inputs = keras.Input((None, 3), name="steps")
+    model = keras.Model(inputs, head(K.GlobalAveragePooling1D()(inputs[:, 600:])))
+    with pytest.raises(NoExamplesError, match="nothing is left of the places at get_item"):
+        input_shapes(Network(model))
+
+
+def test_mixed_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    try:
+        inputs = keras.Input((None, 6))
+        model = keras.Model(inputs, head(K.GlobalAveragePooling1D()(Block()(inputs))))
+        assert input_shapes(Network(model)) == [(2, 32, 6)]
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
