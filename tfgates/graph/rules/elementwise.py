@@ -1,8 +1,11 @@
 """Layers and operators that treat each number by itself, and those that act only in training."""
 
+import math
+
 import keras
 import numpy as np
 
+from tfgates.graph.formula import TRUE
 from tfgates.graph.rule import ElementwiseRule, map_constants, register_rule
 from tfgates.graph.rules import activations
 
@@ -45,24 +48,31 @@ class ActivationRule(FunctionRule):
 
 @register_rule(layers.Softmax)
 class SoftmaxRule(ElementwiseRule):
-    """Over another axis than the channels' it makes something else of constants, but mixes none."""
+    """Over another axis than the channels' it mixes none, and makes `1 / places` of a constant."""
+
+    def axes(self, walk, node):
+        axes = node.op.axis if isinstance(node.op.axis, (list, tuple)) else [node.op.axis]
+        return [axis % len(walk.shape(node.inputs[0])) for axis in axes]
 
     def keeps_axis(self, walk, node, x):
-        axes = node.op.axis if isinstance(node.op.axis, (list, tuple)) else [node.op.axis]
-        rank = len(walk.shape(node.inputs[0]))
-        return len(node.inputs) == 1 and x.axis not in [axis % rank for axis in axes]
+        return len(node.inputs) == 1 and x.axis not in self.axes(walk, node)
+
+    def apply(self, walk, node, x):
+        sizes = [walk.shape(node.inputs[0])[axis] for axis in self.axes(walk, node)]
+        share = np.nan if None in sizes else 1.0 / math.prod(sizes)
+        return np.where(np.isfinite(x.value), share, np.nan)
 
     def forward(self, walk, node):
         super().forward(walk, node)
         y = walk.output(node)
         if y is not None:
-            y.live = np.ones_like(y.live)
-
-    def apply(self, walk, node, x):
-        return np.full(len(x), np.nan)
+            stuck = (y.live != TRUE) & np.isnan(y.value)
+            walk.groups.lock(y.group[stuck], f"{node.name}: over how many places softmax runs is not known")
+            y.live = np.where(stuck, TRUE, y.live)
 
     def why(self, node):
-        return f"{node.name}: softmax runs over the channels"
+        what = "a mask decides over what softmax runs" if len(node.inputs) > 1 else "softmax runs over the channels"
+        return f"{node.name}: {what}"
 
 
 @register_rule(layers.Rescaling)
@@ -81,19 +91,10 @@ class RescalingRule(FunctionRule):
 @register_rule(
     layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
     layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization,
-    layers.Identity, layers.Masking, "StochasticDepth",
+    layers.Identity, "StochasticDepth",
 )  # fmt: skip
 class IdentityRule(ElementwiseRule):
     """Does nothing at inference."""
-
-    def apply(self, walk, node, x):
-        return x.value if type(node.op) is not layers.Masking else np.where(x.value == 0.0, 0.0, np.nan)
-
-    def forward(self, walk, node):
-        super().forward(walk, node)
-        y = walk.output(node)
-        if y is not None and type(node.op) is layers.Masking:
-            y.live = np.where(np.isnan(y.value), 1, y.live)
 
 
 @register_rule(layers.Normalization)

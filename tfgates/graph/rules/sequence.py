@@ -1,5 +1,6 @@
 """Attention and recurrent layers."""
 
+import inspect
 import math
 
 import keras
@@ -38,12 +39,17 @@ class InputFeatures:
 
 @register_rule(layers.SimpleRNN, layers.LSTM, layers.GRU)
 class RecurrentRule(InputFeatures, Rule):
-    """Hidden units are kept whole; input features that are the constant 0 go."""
+    """Hidden units are kept whole; input features that are the constant 0 go, whatever steps are masked."""
 
     def forward(self, walk, node):
-        layer, x = node.op, walk.inputs(node)[0]
-        if len(node.inputs) > 1 or len(node.outputs) > 1 or layer.stateful:
+        layer, (x, *masks) = node.op, walk.inputs(node)
+        given = inspect.signature(layer.call).bind(*node.args, **node.kwargs).arguments
+        if given.get("initial_state") is not None or len(node.outputs) > 1 or layer.stateful:
             return self.refuse(walk, node, f"{node.name}: recurrent layers with states are kept whole")
+        for mask in masks:
+            if mask is not None:
+                walk.groups.lock(mask.group, f"{node.name}: a mask is kept whole")
+                walk.need(mask, TRUE)
         kernel = layer.cell.kernel
         walk.state[node.index, "x"] = self.take_input(walk, node, x, "in", kernel.shape[0], 2)
         y = walk.fresh(len(walk.shape(node.outputs[0])) - 1, layer.units)
@@ -85,7 +91,7 @@ class RecurrentRule(InputFeatures, Rule):
                 if getattr(cell, name, None) is not None:
                     weights[f"cell.{name}"] = surgery.walk.weight(getattr(cell, name))
             new = surgery.make(node, type(node.op), config_of(node.op), weights)
-        return new(args[0], **kwargs)
+        return new(*args, **kwargs)
 
 
 @register_rule(layers.MultiHeadAttention)

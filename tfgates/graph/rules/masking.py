@@ -1,0 +1,64 @@
+"""Masks of sequences: which steps count."""
+
+import keras
+import numpy as np
+
+from tfgates.graph.formula import TRUE
+from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+
+
+@register_rule(keras.layers.Masking)
+class MaskingRule(ElementwiseRule):
+    """`x * any(x != mask_value)`, over the last axis: a step counts if any of its features says so.
+
+    A feature that is the constant 0 says nothing where `mask_value` is 0, and can go; where it is another
+    number, a closed feature makes every step count, and has to stay. Each feature that is not constant
+    decides what becomes of the others.
+    """
+
+    def runs_over(self, walk, node, x):
+        """Whether the mask is made from the channels."""
+        return x.axis == len(walk.shape(node.inputs[0])) - 1
+
+    def forward(self, walk, node):
+        super().forward(walk, node)
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if x is None:
+            return
+        y.live = np.where(x.value == 0.0, x.live, TRUE)
+        if self.runs_over(walk, node, x) and node.op.mask_value != 0.0:
+            closed = x.live != TRUE
+            walk.groups.lock(
+                x.group[closed], f"{node.name}: a closed channel is not its mask_value, so no step is masked"
+            )
+
+    def apply(self, walk, node, x):
+        return np.where(x.value == 0.0, 0.0, np.nan)
+
+    def backward(self, walk, node):
+        x, y = walk.inputs(node)[0], walk.output(node)
+        if x is None:
+            return
+        over = self.runs_over(walk, node, x)
+        walk.need(x, np.full(len(x), walk.formulas.any(y.need), np.int64) if over else y.need)
+
+
+@register_rule("Any")
+class AnyRule(Rule):
+    """Whether any channel is other than 0: one that is the constant 0 does not matter, and can go."""
+
+    reason = "it runs over other axes than that of the channels alone"
+    multiplies = False
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        walk.set(node, None)
+        if x is None:
+            return
+        axes = (
+            [node.op.axis] if isinstance(node.op.axis, int) else node.op.axis or range(len(walk.shape(node.inputs[0])))
+        )
+        if x.axis not in [axis % len(walk.shape(node.inputs[0])) for axis in axes]:
+            return self.refuse(walk, node)
+        stuck = (x.live != TRUE) & (x.value != 0.0)
+        walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
