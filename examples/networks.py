@@ -66,7 +66,7 @@ def build(
     )
     penalty = None
     if penalty_params is not None:
-        penalty = {"params": penalty_params * tfgates.cost(model, land=False).dense_params}
+        penalty = {"params": penalty_params * tfgates.cost(model, chosen=False).dense_params}
     if budget is None and penalty is None:
         return model
     return tfgates.GatedModel(model.input, model.output, name=model.name, budget=budget, penalty=penalty)

@@ -88,10 +88,10 @@ def test_a_budget_decides_the_actual_cost():
     model = tfgates.GatedModel(
         *(lambda m: (m.inputs, m.outputs))(gated(logits=(5.0, 4.0, 3.0, 2.0))), budget=tfgates.Budget(macs=0.6)
     )
-    landed, standing = tfgates.cost(model), tfgates.cost(model, land=False)
+    chosen, standing = tfgates.cost(model), tfgates.cost(model, chosen=False)
     assert standing.macs == standing.dense_macs
-    assert landed.macs == round(0.5 * landed.dense_macs)
-    assert landed.macs == macs_of(tfgates.prune(model))
+    assert chosen.macs == round(0.5 * chosen.dense_macs)
+    assert chosen.macs == macs_of(tfgates.prune(model))
 
 
 def test_subclassed_models_are_refused():

@@ -55,7 +55,7 @@ def test_openness_of_a_single_factor_is_relative_to_the_initial_one(scale, expec
 
 
 def test_a_budget_follows_the_size_of_factors_on_their_way():
-    """Its cost falls before a factor is 0, and landing closes the smallest of each gate first."""
+    """Its cost falls before a factor is 0, and the choice for a budget closes the smallest of each gate first."""
     inputs = keras.Input((3,))
     x = tfgates.layers.GatedDense(4, gate="scaling", name="first")(inputs)
     model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x), budget=tfgates.Budget(params=0.6))
@@ -64,7 +64,7 @@ def test_a_budget_follows_the_size_of_factors_on_their_way():
     dense, each = 3 * 4 + 4 + 4 * 2 + 2, 3 + 1 + 2
     fractions = model._structure.cost.fractions()
     np.testing.assert_allclose(fractions[0], (each * 2.0 + 2) / dense, rtol=1e-6)
-    assert tfgates.cost(model, land=False).params == dense
+    assert tfgates.cost(model, chosen=False).params == dense
     assert tfgates.cost(model).params == 2 * each + 2
     small = tfgates.prune(model)
     np.testing.assert_allclose(

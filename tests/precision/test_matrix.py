@@ -8,7 +8,7 @@ import pytest
 
 import tfgates
 from tests.matrices import MATRICES
-from tfgates.pruning.landing import held
+from tfgates.selection import held
 
 SETTINGS = {
     "mixed_float16": {},
@@ -108,8 +108,8 @@ def check_pruning(setting, model, gate):
             variable.assign(values)
     plan = tfgates.plan_pruning(model)
     small = tfgates.prune(model, plan=plan)
-    # With a budget more may be closed than the gates themselves close, to land within it.
-    with held(plan.landing):
+    # With a budget more may be closed than the gates themselves close, to keep it.
+    with held(plan.selection.values):
         expected = keras.ops.convert_to_numpy(keras.ops.cast(model(X[:8], training=False), "float32"))
     found = keras.ops.convert_to_numpy(keras.ops.cast(small(X[:8], training=False), "float32"))
     tolerance = {"mixed_float16": 2e-3, "mixed_bfloat16": 2e-2}.get(setting, 1e-5)

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from tfgates.pruning import plan as pruning_plan
 from tfgates.pruning.picture import draw_plan
+from tfgates.selection import Unchanged
 
 # Bounds of a heat map, in rows and columns.
 ROWS, COLUMNS = 256, 512
@@ -62,7 +63,7 @@ class HeatMap:
 
 def plan_image(model):
     """What is kept and removed in each layer as the gates stand, `(height, width, 3)` of integers; needs matplotlib."""
-    plan = pruning_plan.PruningPlan(model, landing={})
+    plan = pruning_plan.PruningPlan(model, selection=Unchanged())
     return tf.io.decode_png(draw_plan(plan), channels=3).numpy()
 
 

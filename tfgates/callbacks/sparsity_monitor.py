@@ -168,8 +168,8 @@ class SparsityMonitor(keras.callbacks.Callback):
         if not self._cost_known:
             return None
         try:
-            # Landing is for pruning: what a monitor shows is how the gates stand.
-            return cost(self.model, land=False)
+            # What a monitor shows is how the gates stand, not what pruning would choose.
+            return cost(self.model, chosen=False)
         except ValueError as error:
             self._cost_known = False
             warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)

@@ -32,7 +32,7 @@ class Budget:
     too many would close together. While the constraint holds the multiplier is set back to 0 (dual
     restart), so that accuracy is not traded for savings nobody asked for. The logarithm makes the
     pull and the multiplier the same whether the target is a half or a hundredth, and the same for
-    large and small networks; the constraint is the same as without it. `tfgates.prune` then lands
+    large and small networks; the constraint is the same as without it. `tfgates.prune` then ends
     at or below the target.
 
     Args:

@@ -1,10 +1,12 @@
 """What a network costs: dense, expected and actual."""
 
 import dataclasses
+from typing import Any
 
 from tfgates.costs.expected import ExpectedCost
 from tfgates.graph.counted import incomplete
 from tfgates.pruning.plan import PruningPlan
+from tfgates.selection import Unchanged
 from tfgates.tables import aligned, whole
 
 
@@ -39,8 +41,8 @@ class Cost:
         uncounted: list of pairs (layer, reason): whose MACs are not known.
     """
 
-    def __init__(self, model, land=True):
-        plan = PruningPlan(model, landing=None if land else {})
+    def __init__(self, model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1) -> None:
+        plan = PruningPlan(model, min_units, round_to, None if chosen else Unchanged())
         expected = ExpectedCost(model)
         # By call: the calls of a shared layer have one name, and the first of them the cost.
         means = expected.layers(expected.probabilities())
@@ -109,21 +111,22 @@ class Cost:
         return "\n".join(lines)
 
 
-def cost(model, land=True):
+def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1) -> Cost:
     """Parameters and MACs of a model, per layer and in total: dense, expected and actual.
 
     Args:
         model: a Sequential or Functional `keras.Model`, with or without gates.
-        land: bool. True: the actual figures of a model with a budget are those it is pruned to
-            (see `tfgates.plan_pruning`). False: as its gates stand. Defaults to True.
+        chosen: bool. True: the actual figures of a model with a budget are those of the units that pruning
+            chooses (see `tfgates.plan_pruning`). False: as its gates stand. Defaults to True.
+        min_units, round_to: see `tfgates.plan_pruning`.
 
     Returns:
         A `Cost`; `print(cost(model))` shows it as a table.
 
     Raises:
-        ValueError: if the model is no graph of layers.
+        ValueError: if the model is no graph of layers, or its budget cannot be kept.
     """
-    return Cost(model, land)
+    return Cost(model, chosen, min_units, round_to)
 
 
 def summary(model, print_fn=print):

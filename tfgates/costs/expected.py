@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.costs.circuit import Circuit
+from tfgates.costs.widths import Widths
 from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import rule_for
@@ -30,6 +31,7 @@ class ExpectedCost:
         dense_params, dense_macs: the cost with everything kept; nan for MACs if `uncounted` names layers.
         names: the layers, in order, of the entries that `layers` returns.
         uncounted: list of pairs (layer, reason): whose MACs are not known.
+        widths: a `Widths`: what is left for a choice of units.
     """
 
     def __init__(self, model):
@@ -47,6 +49,7 @@ class ExpectedCost:
             self.names.append(node.name)
             self.uncounted.extend(why_uncounted(node, terms))
         self._pack(rows)
+        self.widths = Widths(walk)
         del self._walk
 
     # Turning formulas into arrays.

@@ -1,4 +1,4 @@
-"""One call from a network to a smaller one: train with gates, land, prune, fine-tune."""
+"""One call from a network to a smaller one: train with gates, choose units, prune, fine-tune."""
 
 import os
 
@@ -9,7 +9,6 @@ from tfgates.costs.structure import list_of
 from tfgates.models.finishing import reestimate_statistics
 from tfgates.models.gate_model import gate_model
 from tfgates.models.steps import steps_per_epoch
-from tfgates.pruning.landing import landing_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
 from tfgates.tables import whole
@@ -44,8 +43,8 @@ def compress(
     """Trains a network under a budget and returns the smaller network that is left.
 
     Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
-    follow the number of steps, see `tfgates.Budget`); it lands, that is, the units are chosen so
-    that the actual cost fits; what is closed is removed, and averages of batch normalisation are
+    follow the number of steps, see `tfgates.Budget`); the units are chosen so that the actual cost
+    fits; what is closed is removed, and averages of batch normalisation are
     estimated again (`tfgates.reestimate_statistics`); the network that is left is fine-tuned.
     Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
     constant with gates and falling to 0 by a cosine after them.
@@ -72,7 +71,7 @@ def compress(
         resume: a folder, or None. The whole state is kept there after each epoch, and the same call,
             started again after an interruption, goes on from it to where it would have
             ended (see `tfgates.callbacks.Resume`). Defaults to None.
-        round_to: see `tfgates.prune`. Rounding up can exceed the budget. Defaults to 1.
+        round_to: see `tfgates.prune`. Widths are rounded within the budget. Defaults to 1.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
     Returns:
@@ -112,7 +111,7 @@ def compress(
         settings["batch_size"] = batch_size
     _say(verbose, f"compress: epochs 1 to {first} of {epochs} with {len(gated.gates)} gates, {budgets}")
     _fit(gated, data, epochs=first, callbacks=callbacks + _resumed(resume, "gated"), **settings)
-    plan = PruningPlan(gated, round_to=round_to, landing=landing_of(gated, fill=True))
+    plan = PruningPlan(gated, round_to=round_to)
     small = prune(gated, plan=plan)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
     reestimate_statistics(small, data, batch_size)

@@ -9,7 +9,8 @@ from keras import ops
 from tfgates.graph.equality import state_kept
 from tfgates.layers import GateGenerator
 from tfgates.models.gated_model import gates_of
-from tfgates.pruning.landing import held, landing_of
+from tfgates.pruning.plan import PruningPlan
+from tfgates.selection import held
 
 
 def freeze_gates(model):
@@ -35,7 +36,7 @@ def freeze_gates(model):
             layer.trainable = False
 
 
-def reestimate_statistics(model, data, batch_size=128, steps=100):
+def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, round_to=1):
     """Estimates the averages of batch normalisation anew, for the units that are left.
 
     While gates train, each batch is normalised under random gates, and the moving averages follow all
@@ -50,6 +51,7 @@ def reestimate_statistics(model, data, batch_size=128, steps=100):
             random choice is taken.
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 100.
+        min_units, round_to: see `tfgates.prune`, where the model has a budget.
 
     Returns:
         The number of layers whose averages were estimated; those that are frozen keep theirs.
@@ -72,7 +74,8 @@ def reestimate_statistics(model, data, batch_size=128, steps=100):
     if not layers:
         return 0
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
-    with held({**gates, **landing_of(model)}), state_kept(model), contextlib.ExitStack() as stack:
+    chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
+    with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
         for x in _batches(data, batch_size, steps):
             # That of `keras.Model`: a gated one would take notes for a training step.

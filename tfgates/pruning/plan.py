@@ -1,17 +1,17 @@
 """What pruning would remove, what would stay, and why."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
-from keras import ops
 
-from tfgates.gates import Gate
 from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.gate_places import gate_of, gate_places
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
-from tfgates.pruning.landing import as_array, held, landing_of
+from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
 from tfgates.tables import aligned, whole
 
 
@@ -47,26 +47,47 @@ class PruningPlan:
         alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
-        landing: dict from gates to the values they get so that the model keeps its budget.
-        landed: list of pairs (gate, how many units that closes and opens); the pruned network computes
-            what the model computes with these gates.
+        selection: the choice of units with which the model keeps its budget (`tfgates.selection`); the
+            pruned network computes what the model computes with the gate values `selection.values`.
+        chosen: list of pairs (gate, how many units that closes and opens).
     """
 
-    def __init__(self, model, min_units=0, round_to=1, landing=None):
-        for name, value, least in (("min_units", min_units, 0), ("round_to", round_to, 1)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"`{name}` must be an integer of at least {least}. Received: {name}={value}")
+    def __init__(
+        self,
+        model: Any,
+        min_units: int = 0,
+        round_to: int = 1,
+        selection: Selection | Unchanged | None = None,
+    ) -> None:
+        self.rounding = Rounding(min_units, round_to)
         self.model = model
-        self.min_units, self.round_to = min_units, round_to
         self.network = Network(model)
-        self.landing = landing_of(model) if landing is None else landing
-        self.landed = [(gate.name, changed(gate, values)) for gate, values in self.landing.items()]
-        with held(self.landing):
+        choice: Selection | Unchanged | None = selection or choose_units(model, self.rounding)
+        while choice is not None:
+            self.selection = choice
+            self._follow()
+            # None if what is left fits the budget.
+            choice = self.selection.tighter(self._table())
+        self.chosen = self.selection.changes()
+        self._explain()
+
+    def _follow(self):
+        """Finds out what the selection leaves."""
+        with held(self.selection.values):
             self.walk = Walk(self.network)
         self.keep = self.walk.alive == TRUE
-        self._fill_up()
+        if self.rounding.asks:
+            score = self.selection.of_groups(gate_places(self.walk), self.walk.root)
+            self.keep = self.rounding.fill_up(self.keep, lambda keep: self._sides(keep, score), self.walk.closure)
         self.used = self._used()
         self._measure()
+
+    def _table(self):
+        """Parameters and MACs left, `(calls, 2)`."""
+        table = np.zeros((len(self.network.nodes), 2))
+        for row in self.layers:
+            table[row.call] = row.params_left, row.macs_left
+        return table
 
     def kept_groups(self, groups):
         """Which of `groups` stay."""
@@ -85,61 +106,16 @@ class PruningPlan:
             stack.extend(network.producer[t] for t in left)
         return used
 
-    def _sides(self):
-        """The distinct sets of channels of the layers that are left, `(node, groups)`."""
+    def _sides(self, keep, score):
+        """The distinct sides of the layers that are left when `keep` stays."""
+        self.keep = keep
         used, seen = self._used(), set()
         for node in self.network.nodes:
             slots = self.walk.slots.get(id(node.op), {}) if node.index in used else {}
             for name, groups in slots.items():
                 if (id(node.op), name) not in seen and len(groups):
                     seen.add((id(node.op), name))
-                    yield node, groups
-
-    def _fill_up(self):
-        """Keeps closed channels where `min_units` or `round_to` ask for more than are open."""
-        if self.min_units == 0 and self.round_to == 1:
-            return
-        score = self._scores()
-        before = -1
-        # Keeping a channel can keep others along with it, so it takes a few rounds.
-        while before != int(self.keep.sum()):
-            before = int(self.keep.sum())
-            for _, groups in list(self._sides()):
-                kept = self.keep[groups]
-                wanted = max(int(kept.sum()), min(self.min_units, len(groups)))
-                if 0 < wanted < len(groups):
-                    wanted = min(-(-wanted // self.round_to) * self.round_to, len(groups))
-                missing = wanted - int(kept.sum())
-                if missing <= 0:
-                    continue
-                sizes = zip(*np.unique(self.walk.root[groups], return_counts=True), strict=True)
-                closed = [(root, size) for root, size in sizes if not self.keep[root]]
-                for root, size in sorted(closed, key=lambda pair: (-score[pair[0]], pair[0])):
-                    if missing <= 0:
-                        break
-                    self.keep[root] = True
-                    missing -= size
-                self.keep = self.walk.closure(self.keep)
-
-    def _scores(self):
-        """For each group the highest open probability of the gates on it."""
-        score = np.zeros(len(self.keep))
-        for gate, groups in self.gate_places():
-            probability = np.asarray(ops.convert_to_numpy(gate.open_probability())).ravel()
-            np.maximum.at(score, self.walk.root[groups], np.repeat(probability, len(groups) // len(probability)))
-        return score
-
-    def gate_places(self):
-        """Pairs of a gate and the groups of the channels that it lies on."""
-        for node in self.network.nodes:
-            gate = gate_of(node)
-            if gate is None:
-                continue
-            channels = self.walk.output(node)
-            if getattr(node.op, "gated", "outputs") == "inputs":
-                channels = self.walk.state.get((node.index, "x"))
-            if channels is not None and len(channels) % gate.units == 0:
-                yield gate, channels.group
+                    yield Side(self.walk.root, groups, score)
 
     def _measure(self):
         self.layers, self.kept, self.dropped, self.empty, self.uncounted = [], [], [], [], []
@@ -186,14 +162,13 @@ class PruningPlan:
         self.params = sum(row.params_left for row in self.layers)
         self.dense_macs = sum(row.macs for row in self.layers)
         self.macs = sum(row.macs_left for row in self.layers)
-        self._explain()
 
     def _explain(self):
         self.alone = [
             (node.name, self.walk.refused[node.index]) for node in self.network.nodes if node.index in self.walk.refused
         ]
         seen = set()
-        for gate, groups in self.gate_places():
+        for gate, groups in gate_places(self.walk):
             seen.add(gate)
             formulas = self.walk.gate_positions(gate, len(groups))[0]
             stuck = (formulas == FALSE) & self.keep[groups]
@@ -219,7 +194,7 @@ class PruningPlan:
         return "it lies on an input of the model, whose channels are what they are"
 
     def _other_reason(self):
-        if self.min_units or self.round_to > 1:
+        if self.rounding.asks:
             return "kept for `min_units` or `round_to`, or shared with channels that are open"
         return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
 
@@ -254,7 +229,7 @@ class PruningPlan:
         )
         lines = aligned(rows, left=(0, 1, 5))
         for title, pairs in (
-            ("to land at the budget", self.landed),
+            ("chosen to keep the budget", self.chosen),
             ("stays although closed", self.kept),
             ("left as it is", self.alone),
             ("MACs not known, so there is no total of them", self.uncounted),
@@ -263,19 +238,6 @@ class PruningPlan:
                 lines.append(f"{title}:")
                 lines.extend(f"  {name}: {reason}" for name, reason in pairs)
         return "\n".join(lines)
-
-
-def changed(gate, values):
-    """What `values` close and open of what the gate has at inference, in words."""
-    before, after = as_array(gate.test_gates()) != 0.0, np.ravel(values) != 0.0
-    counts = (("closes", int(np.sum(before & ~after))), ("opens", int(np.sum(after & ~before))))
-    return ", ".join(f"{verb} {count}" for verb, count in counts if count)
-
-
-def gate_of(node):
-    """The gate on channels that a call is of or carries inside, or None."""
-    gate = node.op if isinstance(node.op, Gate) else getattr(node.op, "gate", None)
-    return gate if isinstance(gate, Gate) and getattr(node.op, "granularity", "unit") == "unit" else None
 
 
 def total(terms, keep):
@@ -300,13 +262,15 @@ def plan_pruning(model, min_units=0, round_to=1):
         round_to: int. The number of units left in a layer is rounded up to a multiple of it by
             keeping closed ones, which hardware likes. Defaults to 1.
 
-    A model with a budget lands: where its open units cost more than the budget allows, the least
-    certain of them close.
+    Of a model with a budget as many units stay as fit it, the likeliest first (`tfgates.selection`): where
+    the gates leave more, the least certain close, where they leave less, more are opened. Widths are
+    rounded within the budget.
 
     Returns:
         A `PruningPlan`; print it.
 
     Raises:
-        ValueError: if the model is no graph of layers, or a gate's value is not finite.
+        ValueError: if the model is no graph of layers, a gate's value is not finite, or the budget cannot
+            be kept with these widths.
     """
     return PruningPlan(model, min_units, round_to)

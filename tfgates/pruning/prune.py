@@ -10,9 +10,9 @@ from tfgates.graph.examples import NoExamplesError, random_inputs
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
 from tfgates.notices import GatesWarning
-from tfgates.pruning.landing import held
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.surgery import Surgery, closed_layer
+from tfgates.selection import held
 
 
 class PruningError(RuntimeError):
@@ -25,7 +25,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Channels that are closed by gates, or exactly zero for any other reason, are taken out of all
     layers that carry them; constants that they leave behind are folded into biases where that is
     exact; gates' factors go into the weights; branches that are closed vanish with their addition.
-    A model with a budget lands at or below it, see `plan_pruning`.
+    A model with a budget is pruned to the units that fit it, see `plan_pruning`, never to more.
     What cannot go without changing the outputs stays, and `plan_pruning` says why; where that is
     everything, a `tfgates.GatesWarning` says so. The result has no layer of tfgates. `model` is left untouched.
 
@@ -47,9 +47,13 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
-        ValueError: if the model is no graph of layers, if `inputs` are needed, and if the outputs of
-            `model` are random.
+        ValueError: if the model is no graph of layers, if `inputs` are needed, if the outputs of `model`
+            are random, and if its budget cannot be kept.
         PruningError: if the outputs differ by more than `tolerance`.
+
+    Warns:
+        GatesWarning: if more than a tenth of the units that training left open, or of what they cost, is closed
+            to keep the budget.
     """
     if plan is None:
         plan = PruningPlan(model, min_units, round_to)
@@ -61,6 +65,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
         raise closed_layer(plan.empty[0])
     if plan.removes_nothing:
         warnings.warn(nothing_removed(plan), GatesWarning, stacklevel=2)
+    warning = plan.selection.warning()
+    if warning:
+        warnings.warn(warning, GatesWarning, stacklevel=2)
     surgery = Surgery(plan.walk, plan.keep, plan.used)
 
     def emit(node, args, kwargs):
@@ -69,7 +76,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     new_inputs, new_outputs = rebuild(plan.network, emit, plan.used)
     pruned = keras.Model(new_inputs, new_outputs, name=model.name)
     surgery.finish()
-    with held(plan.landing):
+    with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
     return pruned

@@ -1,0 +1,8 @@
+"""Which units stay: budget, `min_units` and `round_to` in one choice."""
+
+from tfgates.selection.held import held
+from tfgates.selection.ranking import Ranking, as_array
+from tfgates.selection.rounding import Rounding, Side
+from tfgates.selection.selection import Selection, Unchanged, choose_units
+
+__all__ = ["Ranking", "Rounding", "Selection", "Side", "Unchanged", "as_array", "choose_units", "held"]

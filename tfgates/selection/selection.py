@@ -1,0 +1,173 @@
+"""Choosing the units so that the cost of what is left fits the budget."""
+
+from typing import Any
+
+import numpy as np
+
+from tfgates.selection.ranking import Ranking, as_array
+from tfgates.selection.rounding import Rounding
+from tfgates.selection.search import CannotFitError, Search
+
+# How often a choice is made again for what the network costs that it leaves.
+ROUNDS = 25
+
+# The openness below which a unit is not counted among those that training left open.
+COUNTS_AS_OPEN = 0.05
+
+# The share of what training left open from which on it is worth a warning that it is closed.
+WORTH_A_WARNING = 0.1
+
+
+class Selection:
+    """Which units stay when a model with a budget is pruned.
+
+    Units are ranked (`Ranking`). The longest beginning of the ranking that fits every bound stays; after
+    it single units that fit too, and units whose channels are kept for their layer's width anyway. At
+    least one unit stays in each gate, except in gates on whole branches, and something of every layer. A
+    bound is compared with the cost after `rounding`.
+
+    Args:
+        structure: the `Structure` of the model, with bounds.
+        rounding: a `Rounding`.
+        scores: see `Ranking`.
+        targets: what each bound may count at most, if not its target.
+        round: how often the choice has been made again.
+
+    Attributes:
+        values: gate values by gate, of those that have to change; with `scores`, of all.
+
+    Raises:
+        ValueError: if no choice fits the bounds.
+    """
+
+    def __init__(
+        self, structure: Any, rounding: Rounding, scores: Any = None, targets: np.ndarray | None = None, round: int = 0
+    ) -> None:
+        self._structure, self._bounds, self._rounding = structure, structure.bounds, rounding
+        self._scores, self._round = scores, round
+        self._targets = np.array([bound.target for bound in self._bounds]) if targets is None else targets
+        self._gates = structure.cost.gates
+        self._ranking = ranking = Ranking(self._gates, scores)
+        self._search = Search(structure.cost, self._bounds, self._targets, rounding, ranking)
+        try:
+            self._chosen = chosen = self._search.chosen()
+        except CannotFitError as error:
+            raise self._impossible(error.found) from None
+        self.values = {}
+        for i, (gate, test) in enumerate(zip(self._gates, ranking.values, strict=True)):
+            keep = chosen[ranking.units(i)]
+            if scores is not None or not np.array_equal(keep, test != 0.0):
+                values = np.where(keep, opened(test), 0.0)
+                self.values[gate] = values.reshape(gate.unit_shape).astype("float32")
+
+    def of_groups(self, places: Any, root: np.ndarray) -> np.ndarray:
+        """See `Ranking.of_groups`."""
+        return self._ranking.of_groups(places, root)
+
+    def tighter(self, table: np.ndarray) -> "Selection | None":
+        """None if a network whose layers cost `table` fits the budget, else another, smaller choice.
+
+        What is counted on symbols leaves out the biases that folded constants add.
+        """
+        found = np.array([bound.of_table(table) for bound in self._bounds])
+        targets = np.array([bound.target for bound in self._bounds])
+        above = found > targets
+        if not above.any():
+            return None
+        if self._round == ROUNDS:
+            raise self._impossible(found)
+        excess = found - targets
+        # By as much as it is above; where that is far, by the same factor, so as not to go below what fits.
+        lower = np.where(excess < 0.1 * targets, self._targets - excess, self._targets * targets / np.maximum(found, 1))
+        targets = np.where(above, lower, self._targets)
+        try:
+            return Selection(self._structure, self._rounding, self._scores, targets, self._round + 1)
+        except ValueError:
+            raise self._impossible(found) from None
+
+    def _impossible(self, found: np.ndarray) -> ValueError:
+        asked = f" and {self._rounding}" if self._rounding.asks else ""
+        pairs = [
+            f"{bound}: {cost:,.0f} for a budget of {bound.target:,.0f}"
+            for bound, cost in zip(self._bounds, found, strict=True)
+            if cost > bound.target
+        ]
+        return ValueError(
+            f"`budget` cannot be kept: with one unit left in each gated layer{asked} it is exceeded. "
+            f"Received: {'; '.join(pairs) or [str(bound) for bound in self._bounds]}"
+        )
+
+    # What it says of itself.
+
+    def changes(self) -> list[tuple[str, str]]:
+        """Pairs (gate, how many units are closed and opened in it)."""
+        found = []
+        for i, gate in enumerate(self._gates):
+            units = self._ranking.units(i)
+            before, after = self._ranking.open_now[units], self._chosen[units]
+            counts = (("closes", int(np.sum(before & ~after))), ("opens", int(np.sum(after & ~before))))
+            text = ", ".join(f"{verb} {count}" for verb, count in counts if count)
+            if text:
+                found.append((gate.name, text))
+        return found
+
+    def warning(self) -> str | None:
+        """What to say where more than a tenth of what training had left open is closed, else None."""
+        if self._ranking.scored:
+            return None
+        # Methods without noise do not come to 0: units that count next to nothing are as good as closed.
+        open_before = self._ranking.open_now & (self._ranking.scores >= COUNTS_AS_OPEN)
+        before, after = self._search.costs(open_before), self._search.costs(self._chosen)
+        opened, closed = int(open_before.sum()), int(np.sum(open_before & ~self._chosen))
+        share = closed / max(opened, 1)
+        if not np.any(np.append(1.0 - after / np.maximum(before, 1.0), share) > WORTH_A_WARNING):
+            return None
+        costs = ", ".join(
+            f"{bound} {old / bound.dense:.2f} of the dense cost, {new / bound.dense:.2f} chosen"
+            for bound, old, new in zip(self._bounds, before, after, strict=True)
+            if bound.layer is None
+        )
+        return (
+            f"Training had not come down to the budget: to keep it, {closed:,} of the {opened:,} units "
+            f"that training left open ({share:.0%}) are closed at once{f' ({costs})' if costs else ''}, of which the "
+            "weights know nothing. Train longer with gates (`epochs`), do not stop before the budget's ramp "
+            "has ended, or fine-tune what is left."
+        )
+
+
+class Unchanged:
+    """The choice of a model without a budget: the gates as they stand."""
+
+    def __init__(self) -> None:
+        self.values: dict[Any, np.ndarray] = {}
+
+    def tighter(self, table: np.ndarray) -> None:
+        return None
+
+    def of_groups(self, places: Any, root: np.ndarray) -> np.ndarray:
+        """For each group of channels the highest open probability of the gates on it."""
+        places = list(places)
+        gates = list(dict.fromkeys(gate for gate, _ in places))
+        return Ranking(gates, {gate: as_array(gate.open_probability()) for gate in gates}).of_groups(places, root)
+
+    def changes(self) -> list[tuple[str, str]]:
+        return []
+
+    def warning(self) -> str | None:
+        return None
+
+
+def opened(test: np.ndarray) -> np.ndarray:
+    """Inference values with closed units given what a unit has that is just open, or a little more."""
+    if np.all(test != 0.0):
+        return test
+    smallest: float = np.min(np.abs(test[test != 0.0]), initial=1.0)
+    return np.where(test != 0.0, test, smallest)
+
+
+def choose_units(model: Any, rounding: Rounding, scores: Any = None) -> "Selection | Unchanged":
+    """The choice of units with which a model keeps its budget; without one, as its gates stand."""
+    structure = getattr(model, "_structure", None)
+    if structure is None or not structure.bounds:
+        return Unchanged()
+    return Selection(structure, rounding, scores)
