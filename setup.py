@@ -1,9 +1,11 @@
 """Packaging of tfgates; tool settings are in pyproject.toml."""
 
 import pathlib
+import runpy
 
 from setuptools import find_packages, setup
 
+ROOT = pathlib.Path(__file__).parent
 EXAMPLES = [
     "tensorflow-datasets>=4.9.6",
     # tensorflow-datasets imports these two without asking for them.
@@ -18,18 +20,35 @@ EXAMPLES = [
 ]
 # What Keras's `model.export(format="onnx")` needs.
 ONNX = ["onnx>=1.17", "tf2onnx>=1.16"]
-TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES, *ONNX]
+# What `to_pandas()` of a plan, a cost or a report needs.
+PANDAS = ["pandas>=2.2"]
+TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES, *ONNX, *PANDAS]
 DEV = ["ruff>=0.6", "mypy>=1.11", *TEST]
 
 setup(
     name="tfgates",
-    version="0.1.0",
+    version=runpy.run_path(str(ROOT / "tfgates" / "version.py"))["__version__"],
     description="Gates for Keras: learn which parts of a network to keep, and remove the rest.",
-    long_description=pathlib.Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: OS Independent",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+        "Typing :: Typed",
+    ],
+    keywords="keras tensorflow pruning sparsity compression gates",
     packages=find_packages(include=["tfgates", "tfgates.*"]),
+    # The command is no part of the package: it answers before the package is loaded.
+    py_modules=["tfgates_cli"],
+    package_data={"tfgates": ["py.typed"]},
+    entry_points={"console_scripts": ["tfgates = tfgates_cli:main"]},
     python_requires=">=3.11",
     install_requires=["keras>=3.15", "tensorflow>=2.21"],
-    extras_require={"examples": EXAMPLES, "onnx": ONNX, "test": TEST, "dev": DEV},
+    extras_require={"examples": EXAMPLES, "onnx": ONNX, "pandas": PANDAS, "test": TEST, "dev": DEV},
 )

@@ -1,32 +1,23 @@
-"""python -m tfgates: what it prints and writes, and what it says of files that are no models."""
+"""The command tfgates: what it prints and writes, what it says of files that are no models, and how soon."""
 
+import json
+import os
 import pathlib
+import runpy
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
 import pytest
-from absl import app
 
 import tfgates
-from tfgates import __main__ as command
+import tfgates_cli
+from tfgates import commands
 from tfgates.pruning import PruningError
 
-
-@pytest.fixture
-def flags(monkeypatch):
-    """Sets flags for one test."""
-
-    def parse(*arguments):
-        command.FLAGS.unparse_flags()
-        command.FLAGS(["tfgates", *arguments])
-
-    parse()
-    yield parse
-    for name in ("out", "export", "min_units", "round_to", "unsafe"):
-        command.FLAGS[name].unparse()
-    command.FLAGS(["tfgates"])
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -42,52 +33,79 @@ def saved(tmp_path):
     return model, path
 
 
-def test_inspect(saved, flags, capsys):
+def run(*line):
+    """What the command does in this process; paths are strings."""
+    tfgates_cli.main([str(part) for part in line])
+
+
+def test_inspect_is_one_table(saved, capsys):
     model, path = saved
-    command.main(["tfgates", "inspect", str(path)])
+    run("inspect", path)
     output = capsys.readouterr().out
-    assert str(tfgates.plan_pruning(model)) in output
-    assert "3 of 8" in output
+    plan, cost = tfgates.plan_pruning(model), tfgates.cost(model)
+    assert output == plan.table(cost) + "\n"
+    (row,) = [line.split() for line in output.splitlines() if line.startswith("conv2d")]
+    assert row == f"conv2d GatedConv2D 3 of 8 30 of 80 {cost.layers[0].expected_params:.0f} 432 of 1,152 {570}".split()
+    assert sum(line.startswith("total") for line in output.splitlines()) == 1
 
 
-def test_prune_writes_a_plain_model(saved, flags, tmp_path, capsys):
+def test_inspect_of_a_plain_model_expects_nothing(tmp_path, capsys):
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    model.save(tmp_path / "plain.keras")
+    run("inspect", tmp_path / "plain.keras")
+    assert capsys.readouterr().out == f"{tfgates.plan_pruning(model)}\n"
+
+
+def test_inspect_as_json(saved, capsys):
+    model, path = saved
+    run("inspect", path, "--json", "--min_units=5")
+    result = json.loads(capsys.readouterr().out)
+    plan, cost = tfgates.plan_pruning(model, min_units=5), tfgates.cost(model)
+    assert (result["params"], result["macs"]) == (plan.params, plan.macs)
+    assert result["min_units"] == 5 and result["layers"][0]["units_left"] == 5
+    assert result["expected_macs"] == pytest.approx(cost.expected_macs)
+    assert [row["expected_params"] for row in result["layers"]] == [row.expected_params for row in cost.layers]
+
+
+def test_prune_writes_a_plain_model(saved, tmp_path, capsys):
     model, path = saved
     out = tmp_path / "pruned.keras"
-    flags(f"--out={out}", f"--export={tmp_path / 'saved_model'}", "--round_to=4")
-    command.main(["tfgates", "prune", str(path)])
+    run("prune", path, "--out", out, "--export", tmp_path / "saved_model", "--round_to=4", "--json")
     small = keras.models.load_model(out)
     assert [layer.filters for layer in small.layers if isinstance(layer, keras.layers.Conv2D)] == [4]
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 1)).astype("float32")
     np.testing.assert_allclose(small(x), model(x, training=False), atol=1e-5)
     assert (tmp_path / "saved_model" / "saved_model.pb").exists()
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
+    result = json.loads(capsys.readouterr().out)
+    assert (result["out"], result["params"]) == (str(out), small.count_params())
 
 
-def test_prune_without_anything_closed(flags, tmp_path, capsys):
+def test_prune_without_anything_closed(tmp_path, capsys):
     inputs = keras.Input((4,))
     keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "plain.keras")
-    flags(f"--out={tmp_path / 'small.keras'}")
-    command.main(["tfgates", "prune", str(tmp_path / "plain.keras")])
+    run("prune", tmp_path / "plain.keras", f"--out={tmp_path / 'small.keras'}")
     assert "Nothing is closed, so nothing was removed" in capsys.readouterr().out
 
 
-def test_report(saved, flags, tmp_path):
+def test_report(saved, tmp_path, capsys):
     _, path = saved
-    flags(f"--out={tmp_path / 'report'}")
-    command.main(["tfgates", "report", str(path)])
+    run("report", path, f"--out={tmp_path / 'report'}", "--json")
     text = (tmp_path / "report" / "report.md").read_text()
     assert "3 of 8" in text
     assert f"model.keras has {path.stat().st_size / 1024:,.1f} KiB, " in text and " KiB packed." in text
     assert (tmp_path / "report" / "layers.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(capsys.readouterr().out)["files"] == [
+        str(tmp_path / "report" / name) for name in ("report.md", "layers.png")
+    ]
 
 
-def test_files_that_are_no_models(saved, flags, tmp_path):
+def test_files_that_are_no_models(saved, tmp_path):
     _, path = saved
     cut = tmp_path / "cut.keras"
     cut.write_bytes(path.read_bytes()[:1000])
     foreign = tmp_path / "foreign.keras"
-    import zipfile
-
     with zipfile.ZipFile(foreign, "w") as archive:
         archive.writestr("hello.txt", "hello")
     for file, message in [
@@ -97,37 +115,45 @@ def test_files_that_are_no_models(saved, flags, tmp_path):
         (foreign, "cannot be loaded"),
     ]:
         with pytest.raises(SystemExit, match=message):
-            command.load(file)
+            run("inspect", file)
 
 
-def test_code_in_a_file_runs_only_when_asked(flags, tmp_path):
+def test_code_in_a_file_runs_only_when_asked(tmp_path, capsys):
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Lambda(lambda x: x + 1, output_shape=(2,))(inputs))
     model.save(tmp_path / "lambda.keras")
     with pytest.raises(SystemExit, match="cannot be loaded"):
-        command.load(tmp_path / "lambda.keras")
-    flags("--unsafe")
-    assert command.load(tmp_path / "lambda.keras")(np.zeros((1, 2)))[0, 0] == 1
+        run("inspect", tmp_path / "lambda.keras")
+    run("inspect", tmp_path / "lambda.keras", "--unsafe")
+    assert "lambda" in capsys.readouterr().out
 
 
-def test_usage(saved, flags, tmp_path):
-    _, path = saved
-    with pytest.raises(app.UsageError, match="Give one of inspect, prune, report"):
-        command.main(["tfgates", "shrink", str(path)])
-    for name, message in (("prune", "--out=SMALL.keras"), ("report", "--out=FOLDER")):
-        with pytest.raises(SystemExit, match=message):
-            command.main(["tfgates", name, str(path)])
-    (tmp_path / "file").write_text("")
-    flags(f"--out={tmp_path / 'file' / 'pruned.keras'}")
-    with pytest.raises(SystemExit, match="cannot be made"):
-        command.main(["tfgates", "prune", str(path)])
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "the following arguments are required: COMMAND (see tfgates --help)"),
+        ("shrink model.keras", "invalid choice: 'shrink' (choose from"),
+        ("prune --out=small.keras", "the following arguments are required: MODEL.keras (see tfgates prune --help)"),
+        ("inspect model.keras --export=folder", "unrecognized arguments: --export=folder"),
+        ("inspect model.keras --round_to=0", "argument --round_to: must be an integer of at least 1. Received: 0"),
+        ("inspect model.keras --min_units=-1", "must be an integer of at least 0. Received: -1"),
+        ("inspect model.keras --min_units=few", "must be an integer of at least 0. Received: few"),
+        ("inspect model.keras --min_units=1-", "must be an integer of at least 0. Received: 1-"),
+    ],
+)
+def test_what_is_asked_for_wrongly(line, message, capsys):
+    with pytest.raises(SystemExit) as end:
+        run(*line.split())
+    assert end.value.code == 2
+    output = capsys.readouterr()
+    assert output.err.startswith("tfgates: ") and message in output.err
+    assert output.err.count("\n") == 1 and output.out == ""
 
 
-def test_a_failure_leaves_what_was_there(saved, flags, tmp_path, monkeypatch):
+def test_a_failure_leaves_what_was_there(saved, tmp_path, monkeypatch):
     _, path = saved
     out = tmp_path / "pruned.keras"
     out.write_bytes(b"before")
-    flags(f"--out={out}")
 
     def broken(self, target, **kwargs):
         target.write_bytes(b"half")
@@ -135,7 +161,7 @@ def test_a_failure_leaves_what_was_there(saved, flags, tmp_path, monkeypatch):
 
     monkeypatch.setattr(keras.Model, "save", broken)
     with pytest.raises(SystemExit, match="tfgates: disk full"):
-        command.main(["tfgates", "prune", str(path)])
+        run("prune", path, f"--out={out}")
     assert out.read_bytes() == b"before"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.keras", "pruned.keras"]
 
@@ -151,56 +177,61 @@ def spoil(model):
 
 @pytest.mark.parametrize("name", ["inspect", "prune", "report"])
 @pytest.mark.parametrize(("change", "message"), [(close_all, "are closed"), (spoil, "must be finite")])
-def test_models_that_cannot_be_pruned(name, change, message, saved, flags, tmp_path, capsys):
+def test_models_that_cannot_be_pruned(name, change, message, saved, tmp_path, capsys):
     model, path = saved
     change(model)
     model.save(path)
-    flags(*({"prune": [f"--out={tmp_path / 'small.keras'}"], "report": [f"--out={tmp_path}"]}.get(name, [])))
+    line = [
+        name,
+        path,
+        *({"prune": [f"--out={tmp_path / 'small.keras'}"], "report": [f"--out={tmp_path}"]}.get(name, [])),
+    ]
     if change is close_all and name != "prune":
         # What would be refused is shown.
-        command.main(["tfgates", name, str(path)])
+        run(*line)
         return
     with pytest.raises(SystemExit, match=f"^tfgates: .*{message}") as end:
-        command.main(["tfgates", name, str(path)])
+        run(*line)
     assert "\n" not in str(end.value)
     assert not (tmp_path / "small.keras").exists()
 
 
-def test_a_model_that_is_not_built(flags, tmp_path):
+def test_a_model_that_is_not_built(tmp_path):
     with pytest.warns(UserWarning, match="not yet been built"):
         keras.Sequential([keras.layers.Dense(3)]).save(tmp_path / "unbuilt.keras")
     with pytest.raises(SystemExit, match="^tfgates: `model` must be built"):
-        command.main(["tfgates", "inspect", str(tmp_path / "unbuilt.keras")])
+        run("inspect", tmp_path / "unbuilt.keras")
 
 
 @pytest.mark.parametrize(
     "error", [ImportError("Pictures need matplotlib"), OSError("disk full"), PruningError("It\ndiffers")]
 )
-def test_what_is_missing_is_told_in_a_sentence(error, saved, flags, tmp_path, monkeypatch):
+def test_what_is_missing_is_told_in_a_sentence(error, saved, tmp_path, monkeypatch):
     _, path = saved
-    flags(f"--out={tmp_path}")
 
     def failing(*_):
         raise error
 
-    monkeypatch.setattr(command, "draw_plan", failing)
+    monkeypatch.setattr(commands, "draw_plan", failing)
     with pytest.raises(SystemExit) as end:
-        command.main(["tfgates", "report", str(path)])
+        run("report", path, f"--out={tmp_path}")
     assert str(end.value) == "tfgates: " + " ".join(str(error).split())
 
 
-def test_bugs_keep_their_tracebacks(saved, flags, tmp_path, monkeypatch):
+def test_bugs_keep_their_tracebacks(saved, tmp_path, monkeypatch):
     _, path = saved
-    flags(f"--out={tmp_path}")
-    monkeypatch.setattr(command, "draw_plan", None)
+    monkeypatch.setattr(commands, "draw_plan", None)
     with pytest.raises(TypeError):
-        command.main(["tfgates", "report", str(path)])
+        run("report", path, f"--out={tmp_path}")
 
 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("inspect model.keras --export=folder", "--export is for prune. Received: inspect --export=folder"),
+        ("inspect none.keras", "There is no file none.keras"),
+        ("prune none.keras", "There is no file none.keras"),
+        ("prune none.keras --out=small.h5", "There is no file none.keras"),
+        ("report none.keras", "There is no file none.keras"),
         ("prune model.keras", "prune needs --out=SMALL.keras. Received: --out=None"),
         ("prune model.keras --out=small.h5", "prune needs --out=SMALL.keras. Received: --out=small.h5"),
         ("prune model.keras --out=folder.keras", "--out must be a file. Received: --out=folder.keras"),
@@ -220,31 +251,29 @@ def test_bugs_keep_their_tracebacks(saved, flags, tmp_path, monkeypatch):
         ("report model.keras --out=file", "file cannot be made: File exists"),
     ],
 )
-def test_arguments_are_checked_before_the_model_is_loaded(line, message, saved, flags, tmp_path, monkeypatch):
+def test_arguments_are_checked_before_the_model_is_loaded(line, message, saved, tmp_path, monkeypatch):
     _, path = saved
     before = path.read_bytes()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(command, "load", lambda path: pytest.fail(f"It loaded {path}"))
+    monkeypatch.setattr(commands, "load", lambda path, unsafe: pytest.fail(f"It loaded {path}"))
     (tmp_path / "link.keras").symlink_to(path)
     (tmp_path / "folder.keras").mkdir()
     (tmp_path / "file").write_text("")
     (tmp_path / "mine").mkdir()
     for name in ("saved_model.pb", "my_notes.txt"):
         (tmp_path / "mine" / name).write_text("mine")
-    name, model, *rest = line.split()
-    flags(*rest)
     with pytest.raises(SystemExit, match=message):
-        command.main(["tfgates", name, model])
+        run(*line.split())
     assert path.read_bytes() == before and (tmp_path / "mine" / "my_notes.txt").read_text() == "mine"
 
 
-def test_an_export_is_replaced_whole(saved, flags, tmp_path, monkeypatch):
+def test_an_export_is_replaced_whole(saved, tmp_path, monkeypatch):
     _, path = saved
     folder = tmp_path / "saved_model"
-    flags(f"--out={tmp_path / 'small.keras'}", f"--export={folder}")
-    command.main(["tfgates", "prune", str(path)])
+    line = ("prune", path, f"--out={tmp_path / 'small.keras'}", f"--export={folder}")
+    run(*line)
     (folder / "assets" / "of_the_old_one").write_text("")
-    command.main(["tfgates", "prune", str(path)])
+    run(*line)
     assert (folder / "saved_model.pb").exists() and not (folder / "assets" / "of_the_old_one").exists()
 
     def broken(self, target, **kwargs):
@@ -254,17 +283,81 @@ def test_an_export_is_replaced_whole(saved, flags, tmp_path, monkeypatch):
     monkeypatch.setattr(keras.Model, "export", broken)
     before = (folder / "saved_model.pb").read_bytes()
     with pytest.raises(SystemExit, match="disk full"):
-        command.main(["tfgates", "prune", str(path)])
+        run(*line)
     assert (folder / "saved_model.pb").read_bytes() == before
     assert not [p for p in tmp_path.iterdir() if p.name.startswith(".")]
 
 
-def test_as_a_program(tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-m", "tfgates", "inspect", str(tmp_path / "none.keras")],
-        capture_output=True,
-        text=True,
-        check=False,
+def program(*line, **settings):
+    """The command in a process of its own, its output as text."""
+    return subprocess.run(
+        [sys.executable, *map(str, line)], capture_output=True, text=True, check=False, cwd=ROOT, **settings
     )
+
+
+def test_the_module_is_the_command(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["tfgates", "inspect", str(tmp_path / "none.keras")])
+    with pytest.raises(SystemExit, match="^tfgates: There is no file"):
+        runpy.run_module("tfgates", run_name="__main__", alter_sys=True)
+
+
+def test_nothing_is_loaded_before_the_arguments_are_checked(saved, tmp_path):
+    _, path = saved
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("")
+    code = (
+        "import sys, tfgates_cli\n"
+        "try:\n    tfgates_cli.main(sys.argv[1:])\n"
+        "finally:\n    print({'tensorflow', 'keras', 'numpy', 'tfgates'} & set(sys.modules))"
+    )
+    out = f"--out={tmp_path / 'small.keras'}"
+    for line, message in (
+        (["--help"], "usage: tfgates"),
+        (["prune", "--help"], "usage: tfgates prune"),
+        (["--version"], f"tfgates {tfgates.__version__}"),
+        (["inspect", tmp_path / "none.keras"], "There is no file"),
+        (["prune", path, out, f"--export={tmp_path / 'mine'}"], "it holds notes.txt"),
+    ):
+        done = program("-c", code, *line)
+        assert message in done.stdout + done.stderr
+        assert done.stdout.endswith("set()\n")
+
+
+def test_success_is_quiet(saved, tmp_path):
+    _, path = saved
+    small, folder = tmp_path / "small.keras", tmp_path / "saved_model"
+    # As a user starts it: without the settings of these tests.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
+    done = program("tfgates_cli.py", "prune", path, f"--out={small}", f"--export={folder}", env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.split(": ")[0] for line in done.stdout.splitlines()] == [str(small), str(folder)]
+
+
+def test_what_libraries_say_is_shown_when_they_cannot_be_loaded(saved):
+    _, path = saved
+    code = (
+        "import os, sys, tfgates_cli\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'keras':\n"
+        "            os.write(2, b'no driver')\n"
+        "            raise ImportError('no keras')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "tfgates_cli.main(sys.argv[1:])"
+    )
+    done = program("-c", code, "inspect", path)
     assert done.returncode == 1
-    assert f"tfgates: There is no file {tmp_path / 'none.keras'}" in done.stderr
+    assert "no driver" in done.stderr and "ImportError: no keras" in done.stderr
+
+
+def test_a_reader_that_has_had_enough(saved):
+    _, path = saved
+    # The output of a large network, more than a pipe holds.
+    code = (
+        "import sys, types, tfgates_cli\n"
+        "sys.modules['tfgates.commands'] = types.SimpleNamespace(run=lambda _: print('layer\\n' * 100_000))\n"
+        "tfgates_cli.main(sys.argv[1:])"
+    )
+    line = ["bash", "-c", '"$@" | head -n 1', "bash", sys.executable, "-c", code, "inspect", str(path)]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.stdout, done.stderr) == ("layer\n", "")

@@ -5,11 +5,13 @@ from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, freeze_gates, gate_model, reestimate_statistics
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune
+from tfgates.version import __version__
 
 __all__ = [
     "Budget",
     "GatedModel",
     "GatesWarning",
+    "__version__",
     "applications",
     "callbacks",
     "compress",

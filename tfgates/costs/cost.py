@@ -6,6 +6,7 @@ from typing import Any
 from tfgates.costs.expected import ExpectedCost
 from tfgates.graph.counted import incomplete
 from tfgates.pruning.plan import PruningPlan
+from tfgates.results import Result, number
 from tfgates.selection import Unchanged
 from tfgates.tables import aligned, whole
 
@@ -23,7 +24,7 @@ class LayerCost:
     dense_macs: float
 
 
-class Cost:
+class Cost(Result):
     """Parameters and multiply-accumulates (MACs) of a network; made by `tfgates.cost`.
 
     Parameters are counted as Keras's `count_params` does, moving averages of batch normalisation
@@ -39,10 +40,14 @@ class Cost:
         dense_params, dense_macs: with everything kept.
         layers: list of `LayerCost`; MACs that are not known are nan.
         uncounted: list of pairs (layer, reason): whose MACs are not known.
+        gated: whether the model has gates, without which the three are the same.
     """
 
-    def __init__(self, model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1) -> None:
-        plan = PruningPlan(model, min_units, round_to, None if chosen else Unchanged())
+    def __init__(
+        self, model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1, plan: PruningPlan | None = None
+    ) -> None:
+        if plan is None:
+            plan = PruningPlan(model, min_units, round_to, None if chosen else Unchanged())
         expected = ExpectedCost(model)
         # By call: the calls of a shared layer have one name, and the first of them the cost.
         means = expected.layers(expected.probabilities())
@@ -59,7 +64,7 @@ class Cost:
             for row in plan.layers
         ]
         self.uncounted = plan.uncounted
-        self._gated = bool(expected.gates)
+        self.gated = bool(expected.gates)
         self.params, self._macs = plan.params, plan.macs
         self.dense_params, self._dense_macs = plan.dense_params, plan.dense_macs
         self.expected_params, self._expected_macs = map(float, means.sum(axis=0))
@@ -84,6 +89,27 @@ class Cost:
     def expected_macs(self):
         return self._known(self._expected_macs)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The cost for JSON; MACs are None where a dimension is unknown."""
+        totals = {"macs": self._macs, "expected_macs": self._expected_macs, "dense_macs": self._dense_macs}
+        totals |= {name: getattr(self, name) for name in ("params", "expected_params", "dense_params")}
+        return {
+            **{name: number(value) for name, value in totals.items()},
+            "layers": self.records(),
+            "uncounted": [{"layer": name, "reason": reason} for name, reason in self.uncounted],
+        }
+
+    def records(self) -> list[dict[str, Any]]:
+        """The layers, a dictionary for each, with the fields of `LayerCost`."""
+        records = [dataclasses.asdict(layer) for layer in self.layers]
+        return [{name: v if name == "name" else number(v) for name, v in record.items()} for record in records]
+
+    def expected_columns(self) -> list[tuple[str, str]]:
+        """Texts of the expected parameters and MACs: headings, layers, totals."""
+        numbers = [(layer.expected_params, layer.expected_macs) for layer in self.layers]
+        numbers.append((self.expected_params, self._expected_macs))
+        return [("expected", "expected"), *((whole(params), whole(macs)) for params, macs in numbers)]
+
     def __repr__(self):
         return (
             f"Cost(params={self.params:,} of {self.dense_params:,} (expected {self.expected_params:,.0f}), "
@@ -104,7 +130,7 @@ class Cost:
         ]:
             rows.append((row[0], *map(whole, row[1:])))
         # Without gates the three are the same.
-        shown = range(len(head)) if self._gated else (0, 1, 4)
+        shown = range(len(head)) if self.gated else (0, 1, 4)
         lines = aligned([tuple(row[i] for i in shown) for row in rows])
         if self.uncounted:
             lines.append(f"MACs not known, so there is no total of them: {incomplete(self.uncounted)}")

@@ -11,6 +11,7 @@ from tfgates.graph.gate_places import gate_of, gate_places
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_for
 from tfgates.graph.walk import Walk
+from tfgates.results import Result, number
 from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
 from tfgates.tables import aligned, whole
 
@@ -32,10 +33,10 @@ class LayerPlan:
     call: int = -1
 
 
-class PruningPlan:
+class PruningPlan(Result):
     """What goes and what stays, with reasons; made by `tfgates.plan_pruning`, taken by `tfgates.prune`.
 
-    `print(plan)` shows it as a table.
+    `print(plan)` shows it as a table, as notebooks do; `to_dict()` gives it for JSON, `to_pandas()` its layers.
 
     Attributes:
         layers: list of `LayerPlan`.
@@ -203,8 +204,51 @@ class PruningPlan:
         """Whether every layer keeps all of its units."""
         return not self.dropped and all(row.units_left == row.units for row in self.layers)
 
+    def to_dict(self) -> dict[str, Any]:
+        """The plan for JSON; MACs are None where a dimension is unknown."""
+        names = ("params", "dense_params", "macs", "dense_macs")
+        return {
+            "model": self.model.name,
+            "min_units": self.rounding.min_units,
+            "round_to": self.rounding.round_to,
+            **{name: number(getattr(self, name)) for name in names},
+            "layers": self.records(),
+            "chosen": [{"gate": name, "change": change} for name, change in self.chosen],
+            "kept": [{"gate": name, "reason": reason} for name, reason in self.kept],
+            "alone": [{"layer": name, "reason": reason} for name, reason in self.alone],
+            "uncounted": [{"layer": name, "reason": reason} for name, reason in self.uncounted],
+            "dropped": list(self.dropped),
+            "empty": list(self.empty),
+        }
+
+    def records(self) -> list[dict[str, Any]]:
+        """The layers, a dictionary for each, with the fields of `LayerPlan`."""
+        records = [dataclasses.asdict(row) for row in self.layers]
+        for record in records:
+            del record["call"]
+            record.update({name: number(record[name]) for name in ("macs", "macs_left")})
+        return records
+
+    def remarks(self) -> dict[str, list[tuple[str, str]]]:
+        """What the choice of units changes, what stays although it is closed, and what is left as it is."""
+        return {
+            "chosen to keep the budget": self.chosen,
+            "stays although closed": self.kept,
+            "left as it is": self.alone,
+            "MACs not known, so there is no total of them": self.uncounted,
+        }
+
     def __str__(self):
-        rows = [("layer", "kind", "units", "parameters", "MACs", "")]
+        return self.table()
+
+    def table(self, cost: Any = None) -> str:
+        """The plan as text.
+
+        Args:
+            cost: the `tfgates.costs.Cost` of the same model, whose expected parameters and MACs get columns
+                of their own. Defaults to None: no such columns.
+        """
+        rows: list[tuple[str, ...]] = [("layer", "kind", "units", "parameters", "MACs", "")]
         for row in self.layers:
             units = f"{row.units_left} of {row.units}" if row.units else ""
             rows.append(
@@ -227,13 +271,13 @@ class PruningPlan:
                 "",
             )
         )
-        lines = aligned(rows, left=(0, 1, 5))
-        for title, pairs in (
-            ("chosen to keep the budget", self.chosen),
-            ("stays although closed", self.kept),
-            ("left as it is", self.alone),
-            ("MACs not known, so there is no total of them", self.uncounted),
-        ):
+        if cost is not None:
+            rows = [
+                (*row[:4], params, row[4], macs if row[4] else "", row[5])
+                for row, (params, macs) in zip(rows, cost.expected_columns(), strict=True)
+            ]
+        lines = aligned(rows, left=(0, 1, len(rows[0]) - 1))
+        for title, pairs in self.remarks().items():
             if pairs:
                 lines.append(f"{title}:")
                 lines.extend(f"  {name}: {reason}" for name, reason in pairs)
