@@ -82,11 +82,13 @@ def test_prune_writes_a_plain_model(saved, tmp_path, capsys):
     assert (result["out"], result["params"]) == (str(out), small.count_params())
 
 
+@pytest.mark.filterwarnings("default::tfgates.GatesWarning")
 def test_prune_without_anything_closed(tmp_path, capsys):
     inputs = keras.Input((4,))
-    keras.Model(inputs, keras.layers.Dense(3)(inputs)).save(tmp_path / "plain.keras")
+    keras.Model(inputs, keras.layers.Dense(3)(inputs), name="open").save(tmp_path / "plain.keras")
     run("prune", tmp_path / "plain.keras", f"--out={tmp_path / 'small.keras'}")
-    assert "Nothing is closed, so nothing was removed" in capsys.readouterr().out
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("tfgates: `prune` removes nothing") and "model='open'" in line
 
 
 def test_report(saved, tmp_path, capsys):
@@ -125,7 +127,7 @@ def test_code_in_a_file_runs_only_when_asked(tmp_path, capsys):
     with pytest.raises(SystemExit, match="cannot be loaded"):
         run("inspect", tmp_path / "lambda.keras")
     run("inspect", tmp_path / "lambda.keras", "--unsafe")
-    assert "lambda" in capsys.readouterr().out
+    assert "total" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import argparse
 import json
 import pathlib
+import sys
+import warnings
 from typing import Any
 
 import keras
@@ -44,8 +46,6 @@ def prune(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace) 
     small = tfgates.prune(model, plan=plan)
     write_whole(out, small.save)
     lines = [f"{out}: {summary_line(plan)}"]
-    if plan.removes_nothing:
-        lines.append("Nothing is closed, so nothing was removed")
     if arguments.export is not None:
         export_whole(small, as_path(arguments.export))
         lines.append(f"{arguments.export}: SavedModel")
@@ -74,11 +74,23 @@ def run(arguments: argparse.Namespace) -> None:
     """Loads the model, does what is asked for and prints what came of it."""
     # TensorFlow tells each step of an export.
     logging.set_verbosity(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.showwarning = say
+        text, result = outcome(arguments)
+    print(json.dumps(result, indent=2) if arguments.json else text)
+
+
+def say(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Shows a warning as the sentence that it is."""
+    print(f"tfgates: {' '.join(str(message).split())}", file=sys.stderr)
+
+
+def outcome(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    """What came of a command, as text and as data."""
     model = load(as_path(arguments.model), arguments.unsafe)
     try:
         plan = tfgates.plan_pruning(model, arguments.min_units, arguments.round_to)
-        text, result = COMMANDS[arguments.command](model, plan, arguments)
+        return COMMANDS[arguments.command](model, plan, arguments)
     except (ValueError, PruningError, ImportError, OSError) as error:
         # What a model, a disk or an installation can be like; anything else is a bug and shows where it is.
         raise Failure(" ".join(str(error).split()) or type(error).__name__) from error
-    print(json.dumps(result, indent=2) if arguments.json else text)
