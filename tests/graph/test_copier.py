@@ -117,12 +117,15 @@ def test_a_layer_with_the_name_of_a_gate():
 
 
 class Subclassed(keras.Model):
+    """It has a weight of its own, so it is not opened."""
+
     def __init__(self, width):
         super().__init__()
         self.dense = K.Dense(width)
+        self.offset = self.add_weight(shape=())
 
     def call(self, x):
-        return self.dense(x)
+        return self.dense(x) + self.offset
 
     def get_config(self):
         return {"breadth": 3}
@@ -146,6 +149,7 @@ class Forgetful(K.Layer):
     def __init__(self, depth=1, **kwargs):
         super().__init__(**kwargs)
         self.parts = [K.Dense(4) for _ in range(depth)]
+        self.offset = self.add_weight(shape=())
 
     def build(self, shape):
         for part in self.parts:
@@ -154,7 +158,7 @@ class Forgetful(K.Layer):
     def call(self, x):
         for part in self.parts:
             x = part(x)
-        return x
+        return x + self.offset
 
     def get_config(self):
         return keras.layers.Layer.get_config(self)

@@ -117,8 +117,9 @@ class Copier:
         )
 
     def name(self, node):
-        """The layer's own name, or, where nested models share names, the path to it."""
-        return self.unused(node.op.name, node.name.replace("/", "_"))
+        """The layer's own name, or the path to it: inside of layers, and where nested models share names."""
+        path = node.name.replace("/", "_")
+        return self.unused(path if node.inside else node.op.name, path)
 
     def unused(self, name, path):
         """`name` if no layer has it yet, else `path`, with a number behind it where that is taken too."""

@@ -7,7 +7,9 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.state import complete
+from tfgates.graph.unrolling import Call, NotOpenedError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,10 @@ class Node:
     inputs: list
     outputs: list
     name: str
+    # For a layer that holds others: why it was not opened.
+    whole: str | None = None
+    # Whether the call is one that a layer of the model makes.
+    inside: bool = False
 
     @property
     def layer(self):
@@ -51,6 +57,7 @@ class Network:
         self.shapes = []
         self.dtypes = []
         self.producer = []
+        self._kept: list = []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[int, str | None] = {}
         if not isinstance(model, keras.Model):
@@ -96,25 +103,36 @@ class Network:
         self.producer.append(producer)
         return len(self.shapes) - 1
 
-    def _expand(self, functional, produced, prefix):
+    def _expand(self, functional, produced, prefix, is_inside=False):
         """Adds the calls of `functional`; `produced` maps its tensors to numbers, and grows."""
         by_depth = functional._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if not node.is_input:
-                    self._call(node, produced, prefix)
+                    call = Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
+                    self._call(call, produced, prefix, is_inside=is_inside)
 
-    def _call(self, node, produced, prefix):
-        op = node.operation
-        args, kwargs = first_by_position(op, node.arguments.args, node.arguments.kwargs)
+    def _call(self, call, produced, prefix, name=None, is_inside=False):
+        op, name = call.op, f"{prefix}{name or call.op.name}"
+        args, kwargs = first_by_position(op, call.args, call.kwargs)
         inner = as_functional(op) if isinstance(op, keras.Model) else None
         if inner is not None:
             given = nested_inputs(inner, args[0], op.name)
             inside = {id(t): produced[id(outer)] for t, outer in zip(inner.inputs, given, strict=True)}
-            self._expand(inner, inside, prefix=f"{prefix}{op.name}/")
-            for outer, tensor in zip(tree.flatten(node.outputs), inner.outputs, strict=True):
+            self._expand(inner, inside, f"{name}/", is_inside)
+            for outer, tensor in zip(tree.flatten(call.outputs), inner.outputs, strict=True):
                 produced[id(outer)] = inside[id(tensor)]
             return
+        (source, *more), (made, *_) = tree.flatten((args, kwargs)) or [None], call.outputs
+        if is_inside and type(op).__name__ == "Cast" and not more and source.dtype == made.dtype:
+            produced[id(made)] = produced[id(source)]
+            return
+        whole = None
+        if may_be_opened(op):
+            try:
+                return self._open(call, args, kwargs, produced, name)
+            except NotOpenedError as reason:
+                whole = str(reason)
 
         def ref(x):
             return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x
@@ -122,11 +140,22 @@ class Network:
         complete(op)
         args, kwargs = tree.map_structure(ref, (args, kwargs))
         inputs = [r.tensor for r in tree.flatten((args, kwargs)) if isinstance(r, Ref)]
-        new = Node(len(self.nodes), op, args, kwargs, inputs, [], f"{prefix}{op.name}")
-        for tensor in tree.flatten(node.outputs):
+        new = Node(len(self.nodes), op, args, kwargs, inputs, [], name, whole, is_inside)
+        for tensor in tree.flatten(call.outputs):
             new.outputs.append(self._tensor(tensor, new))
             produced[id(tensor)] = new.outputs[-1]
         self.nodes.append(new)
+
+    def _open(self, call, args, kwargs, produced, name):
+        """Adds the calls that a layer makes in place of its own."""
+        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs))
+        within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
+        for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
+            self._call(each, within, f"{name}/", own_name, is_inside=True)
+        for outer, tensor in zip(tree.flatten(call.outputs), unrolled.outputs, strict=True):
+            produced[id(outer)] = within[id(tensor)]
+        # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
+        self._kept.append(unrolled)
 
 
 def as_functional(model):

@@ -52,12 +52,16 @@ class Rule:
 
     reason = "tfgates has no rule for this layer"
 
+    # Whether anything is known of the layer: if not, and it holds others, it is opened (`tfgates.graph.opening`).
+    known = False
+
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True
 
     def why(self, node):
         """The reason to report for what an unknown layer keeps."""
-        return f"{node.name} ({node.op.__class__.__name__}): {self.reason}"
+        whole = "" if node.whole is None else f", and it stays whole: {node.whole}"
+        return f"{node.name} ({node.op.__class__.__name__}): {self.reason}{whole}"
 
     def forward(self, walk, node):
         self.refuse(walk, node)
@@ -163,6 +167,7 @@ def register_rule(*kinds):
     def register(rule):
         for kind in kinds:
             _RULES[kind] = rule()
+            _RULES[kind].known = True
         return rule
 
     return register

@@ -106,6 +106,8 @@ def unit_places(network, layers, report, places=(), depthwise=False):
     walk = Walk(network, symbolic=True, candidates=candidates_of(places))
     for node in network.nodes:
         rule = rule_for(node.op)
+        if node.whole is not None and not depthwise and node.layer.weights:
+            report.skipped.append((node.name, f"{type(node.op).__name__} stays whole: {node.whole}"))
         if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule) != depthwise:
             continue
         if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):

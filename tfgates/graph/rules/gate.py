@@ -79,6 +79,7 @@ class SourceRule(Rule):
 
 register_rule(GateGenerator, GateNoise)(SourceRule)
 _GATE = GateRule()
+_GATE.known = True
 
 
 def find(op):

@@ -32,9 +32,7 @@ class ProbedRule(MergeRule):
         if node.index not in proofs:
             proofs[node.index] = self.obstacle(walk.network, node)
         if proofs[node.index] is not None:
-            return self.refuse(
-                walk, node, f"{node.name} ({type(node.op).__name__}): {Rule.reason}, and it {proofs[node.index]}"
-            )
+            return self.refuse(walk, node, f"{Rule().why(node)}, and it {proofs[node.index]}")
         super().forward(walk, node)
 
     def obstacle(self, network: Any, node: Node) -> str | None:

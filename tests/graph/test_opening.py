@@ -1,0 +1,400 @@
+"""Layers that call other layers are opened, or stay whole with the reason."""
+
+import re
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfgates
+from tests.graph.random_networks import close, randomise
+from tests.graph.test_properties import check, outputs_of
+from tfgates.graph.network import Network
+
+K = keras.layers
+
+
+class Block(K.Layer):
+    """A block of a transformer as users write it; it has no `get_config`."""
+
+    def __init__(self, width=8, inner=16, rate=0.2, **kwargs):
+        super().__init__(**kwargs)
+        self.attention = K.MultiHeadAttention(2, width // 2, name="attention")
+        self.mlp = keras.Sequential([K.Dense(inner, activation=ops.gelu, name="up"), K.Dense(width, name="down")])
+        self.norms = [K.LayerNormalization(), K.LayerNormalization()]
+        self.drops = [K.Dropout(rate), K.Dropout(rate)]
+
+    def call(self, x, training=False):
+        y = self.drops[0](self.attention(x, x), training=training)
+        x = self.norms[0](x + y)
+        return self.norms[1](x + self.drops[1](self.mlp(x), training=training))
+
+
+class Heads(K.Layer):
+    """Attention that takes the number of examples as a number."""
+
+    def __init__(self, width=8, heads=2, **kwargs):
+        super().__init__(**kwargs)
+        self.width, self.heads = width, heads
+        self.query, self.key, self.value = (K.Dense(width, name=name) for name in ("query", "key", "value"))
+        self.mix = K.Dense(width, name="mix")
+
+    def split(self, x, batch):
+        return ops.transpose(ops.reshape(x, (batch, -1, self.heads, self.width // self.heads)), (0, 2, 1, 3))
+
+    def call(self, x):
+        batch = ops.shape(x)[0]
+        q, k, v = (self.split(layer(x), batch) for layer in (self.query, self.key, self.value))
+        y = ops.softmax(q @ ops.transpose(k, (0, 1, 3, 2))) @ v
+        return self.mix(ops.reshape(ops.transpose(y, (0, 2, 1, 3)), (batch, -1, self.width)))
+
+
+class Twice(K.Layer):
+    """A layer that holds layers that hold layers, one of them called twice."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.block, self.dense = Block(), K.Dense(8, activation="relu", name="dense")
+
+    def call(self, x):
+        return self.dense(self.block(self.dense(x)))
+
+
+class Normalised(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.norm = K.Dense(12, name="dense"), K.BatchNormalization(name="norm")
+
+    def call(self, x, training=None):
+        return ops.relu(self.norm(self.dense(x), training=training))
+
+
+class Joined(K.Layer):
+    """Arguments by position and by keyword, and two results."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.second = K.Dense(8, name="first"), K.Dense(8, name="second")
+
+    def call(self, x, context=None, scale=1.0):
+        y = self.first(x) + scale * self.second(context)
+        return ops.relu(y), {"mean": ops.mean(y, axis=1)}
+
+
+def network(layer, steps=6, called=None):
+    inputs = keras.Input((steps, 5))
+    x = K.Dense(8, activation="relu", name="first")(inputs)
+    x = layer(x) if called is None else called(layer, x)
+    return keras.Model(inputs, K.Dense(3, name="head")(x))
+
+
+def names_of(model):
+    return [node.name for node in Network(model).nodes]
+
+
+OPENED = {
+    "block": (Block, "layer/sequential/up"),
+    "heads": (Heads, "layer/query"),
+    "twice": (Twice, "layer/block/sequential/up"),
+    "normalised": (Normalised, "layer/norm"),
+    "bidirectional": (lambda name: K.Bidirectional(K.GRU(3, return_sequences=True), name=name), "layer/forward_gru"),
+    "distributed": (lambda name: K.TimeDistributed(K.Dense(8, activation="relu", name="d"), name=name), "layer/d"),
+    "sequential": (lambda name: Held(keras.Sequential([K.Dense(8)], name="s"), name=name), "layer/s/dense"),
+}  # fmt: skip
+
+
+class Held(K.Layer):
+    """Holds a model."""
+
+    def __init__(self, model, **kwargs):
+        super().__init__(**kwargs)
+        self.model, self.supports_masking = model, True
+
+    def call(self, x):
+        return self.model(x)
+
+
+@pytest.mark.parametrize("kind", OPENED)
+def test_layers_that_call_layers(kind):
+    keras.utils.set_random_seed(0)
+    make, name = OPENED[kind]
+    model = network(make(name="layer"))
+    randomise(model, 0)
+    # Keras numbers the names of layers that have none of their own.
+    assert any(re.sub(r"_\d+", "", found) == name for found in names_of(model))
+    weights, inbound = [np.array(v) for v in model.variables], count_calls(model)
+    gated = tfgates.gate_model(model)
+    for a, b in zip(weights, model.variables, strict=True):
+        np.testing.assert_array_equal(a, np.array(b))
+    assert count_calls(model) == inbound
+    assert not any(type(layer).__module__ == __name__ for layer in gated._flatten_layers())
+    generator = np.random.default_rng(0)
+    for gate in gated.gates:
+        close(gate, generator, 0.4)
+    check(gated, min_units=1)
+
+
+def count_calls(model):
+    return [(len(op._inbound_nodes), len(op._outbound_nodes)) for op in model._flatten_layers()]
+
+
+def test_a_network_is_the_same_opened_and_written_flat():
+    keras.utils.set_random_seed(0)
+    model = network(Block(name="block", rate=0.3))
+    flat = tfgates.prune(model)
+    assert [layer.name for layer in flat.layers if isinstance(layer, (K.Dense, K.MultiHeadAttention))][1:3] == [
+        "block_attention",
+        f"block_{model.get_layer('block').mlp.name}_up",
+    ]
+    for size in (1, 7):
+        x = np.random.default_rng(size).normal(size=(size, 6, 5)).astype("float32")
+        np.testing.assert_allclose(outputs_of(model, x)[0], outputs_of(flat, x)[0], atol=1e-6)
+    # Dropout is still there.
+    assert np.abs(np.array(flat(x, training=True)) - np.array(flat(x, training=False))).max() > 1e-3
+
+
+def test_what_the_inner_layers_are_survives():
+    block = Block(name="block")
+    block.mlp.layers[0].trainable = False
+    block.mlp.layers[1].dtype_policy = "mixed_bfloat16"
+    model = network(block)
+    gated = tfgates.gate_model(model)
+    up, down = (next(layer for layer in gated.layers if layer.name.endswith(end)) for end in ("_up", "_down"))
+    assert not up.trainable and down.trainable and down.compute_dtype == "bfloat16" != up.compute_dtype
+    gates = sum(len(gate.trainable_weights) for gate in gated.gates)
+    assert len(gated.trainable_weights) == len(model.trainable_weights) + gates
+
+
+def test_shared_layers_stay_shared():
+    model = network(Twice(name="twice"))
+    flat = tfgates.prune(model)
+    assert flat.count_params() == model.count_params()
+    assert len(next(layer for layer in flat.layers if layer.name.endswith("twice_dense"))._inbound_nodes) == 2
+
+
+def test_a_block_called_twice():
+    block = Block(name="block")
+    model = network(block, called=lambda layer, x: layer(layer(x)))
+    flat = tfgates.prune(model)
+    assert flat.count_params() == model.count_params()
+
+
+def test_arguments_by_keyword_and_several_results():
+    def called(layer, x):
+        y, more = layer(x, context=K.Dense(4, name="context")(x), scale=0.5)
+        return K.Add()([y, K.RepeatVector(6)(more["mean"])])
+
+    model = network(Joined(name="joined"), called=called)
+    assert "joined/second" in names_of(model)
+    randomise(model, 0)
+    gated = tfgates.gate_model(model)
+    assert "joined/first" in names_of(model) and gated.gates
+    assert check(gated) in ("smaller", "equal")
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_inputs_are_cast_as_the_layer_casts_them(policy):
+    class Sum(K.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = K.Dense(8, dtype=self.dtype_policy, name="dense")
+
+        def call(self, x):
+            return x * 1.001 + self.dense(x)
+
+    model = network(Sum(name="sum", dtype=policy))
+    assert "sum/cast" in names_of(model) and "sum/dense" in names_of(model)
+    tfgates.prune(model)
+
+
+def test_a_layer_with_steps_left_open():
+    inputs = keras.Input((None, 5))
+    model = keras.Model(inputs, K.Dense(3)(Heads(name="heads")(K.Dense(8)(inputs))))
+    assert "heads/query" in names_of(model)
+    flat = tfgates.prune(model, inputs=np.ones((2, 4, 5), "float32"))
+    for shape in ((1, 3, 5), (4, 9, 5)):
+        x = np.random.default_rng(0).normal(size=shape).astype("float32")
+        np.testing.assert_allclose(outputs_of(model, x)[0], outputs_of(flat, x)[0], atol=1e-6)
+
+
+# What stays whole.
+
+
+class OwnWeight(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.offset = self.add_weight(shape=(8,), name="offset", initializer="zeros")
+        self.built = True
+
+    def call(self, x):
+        return self.dense(x) + self.offset
+
+
+class InnerKernel(K.Layer):
+    """The kernel of a layer that it calls, once more: what is read at first is the value of the moment."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def call(self, x):
+        return self.dense(x) + ops.mean(ops.convert_to_tensor(self.dense.kernel))
+
+
+class Doubling(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def call(self, x, training=False):
+        return self.dense(x) * (2.0 if training else 1.0)
+
+
+class AlwaysDropped(K.Layer):
+    """Dropout at inference too, which a model told to infer would turn off."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.drop = K.Dense(8), K.Dropout(0.5)
+
+    def call(self, x):
+        return self.drop(self.dense(x), training=True)
+
+
+class ByValue(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.built = True
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape[:-1], 8), x.dtype)
+
+    def call(self, x):
+        return self.dense(x) if ops.max(x) > -1e9 else x
+
+
+class BatchNumber(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.built = True
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape[:-1], 8), x.dtype)
+
+    def call(self, x):
+        return self.dense(x) * (1.0 / ops.shape(x)[0])
+
+
+class Losing(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def call(self, x):
+        y = self.dense(x)
+        if not isinstance(y, keras.KerasTensor):
+            self.add_loss(ops.mean(ops.square(y)))
+        return y
+
+
+class Counting(K.Layer):
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.seed = K.Dense(8), keras.random.SeedGenerator(1)
+
+    def call(self, x):
+        y = self.dense(x)
+        if not isinstance(y, keras.KerasTensor):
+            self.seed.next()
+        return y
+
+
+class Masking(K.Layer):
+    """Hands its mask on, which the addition in it does not."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.supports_masking = K.Dense(8), True
+
+    def call(self, x):
+        return x + self.dense(x)
+
+
+def elsewhere():
+    dense = K.Dense(8, name="outside")
+
+    class Elsewhere(K.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.drop = K.Dropout(0.1)
+
+        def call(self, x):
+            return self.drop(self.__dict__.get("_outside", [dense])[0](x))
+
+    return Elsewhere
+
+
+WHOLE = [
+    (OwnWeight, "its `call` uses its weights itself, or not at all: whole/offset"),
+    (InnerKernel, "it gives something else in training than the calls that it makes"),
+    (Doubling, "it gives something else in training than the calls that it makes"),
+    (AlwaysDropped, "it gives something else at inference than the calls that it makes"),
+    (ByValue, "its `call` cannot be followed: TypeError: A symbolic KerasTensor cannot be used as a boolean"),
+    (BatchNumber, "it uses the number of examples in Multiply as a number"),
+    (Losing, "it keeps other state at inference than the calls that it makes"),
+    (Counting, "it keeps other state at inference than the calls that it makes"),
+    (elsewhere(), "it calls layer 'outside', which is none of its own"),
+    (lambda name: Held(K.Dense(8), activity_regularizer="l2", name=name), "it has an activity regularizer"),
+    (lambda name: K.SpectralNormalization(K.Dense(8), name=name), "its `call` uses its weights itself"),
+    (lambda name: K.RNN([K.LSTMCell(3), K.LSTMCell(8)], name=name), "its `call` cannot be followed: ValueError"),
+    (lambda name: K.TimeDistributed(K.Flatten(), name=name), "gives tensors of ranks and types [(2,"),
+    (lambda name: K.TimeDistributed(K.Dropout(0.5), name=name), "in training than the calls that it makes"),
+]
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="names errors of TensorFlow")
+@pytest.mark.parametrize(("make", "reason"), WHOLE, ids=[r[1][:60].replace(" ", "-") for r in WHOLE])
+def test_layers_that_stay_whole(make, reason):
+    model = network(make(name="whole"))
+    (node,) = [n for n in Network(model).nodes if n.name == "whole"]
+    assert reason in node.whole, node.whole
+
+
+def test_what_stays_whole_is_in_the_reports():
+    inputs = keras.Input((6, 5))
+    x = OwnWeight(name="whole")(K.Dense(8, name="first")(inputs))
+    x = K.Dense(6, activation="relu", name="free")(x)
+    model = keras.Model(inputs, K.Dense(3, name="head")(x))
+    gated = tfgates.gate_model(model, copy_weights=False)
+    reason = "its `call` uses its weights itself, or not at all: whole/offset"
+    assert dict(gated.report.skipped)["whole"] == f"OwnWeight stays whole: {reason}"
+    assert ("whole", f"whole (OwnWeight): tfgates has no rule for this layer, and it stays whole: {reason}") in (
+        tfgates.plan_pruning(model).alone
+    )
+
+
+def test_masks_that_are_not_handed_on():
+    inputs = keras.Input((6,), dtype="int32")
+    x = K.Embedding(9, 8, mask_zero=True)(inputs)
+    for layer, whole in ((Masking(name="layer"), True), (Held(K.Dense(8), name="layer"), False)):
+        model = keras.Model(inputs, K.Dense(2)(K.LSTM(3)(layer(x))))
+        (found,) = [n.whole for n in Network(model).nodes if n.name.startswith("layer")]
+        assert (found == "it hands on other masks at inference than the calls that it makes") is whole
+
+
+def test_rules_come_first():
+    model = network(K.MultiHeadAttention(2, 4, name="attention"), called=lambda layer, x: layer(x, x))
+    assert names_of(model) == ["first", "attention", "head"]

@@ -1,0 +1,178 @@
+"""Proving that the calls that a layer makes compute what the layer does."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfgates.graph.equality import distance, state_kept
+from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line, in_mode
+
+# Tried in this order where sizes besides the batch are left open.
+SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
+
+
+def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: Any, kwargs: Any) -> None:
+    """Compares a layer with the calls that it makes, on random inputs and for different batches.
+
+    At inference, and, with the same random numbers, in training; with its weights as they are, and with
+    others in their place; with random masks where the inputs carry masks. Outputs, the masks that
+    they carry, and what the calls leave in the layer's variables must be the same. All is put back.
+
+    Args:
+        layer: the layer.
+        unrolled: its calls.
+        tensors: the symbolic tensors among its arguments, in the order of the inputs of `unrolled`.
+        args, kwargs: the arguments of its call in the model.
+
+    Raises:
+        NotOpenedError: if anything differs, if the layer has weights that none of the calls is of, if it
+            adds losses of its own, or if it cannot be called on random inputs.
+    """
+    check_holdings(layer, unrolled)
+    size = runnable_size(layer, tensors, args, kwargs)
+    # Another batch, and other weights, than those with which it may have been followed.
+    for batch, training, others in ((2, False, False), (3, True, True), (3, False, True)):
+        values = random_values(layer, tensors, batch, size, seed=batch)
+        with other_weights(layer) if others else contextlib.nullcontext():
+            expected = observed(
+                layer, lambda v=values, t=training: call_layer(layer, tensors, v, args, kwargs, t), training
+            )
+            try:
+                found = observed(layer, lambda v=values, t=training: unrolled.run(v, t), training)
+            except Exception as error:
+                raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
+        what = "in training" if training else "at inference"
+        for kind, a, b in zip(
+            ("gives something else", "hands on other masks", "keeps other state"), expected, found, strict=True
+        ):
+            if not same(a, b, layer):
+                raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
+
+
+def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
+    """Refuses layers whose weights or losses are not those of the layers that they call."""
+    called = {id(call.op): call.op for call in unrolled.calls if isinstance(call.op, keras.Layer)}
+    held = {id(inner) for inner in layer._flatten_layers(include_self=False)}
+    for key, inner in called.items():
+        if key not in held and inner.variables:
+            raise NotOpenedError(f"it calls layer {inner.name!r}, which is none of its own")
+    reached = {id(v) for inner in called.values() for v in inner.weights}
+    own = [v.path for v in layer.weights if id(v) not in reached]
+    if own:
+        raise NotOpenedError(f"its `call` uses its weights itself, or not at all: {own[0]}")
+    if getattr(layer, "activity_regularizer", None) is not None:
+        raise NotOpenedError("it has an activity regularizer")
+    if getattr(layer, "quantization_mode", None):
+        raise NotOpenedError("it is quantised")
+
+
+def runnable_size(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> int:
+    """A size with which the layer can be called where sizes besides the batch are open."""
+    sizes = SIZES if any(None in t.shape[1:] for t in tensors) else SIZES[:1]
+    for size in sizes:
+        values = random_values(layer, tensors, 2, size, seed=0)
+        try:
+            with state_kept(layer):
+                call_layer(layer, tensors, values, args, kwargs, training=False)
+        except Exception as error:
+            # A layer of the user's can raise anything here.
+            reason = first_line(error)
+        else:
+            return size
+    raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
+
+
+def random_values(layer: keras.Layer, tensors: list, batch: int, size: int, seed: int) -> list:
+    """A backend tensor for each symbolic one, with a mask where that has one."""
+    generator = np.random.default_rng(seed)
+    limits = [getattr(inner, "input_dim", None) for inner in layer._flatten_layers()]
+    limit = min([n for n in limits if isinstance(n, int)], default=2)
+    values = []
+    for tensor in tensors:
+        shape = tuple(s or (size if i else batch) for i, s in enumerate(tensor.shape))
+        if tensor.dtype == "bool":
+            value = generator.random(shape) < 0.7
+        elif "int" in tensor.dtype:
+            value = generator.integers(0, limit, shape).astype(tensor.dtype)
+        else:
+            value = generator.standard_normal(shape)
+        value = ops.convert_to_tensor(value, dtype=tensor.dtype)
+        mask = getattr(tensor, "_keras_mask", None)
+        if mask is not None:
+            mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))
+            value._keras_mask = ops.convert_to_tensor(generator.random(mask_shape) < 0.7)
+        values.append(value)
+    return values
+
+
+def call_layer(layer: keras.Layer, tensors: list, values: list, args: Any, kwargs: Any, training: bool) -> list:
+    """The outputs of the layer as a flat list, with `values` in place of `tensors`."""
+    known = {id(t): v for t, v in zip(tensors, values, strict=True)}
+    args, kwargs = tree.map_structure(lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs))
+    return [y for y in tree.flatten(layer(*args, **in_mode(layer, kwargs, training))) if y is not None]
+
+
+class Within(keras.Layer):
+    """Runs a function as a model runs its parts: layers in it are told by it whether they train."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        self._function()
+        return x
+
+
+def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list, list, list]:
+    """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
+    with state_kept(layer):
+        layer._clear_losses()
+        outputs: list = []
+        Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
+        state = [as_array(v) for v in layer.non_trainable_variables]
+        # Sums, since each call makes the terms anew.
+        state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in layer.losses]).sum())
+        layer._clear_losses()
+    masks = [getattr(y, "_keras_mask", None) for y in outputs]
+    return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
+
+
+def as_array(x: Any) -> np.ndarray:
+    """A tensor or variable as an array; half precision and booleans as float32."""
+    value = ops.convert_to_tensor(x)
+    exact = "int" in keras.backend.standardize_dtype(value.dtype)
+    return np.asarray(ops.convert_to_numpy(value if exact else ops.cast(value, "float32")))
+
+
+def same(expected: list, found: list, layer: keras.Layer) -> bool:
+    """Whether two lists of arrays are equal up to rounding."""
+    halves = [i for i in layer._flatten_layers() if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
+    tolerance = 1e-2 if halves else 1e-5
+    if len(expected) != len(found):
+        return False
+    for a, b in zip(expected, found, strict=True):
+        if a is None or b is None:
+            if a is not b:
+                return False
+        elif not distance(a, b) <= tolerance * max(float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0)), 1e-6):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def other_weights(layer: keras.Layer) -> Iterator[None]:
+    """Gives a layer other weights for a while; those that are positive stay so."""
+    generator = np.random.default_rng(0)
+    before = [(v, as_array(v)) for v in layer.weights if "float" in str(v.dtype)]
+    try:
+        for variable, value in before:
+            variable.assign(value * generator.uniform(1.0, 1.3, value.shape) + generator.uniform(0, 0.05, value.shape))
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
