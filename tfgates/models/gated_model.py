@@ -12,6 +12,7 @@ from tfgates.costs.structure import Structure
 from tfgates.gates import recording
 from tfgates.models import passes
 from tfgates.models.latest import Latest
+from tfgates.models.losses import penalties_of, without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.steps import steps_of
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
@@ -46,6 +47,10 @@ class GatedModel(keras.Model):
     gates see is that of `compile` and of `add_loss`, without the penalties and the weight
     regularisers, which do not depend on their state. With other gates there is no second pass and
     no cost.
+
+    `loss`, in the logs of training as in those of evaluation, is the task's: the compiled loss, `add_loss` and
+    weight regularisers. What open units cost, by `l0`, penalty and budget, is the metric `structure_loss`; its
+    gradient is in that of `compute_loss`, its value is not.
 
     A custom training step calls the model with `training=True`, then its `compute_loss` with
     `training=True` in the same thread. Loss terms that depend on the gates belong into the compiled
@@ -82,7 +87,7 @@ class GatedModel(keras.Model):
         self.budget = budget
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
-        self._paced_optimizer = None
+        self._paced_optimizer = self._structure_metric = None
         self._said_that_nothing_closes = False
         if penalty or budget:
             self._follow_structure()
@@ -109,10 +114,14 @@ class GatedModel(keras.Model):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         structure = self._structure_loss(training)
         if structure is not None:
-            loss = loss + structure
+            loss = loss + without_value(structure)
         if record is not None:
             loss = passes.with_estimates(self, record, loss, y, y_pred, sample_weight)
         return loss
+
+    def _aggregate_additional_loss(self, loss):
+        total = super()._aggregate_additional_loss(loss)
+        return without_value(total) if any(loss is penalty for penalty in penalties_of(self)) else total
 
     def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
         """As `keras.Model.compile`, with an optimizer of their own for the gates.
@@ -141,6 +150,8 @@ class GatedModel(keras.Model):
         distribution.check_supported(self)
         if self._structure is None and isinstance(self, Functional):
             self._follow_structure()
+        if self._structure_metric is None and (asks_to_close(self) or any(gate.l0 for gate in self.gates)):
+            self._structure_metric = keras.metrics.Mean(name="structure_loss")
 
     def get_compile_config(self):
         config = super().get_compile_config()
@@ -214,6 +225,7 @@ class GatedModel(keras.Model):
     def _structure_loss(self, training):
         """What penalty and budget add to the loss, a scalar or None."""
         if self._structure is None or not self._structure.cost.gates:
+            self._note_structure_loss(keras.ops.zeros(()))
             return None
         loss, fractions, multipliers = self._structure.loss(
             self._multipliers, self._pace, self._structure_step, training
@@ -223,10 +235,17 @@ class GatedModel(keras.Model):
         if training and multipliers is not None:
             self._multipliers.assign(multipliers)
             self._structure_step.assign(self._structure_step + 1)
+        self._note_structure_loss(loss)
         if not self._structure.penalty and multipliers is None:
             return None
         # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
         return self._aggregate_additional_loss(loss)
+
+    def _note_structure_loss(self, loss):
+        """Adds `loss`, that of penalty and budget, and the gates' `l0` to the metric."""
+        if self._structure_metric is not None:
+            terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in penalties_of(self)]
+            self._structure_metric.update_state(keras.ops.stop_gradient(sum(terms, loss)))
 
     def get_config(self):
         config = super().get_config()

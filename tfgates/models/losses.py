@@ -1,5 +1,7 @@
 """The losses of a compiled model as its gates see them: untracked, and one value per example."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -13,6 +15,16 @@ def clone(instance, **attributes):
     copied = object.__new__(type(instance))
     copied.__dict__.update(instance.__dict__, **attributes)
     return copied
+
+
+def without_value(loss: Any) -> Any:
+    """0 with the gradient of `loss`; not a number where `loss` is none."""
+    return loss - ops.stop_gradient(loss)
+
+
+def penalties_of(model: Any) -> list[Any]:
+    """What the gates of a model added to its losses in its last call, each for its `l0`."""
+    return [loss for gate in model.gates for loss in gate.losses]
 
 
 class PerExampleLoss:
@@ -69,7 +81,7 @@ def layer_losses(model):
     do not depend on the state of a gate, and would be mere noise for an estimator of one pass.
     """
     losses = list(model.losses)
-    penalties = [id(loss) for gate in model.gates for loss in gate.losses]
+    penalties = [id(loss) for loss in penalties_of(model)]
     losses = [loss for loss in losses if id(loss) not in penalties]
     regularized = [weight for weight in model.trainable_weights if weight.regularizer is not None]
     if len(losses) <= len(regularized):
