@@ -33,9 +33,9 @@ NETWORKS = (
 SIZES = {"InceptionV3": 75, "InceptionResNetV2": 75, "Xception": 71}
 
 
-def build(name):
-    """The network with 10 classes, without the softmax behind which differences could hide."""
-    size = SIZES.get(name, 32)
+def build(name, size=None):
+    """The network with 10 classes, without the softmax behind which differences could hide; `size` of the image."""
+    size = size or SIZES.get(name, 32)
     return getattr(keras.applications, name)(
         weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None
     )

@@ -8,6 +8,9 @@ split on a unit: P = P(u) P(f with u open) + (1 - P(u)) P(f with u closed).
 import numpy as np
 from keras import ops
 
+# Factors of one product.
+WIDEST = 8
+
 
 class Circuit:
     """Products (`and`) and co-products (`or`) over units, each distinct one stored once.
@@ -38,7 +41,11 @@ class Circuit:
 
     def conjunction(self, units):
         """Number of "all of `units` are open"."""
-        return self._node("and", [2 + u for u in units]) if units else 0
+        numbers = [2 + u for u in sorted(units)]
+        # Of many units in steps: the table of a level is as wide as its widest product.
+        while len(numbers) > WIDEST:
+            numbers = [self._node("and", numbers[i : i + WIDEST]) for i in range(0, len(numbers), WIDEST)]
+        return self._node("and", numbers) if numbers else 0
 
     def both(self, a, b):
         """Number of the product of two independent ones."""

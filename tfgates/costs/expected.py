@@ -1,5 +1,9 @@
 """The expected cost of the network that would be left, differentiable in the gates."""
 
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from keras import ops
 
@@ -7,7 +11,7 @@ from tfgates.costs.circuit import Circuit
 from tfgates.costs.widths import Widths
 from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import Term, rule_for
 from tfgates.graph.walk import Walk
 from tfgates.layers import generated_once
 
@@ -45,7 +49,8 @@ class ExpectedCost:
         for node in walk.network.nodes:
             terms = rule_for(node.op).terms(walk, node)
             for term in terms:
-                rows.extend(self._rows(term, len(self.names)))
+                for part, exists in self._parts(node, term):
+                    rows.extend(self._rows(part, exists, len(self.names)))
             self.names.append(node.name)
             self.uncounted.extend(why_uncounted(node, terms))
         self._pack(rows)
@@ -67,14 +72,39 @@ class ExpectedCost:
             self._sides.append(weights)
         return self._side_ids[key]
 
-    def _rows(self, term, layer):
-        """A term as rows `(layer, params, macs, shared conjunction, side, side, whether first)`; side 0 is 1."""
+    def _parts(self, node: Any, term: Term) -> list[tuple[Term, int]]:
+        """Pairs of a term and the formula under which it is there: parameters with any call of the layer."""
+        walk, here = self._walk, self._walk.used[node.index]
+        if walk.called_once(node):
+            return [(term, here)]
+        anywhere = walk.formulas.some([walk.used[n.index] for n in walk.network.nodes if n.op is node.op])
+        return [(dataclasses.replace(term, macs=0), anywhere), (dataclasses.replace(term, params=0), here)]
+
+    def _rows(self, term: Term, exists: int, layer: int) -> Iterator[tuple]:
+        """A term as rows `(layer, params, macs, shared conjunction, side, side, whether whole)`; side 0 is 1."""
+        if not term.params and not term.macs:
+            return
+        walk = self._walk
+        if term.unless is None:
+            yield from self._summands(term, exists, layer, frozenset())
+            return
+        # Always, less where none of the groups is gone.
+        alive = np.unique(walk.alive[term.unless])
+        units = frozenset().union(*(t for f in alive for t in walk.formulas.terms[f]))
+        for sign, opened in ((1, frozenset()), (-1, units)):
+            if sign < 0 and FALSE in alive:
+                continue
+            for row in self._summands(term, exists, layer, opened):
+                yield (layer, sign * row[1], sign * row[2], *row[3:6], False)
+
+    def _summands(self, term: Term, exists: int, layer: int, opened: frozenset) -> list[tuple]:
+        """The rows of a term where the units `opened` are open."""
         formulas = self._walk.formulas
         arrays = [self._walk.alive[groups] for groups in term.over]
         arrays = [a[a != FALSE] for a in arrays]
         if any(len(a) == 0 for a in arrays):
             return []
-        shared = formulas.common([term.exists]) if term.exists != FALSE else frozenset()
+        shared = opened | (formulas.common([exists]) if exists != FALSE else frozenset())
         for array in arrays:
             shared = shared | formulas.common(array)
         sides = [self._side(array, shared) for array in arrays] + [0, 0]

@@ -2,7 +2,8 @@
 
 from tfgates.graph import rules
 from tfgates.graph.network import Network, Node, Ref
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, map_constants, register_rule
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
+from tfgates.graph.values import map_constants
 from tfgates.graph.walk import Walk
 
 __all__ = [

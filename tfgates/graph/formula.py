@@ -74,6 +74,13 @@ class Formulas:
         """Elementwise disjunction of two arrays of formulas."""
         return self._arrays("or", a, b)
 
+    def some(self, formulas: list) -> int:
+        """Exact disjunction of a list of formulas."""
+        result = FALSE
+        for formula in formulas:
+            result = self._pair("or", result, int(formula))
+        return result
+
     def any(self, formulas):
         """One formula implied by each of `formulas`: exact when they agree or one is TRUE.
 

@@ -4,11 +4,11 @@ import dataclasses
 import math
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
 from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
+from tfgates.graph.values import through_weights
 
 _RULES: dict[Any, Any] = {}
 
@@ -25,7 +25,7 @@ class Term:
         params: parameters per combination of channels.
         macs: multiply-accumulates per combination of channels, for one example.
         over: up to two arrays of groups, the channels that the summand counts.
-        exists: formula: under which gates is the layer there at all?
+        unless: groups while all of which are left the summand does not count; None: it always counts.
         why: where `macs` is nan, why they are not known.
     """
 
@@ -33,7 +33,7 @@ class Term:
     params: float
     macs: float
     over: tuple = ()
-    exists: int = TRUE
+    unless: Any = None
     why: str = UNKNOWN_SIZES
 
 
@@ -99,6 +99,10 @@ class Rule:
         """The inputs that the smaller call still reads, as numbers of tensors."""
         return node.inputs
 
+    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+        """For each input that the smaller call may still read the formula under which it does."""
+        return dict.fromkeys(self.sources(walk, node, lambda groups: np.ones(len(groups), bool)), TRUE)
+
     def emit(self, surgery, node, args, kwargs):
         return surgery.copy(node)(*args, **kwargs)
 
@@ -106,11 +110,16 @@ class Rule:
 class ElementwiseRule(Rule):
     """A layer that treats each channel by itself, alike at all places: y = f(x).
 
-    A subclass overrides `apply` where f depends on the channel, and `emit` where the layer has
-    weights or arguments per channel.
+    A subclass overrides `apply` where f changes constants, and `emit` where the layer has weights or
+    arguments per channel. Of a layer with weights, what holds for any weights counts in a symbolic
+    walk, whatever `apply` says: that constants stay constants, and 0 stays 0 where the class says so.
+
+    Attributes:
+        keeps_zero: bool, whether f(0) = 0 whatever the layer's weights are. Defaults to False.
     """
 
     multiplies = False
+    keeps_zero: bool = False
 
     def forward(self, walk, node):
         x = walk.inputs(node)[0]
@@ -119,7 +128,9 @@ class ElementwiseRule(Rule):
         elif not self.keeps_axis(walk, node, x):
             self.refuse(walk, node)
         else:
-            walk.set(node, walk.like(x, value=self.apply(walk, node, x)))
+            symbolic = walk.symbolic and node.layer is not None and node.layer.weights
+            value = through_weights(x.value, self.keeps_zero) if symbolic else self.apply(walk, node, x)
+            walk.set(node, walk.like(x, value=value))
 
     def keeps_axis(self, walk, node, x):
         """Whether f treats each position along `x.axis` by itself."""
@@ -135,18 +146,6 @@ class ElementwiseRule(Rule):
         x, y = walk.inputs(node)[0], walk.output(node)
         if x is not None and y is not None:
             walk.need(x, y.need)
-
-
-def map_constants(function, value):
-    """`function` applied to the constants in `value`, each distinct one once; nan stays nan."""
-    known = np.isfinite(value)
-    result = np.full(value.shape, np.nan)
-    if known.any():
-        distinct, inverse = np.unique(value[known], return_inverse=True)
-        column = keras.ops.convert_to_tensor(distinct.astype("float32")[:, None])
-        mapped = np.asarray(keras.ops.convert_to_numpy(function(column)), np.float64)
-        result[known] = mapped.reshape(-1)[inverse]
-    return result
 
 
 def register_rule(*kinds):

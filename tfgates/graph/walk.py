@@ -1,12 +1,15 @@
 """The walk: for each channel of each tensor, is it live, is it needed, can it go?"""
 
+import collections
+
 import numpy as np
 from keras import ops
 
 from tfgates.graph.channels import Channels, Groups
 from tfgates.graph.formula import FALSE, TRUE, Formulas
-from tfgates.graph.network import Network
+from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_for
+from tfgates.graph.values import is_known, numbers, through_gate
 
 
 class Walk:
@@ -15,7 +18,8 @@ class Walk:
     Args:
         network: a `Network`.
         symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
-            are seen. True: each unit is a variable of the formulas and weights count as non-zero.
+            are seen. True: each unit is a variable of the formulas, and what is found holds for any
+            values of weights and statistics, trainable or not: see `tfgates.graph.values`.
         candidates: dict from the index of a call to `(gate key, number of units)`: gates that are
             not there but are imagined on the call's output.
 
@@ -23,6 +27,7 @@ class Walk:
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
         reasons: per group that can never go, why.
+        used: of a symbolic walk: for the index of each call the formula under which it is left.
         refused: for the index of each call that is not understood or left alone, why.
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
     """
@@ -42,11 +47,14 @@ class Walk:
         self._gates = {}
         self._weights = {}
         self._first_call = {}
+        self._number_of_calls: collections.Counter = collections.Counter()
         self._local = []
         self._implications = []
         self._forward()
         self._backward()
         self._decide()
+        if symbolic:
+            self._follow()
 
     # For rules.
 
@@ -70,8 +78,10 @@ class Walk:
         return Channels(
             axis,
             self.groups.new(size),
-            np.broadcast_to(np.asarray(live, np.int64), (size,)).copy(),
-            np.broadcast_to(np.asarray(value, np.float64), (size,)).copy(),
+            *self._settled(
+                np.broadcast_to(np.asarray(live, np.int64), (size,)),
+                np.broadcast_to(np.asarray(value, np.float64), (size,)),
+            ),
         )
 
     def local(self, axis, size):
@@ -84,9 +94,13 @@ class Walk:
         return Channels(
             channels.axis if axis is None else axis,
             channels.group,
-            channels.live if live is None else live,
-            channels.value if value is None else value,
+            *self._settled(channels.live if live is None else live, channels.value if value is None else value),
         )
+
+    def _settled(self, live: np.ndarray, value: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What is no constant is live, and a number too large for one is none."""
+        value = np.asarray(value, np.float64) if self.symbolic else numbers(value)
+        return np.where(is_known(value), live, TRUE).astype(np.int64), value.copy()
 
     def need(self, channels, formulas):
         """Notes that `channels` are needed under `formulas` (too)."""
@@ -108,6 +122,12 @@ class Walk:
         """Where a kernel is non-zero, reduced over `axes`; everywhere in a symbolic walk."""
         shape = tuple(s for i, s in enumerate(kernel.shape) if i not in axes)
         return np.ones(shape, bool) if self.symbolic else np.any(kernel != 0, axis=tuple(axes))
+
+    def called_once(self, node: Node) -> bool:
+        """Whether no other call is of the same layer."""
+        if not self._number_of_calls:
+            self._number_of_calls = collections.Counter(id(n.op) for n in self.network.nodes)
+        return self._number_of_calls[id(node.op)] == 1
 
     def seen_before(self, node):
         """Whether an earlier call is of the same layer."""
@@ -180,8 +200,8 @@ class Walk:
         x = self.output(node)
         literal = np.repeat(self._gates[key], len(x) // units)
         self.state[node.index, "candidate"] = literal
-        value = np.where(x.live == TRUE, 0.0, np.where(x.value == 0.0, 0.0, np.nan))
-        self.set(node, self.like(x, live=self.formulas.both(x.live, literal), value=value))
+        live, value = through_gate(self, x.live, x.value, literal, 1.0)
+        self.set(node, self.like(x, live=live, value=value))
 
     def _backward(self):
         for tensor in self.network.outputs:
@@ -212,6 +232,17 @@ class Walk:
         for parts, wholes in reversed(self._implications):
             self._mark(alive, self.root[wholes], alive[self.root[parts]])
         self.alive = alive[self.root] if len(alive) else alive
+
+    def _follow(self) -> None:
+        """Sets `used`, back from the outputs through what each call still reads."""
+        reached = dict.fromkeys(self.network.outputs, TRUE)
+        self.used = {}
+        for node in reversed(self.network.nodes):
+            used = self.formulas.some([reached.get(tensor, FALSE) for tensor in node.outputs])
+            self.used[node.index] = used
+            for tensor, formula in rule_for(node.op).reads(self, node).items():
+                read = int(self.formulas.both(used, formula))
+                reached[tensor] = int(self.formulas.either(reached.get(tensor, FALSE), read))
 
     def closure(self, keep):
         """Adds to `keep`, booleans per group, what stays because something else does."""

@@ -6,6 +6,7 @@ from keras import ops
 
 from tfgates.gates import Gate
 from tfgates.graph.copier import Copier, input_names
+from tfgates.graph.network import Node
 from tfgates.graph.rules import activations
 
 
@@ -34,6 +35,7 @@ class Surgery(Copier):
         self.walk = walk
         self._keep = keep
         self._factors, self._input_factors, self._folded = fold_gates(walk, used)
+        self._mean_offsets: dict[int, np.ndarray] = {}
 
     def keep(self, groups):
         """Which of `groups` stay, as a boolean array."""
@@ -46,6 +48,14 @@ class Surgery(Copier):
     def input_factor(self, node, size):
         """Product of the gates in front of the call that are folded into its weights, per channel."""
         return self._input_factors.get(node.index, np.ones(size))
+
+    def offset_mean(self, node: Node, offset: np.ndarray) -> None:
+        """Lets a batch normalisation take up `offset`, per channel, that its input has lost."""
+        self._mean_offsets[node.index] = offset
+
+    def mean_offset(self, node: Node, size: int) -> np.ndarray:
+        """What the input of a batch normalisation has lost, per channel."""
+        return self._mean_offsets.get(node.index, np.zeros(size))
 
     def is_folded(self, node):
         """Whether a gate's factor has gone into the weights before or behind it."""

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.probe import obstacle, scales_along
-from tfgates.graph.rule import map_constants
+from tfgates.graph.values import map_constants
 
 # What is tried on it, and the result, for each function that is still there.
 _OBSTACLES: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
@@ -92,7 +92,7 @@ def through(function: Any, value: np.ndarray, axis: int | None = None) -> np.nda
         return np.full(value.shape, np.nan)
     if weights_of(function):
         alpha = np.asarray(keras.ops.convert_to_numpy(function.alpha), np.float64).reshape(-1)
-        return np.where(value < 0.0, alpha * value, value)
+        return np.where(value < 0.0, alpha * np.minimum(value, 0.0), value)
     return map_constants(as_function(function), value)
 
 

@@ -1,10 +1,13 @@
 """Concatenation."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.values import numbers
 
 layers = keras.layers
 
@@ -48,11 +51,11 @@ class ConcatenateRule(Rule):
         else:
             for part in parts[1:]:
                 walk.groups.tie(parts[0].group, part.group)
-            same = np.all([p.value == parts[0].value for p in parts], axis=0)
+            # Two constants that no number is known of may be different ones.
+            same = np.all([numbers(p.value) == parts[0].value for p in parts], axis=0)
             live = parts[0].live
             for part in parts[1:]:
                 live = walk.formulas.either(live, part.live)
-            live = np.where(same, live, TRUE)
             y = walk.like(parts[0], live=live, value=np.where(same, parts[0].value, np.nan))
         walk.set(node, y)
 
@@ -76,6 +79,15 @@ class ConcatenateRule(Rule):
             return node.inputs
         known = zip(node.inputs, walk.inputs(node), strict=True)
         return [t for t, channels in known if channels is None or keep(channels.group).any()]
+
+    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+        y = walk.output(node)
+        if y is None or y.axis != self.axis(walk, node):
+            return super().reads(walk, node)
+        found = {}
+        for tensor, channels in zip(node.inputs, walk.inputs(node), strict=True):
+            found[tensor] = TRUE if channels is None else walk.formulas.any(walk.alive[channels.group])
+        return found
 
     def emit(self, surgery, node, args, kwargs):
         left = self.sources(surgery.walk, node, surgery.keep)

@@ -9,6 +9,7 @@ from tfgates.graph.rule import register_rule
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.convolution import ConvolutionRule
 from tfgates.graph.rules.linear import LinearRule
+from tfgates.graph.values import through_weights
 
 layers = keras.layers
 
@@ -24,9 +25,12 @@ class DepthwiseRule(ConvolutionRule):
         kernel = walk.weight(node.op.kernel)
         window = tuple(range(kernel.ndim - 2))
         live, value = (np.repeat(v, node.op.depth_multiplier) for v in (live, value))
+        constant = self.passes(node, value)
+        if walk.symbolic:
+            keeps_zero = getattr(node.op, "bias", None) is None
+            return live, np.where(constant, through_weights(value, keeps_zero), np.nan)
         reaches = walk.nonzero(kernel, window).reshape(-1)
         total = value * kernel.sum(axis=window, dtype=np.float64).reshape(-1)
-        constant = self.passes(node, value)
         total = np.where(reaches, np.where(constant, total, np.nan), 0.0) + self.bias(walk, node, outputs)
         live = np.where(reaches, np.where(constant | (live == TRUE), live, TRUE), FALSE)
         return live, total
@@ -39,7 +43,6 @@ class DepthwiseRule(ConvolutionRule):
         if node.index in walk.refused:
             return super().backward(walk, node)
         x, y = walk.state[node.index, "x"], walk.output(node)
-        walk.state[node.index, "exists"] = walk.formulas.any(y.need)
         demand = y.need
         if not activations.is_elementwise(node.op.activation, y.axis):
             demand = np.full(len(y), walk.formulas.any(demand), np.int64)

@@ -6,8 +6,9 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
-from tfgates.graph.rule import ElementwiseRule, map_constants, register_rule
+from tfgates.graph.rule import ElementwiseRule, register_rule
 from tfgates.graph.rules import activations
+from tfgates.graph.values import is_known, map_constants
 
 layers = keras.layers
 
@@ -60,15 +61,14 @@ class SoftmaxRule(ElementwiseRule):
     def apply(self, walk, node, x):
         sizes = [walk.shape(node.inputs[0])[axis] for axis in self.axes(walk, node)]
         share = np.nan if None in sizes else 1.0 / math.prod(sizes)
-        return np.where(np.isfinite(x.value), share, np.nan)
+        return np.where(is_known(x.value), share, np.nan)
 
     def forward(self, walk, node):
         super().forward(walk, node)
-        y = walk.output(node)
+        x, y = walk.inputs(node)[0], walk.output(node)
         if y is not None:
-            stuck = (y.live != TRUE) & np.isnan(y.value)
+            stuck = (x.live != TRUE) & np.isnan(y.value)
             walk.groups.lock(y.group[stuck], f"{node.name}: over how many places softmax runs is not known")
-            y.live = np.where(stuck, TRUE, y.live)
 
     def why(self, node):
         what = "a mask decides over what softmax runs" if len(node.inputs) > 1 else "softmax runs over the channels"

@@ -5,7 +5,7 @@ import numpy as np
 from tfgates.gates import Gate
 from tfgates.graph import rule as rules
 from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
-from tfgates.graph.rules.linear import through_gate
+from tfgates.graph.values import through_gate
 from tfgates.layers import GateGenerator, GateNoise
 
 
@@ -29,8 +29,7 @@ class GateRule(ElementwiseRule):
             return
         factors = self.factors(walk, node, x)
         if factors is None:
-            zero = x.value == 0.0
-            walk.set(node, walk.like(x, live=np.where(zero, x.live, 1), value=np.where(zero, 0.0, np.nan)))
+            walk.set(node, walk.like(x, value=np.where(x.value == 0.0, 0.0, np.nan)))
             return
         live, value = through_gate(walk, x.live, x.value, *factors)
         walk.set(node, walk.like(x, live=live, value=value))

@@ -1,6 +1,8 @@
 """What all layers have in common that mix channels by a kernel: y = act(z * (x W + b))."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -9,15 +11,9 @@ from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules import activations
+from tfgates.graph.rules.normalization import absorber
 from tfgates.graph.sizes import entries_per_example
-
-
-def through_gate(walk, live, value, literal, factor):
-    """What is known behind a gate: `(live, value)`; a closed unit is the constant 0."""
-    scaled = value * factor
-    closed = np.where((live == TRUE) | (scaled == 0.0), 0.0, np.nan)
-    value = np.where(literal == FALSE, 0.0, np.where(literal == TRUE, scaled, closed))
-    return walk.formulas.both(live, literal), value
+from tfgates.graph.values import GENERIC, is_generic, is_known, through_gate
 
 
 def is_altered(layer):
@@ -115,9 +111,9 @@ class LinearRule(Rule):
     def compare_calls(self, walk, node, x):
         """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
         live, value = walk.state[node.index, "constants"]
-        folded = np.where((live != TRUE) & np.isfinite(value), value, 0.0)
+        folded = np.where((live != TRUE) & is_known(value), value, 0.0)
         first = walk.state.setdefault((id(node.op), "folded"), folded)
-        differ = folded != first
+        differ = (folded != first) | (walk.seen_before(node) & is_generic(folded))
         if differ.any():
             walk.groups.lock(x.group[differ], f"{node.name}: it is called again where this is another constant")
 
@@ -132,12 +128,12 @@ class LinearRule(Rule):
 
     def mix(self, walk, node, live, value, outputs):
         """Through kernel and bias."""
-        bias = self.bias(walk, node, outputs)
         if walk.symbolic:
-            closed = live != TRUE
-            known = np.where(closed, value, 0.0)
-            total = bias + (known @ self.sums(walk, node) if np.any(known) else 0.0)
-            return self.per_part(walk, node, live, outputs), total
+            constant = (live != TRUE) & self.passes(node, value)
+            zero = getattr(node.op, "bias", None) is None and not np.any(value[live != TRUE])
+            live = self.per_part(walk, node, np.where(constant, live, TRUE), outputs)
+            return live, np.full(outputs, 0.0 if zero else GENERIC)
+        bias = self.bias(walk, node, outputs)
         constant = (live == FALSE) & self.passes(node, value)
         mixing = self.mixing(walk, node)
         alive = mixing[~constant].any(axis=0)
@@ -156,7 +152,7 @@ class LinearRule(Rule):
 
     def passes(self, node, value):
         """Which constants make a constant: 0 always, others only where no padding is seen."""
-        return np.isfinite(value) if self.uniform(node) else value == 0.0
+        return is_known(value) if self.uniform(node) else value == 0.0
 
     def bias(self, walk, node, outputs):
         bias = getattr(node.op, "bias", None)
@@ -171,7 +167,6 @@ class LinearRule(Rule):
         if not activations.is_elementwise(node.op.activation, y.axis):
             demand = np.full(outputs, walk.formulas.any(demand), np.int64)
         demand = walk.formulas.both(demand, self.gated(walk, node, "outputs", outputs)[0])
-        walk.state[node.index, "exists"] = walk.formulas.any(demand)
         if walk.symbolic:
             need = self.per_part(walk, node, demand, inputs)
         else:
@@ -196,20 +191,29 @@ class LinearRule(Rule):
         if node.index in walk.refused:
             return super().terms(walk, node)
         slots = walk.slots[id(node.op)]
-        exists = walk.state.get((node.index, "exists"), TRUE)
         once = 0 if walk.seen_before(node) else 1
         per_pair = self.kernel_size(node)
         macs = per_pair * self.positions(walk, node)
-        terms = [Term(node.name, per_pair * once, macs, (slots["in"], slots["out"]), exists)]
+        terms = [Term(node.name, per_pair * once, macs, (slots["in"], slots["out"]))]
         if getattr(node.op, "bias", None) is not None:
-            terms.append(Term(node.name, once, 0, (slots["out"],), exists))
+            terms.append(Term(node.name, once, 0, (slots["out"],)))
+        elif walk.symbolic and once:
+            terms.extend(self.bias_gained(walk, node))
         for variable in activations.weights_of(node.op.activation):
             size = math.prod(variable.shape)
             if size == len(slots["out"]):
-                terms.append(Term(node.name, once, 0, (slots["out"],), exists))
+                terms.append(Term(node.name, once, 0, (slots["out"],)))
             else:
-                terms.append(Term(node.name, once * size, 0, (), exists))
+                terms.append(Term(node.name, once * size, 0, ()))
         return terms
+
+    def bias_gained(self, walk: Any, node: Any) -> Iterator[Term]:
+        """The bias that constants of removed inputs will need, whatever the weights are by then."""
+        live, value = walk.state[node.index, "constants"]
+        groups = walk.state[node.index, "x"].group
+        folded = (live != TRUE) & (value != 0.0) & (walk.alive[groups] != TRUE)
+        if folded.any() and absorber(walk, node) is None:
+            yield Term(node.name, 1, 0, (walk.slots[id(node.op)]["out"],), groups[folded])
 
     def kernel_size(self, node):
         """Weights per pair of an input and an output channel."""
@@ -248,20 +252,23 @@ class LinearRule(Rule):
         if added or getattr(layer, "bias", None) is not None:
             self.add_bias(node, config)
             weights["bias"] = (bias * factor_out)[keep_out]
+        elif np.any(bias):
+            surgery.offset_mean(absorber(walk, node), bias * factor_out)
         weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
         return surgery.make(node, self.plain, config, weights)
 
     def bias_left(self, walk, node, keep):
-        """The bias with the constants of the removed inputs folded in, and whether it is new."""
+        """The bias with the constants of the removed inputs folded in, and whether it is one more weight."""
         slots = walk.slots[id(node.op)]
         keep_in, keep_out = keep(slots["in"]), keep(slots["out"])
         live, value = walk.state[node.index, "constants"]
-        folded = np.where(~keep_in & (live == FALSE) & np.isfinite(value), value, 0.0)
+        folded = np.where(~keep_in & (live == FALSE) & is_known(value), value, 0.0)
         bias = self.bias(walk, node, len(keep_out))
         if not np.any(folded):
             return bias, False
         bias = bias + folded @ self.sums(walk, node)
-        return bias, getattr(node.op, "bias", None) is None and bool(np.any(bias[keep_out]))
+        new = getattr(node.op, "bias", None) is None and absorber(walk, node) is None
+        return bias, new and bool(np.any(bias[keep_out]))
 
     def terms_left(self, walk, node, keep):
         terms = self.terms(walk, node)

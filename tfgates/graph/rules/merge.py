@@ -1,11 +1,14 @@
 """Merges: addition, subtraction, multiplication, maximum, minimum, average."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.values import combine_constants
 
 layers = keras.layers
 
@@ -21,12 +24,12 @@ class MergeRule(Rule):
     multiplies = False
 
     def combine(self, node, values):
-        """f of a list of arrays of constants."""
+        """f of a list of arrays of numbers."""
         raise NotImplementedError
 
     def combined(self, walk, node, values):
-        """`combine` where the tensors of the network have a say."""
-        return self.combine(node, values)
+        """f of a list of arrays of constants, not all of them numbers."""
+        return combine_constants(lambda known: self.combine(node, known), values)
 
     def operands(self, node):
         """The operands in order: `Ref`s and numbers."""
@@ -167,6 +170,24 @@ class AddRule(MergeRule):
         )
         return constant if carrier else {}
 
+    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+        """A constant operand is dropped where one that is never constant carries the shape."""
+        state = walk.state.get((node.index, "parts"))
+        if state is None or not self.is_plain(node):
+            return super().reads(walk, node)
+        shape, operands, parts = walk.shape(node.outputs[0]), self.operands(node), state[1]
+        live = [walk.formulas.any(part.live) for part in parts]
+        carriers = {i for i, o in enumerate(operands) if walk.shape(o.tensor) == shape and live[i] == TRUE}
+        found: dict[int, list[int]] = {}
+        for i, operand in enumerate(operands):
+            drops = parts[i].group is not None and carriers - {i} and self.can_drop(i)
+            found.setdefault(operand.tensor, []).append(live[i] if drops else TRUE)
+        return {tensor: walk.formulas.some(formulas) for tensor, formulas in found.items()}
+
+    def can_drop(self, index: int) -> bool:
+        """Whether operand number `index` can be left out where it is constant."""
+        return True
+
     def is_plain(self, node):
         return all(isinstance(o, Ref) for o in self.operands(node))
 
@@ -200,8 +221,10 @@ class MultiplyRule(MergeRule):
     """A product is constant where one factor is the constant 0, or where all are constant."""
 
     def combine(self, node, values):
-        values = np.asarray(values)
-        return np.where(np.any(values == 0.0, axis=0), 0.0, np.prod(values, axis=0))
+        return np.prod(values, axis=0)
+
+    def combined(self, walk, node, values):
+        return np.where(np.any(np.asarray(values) == 0.0, axis=0), 0.0, super().combined(walk, node, values))
 
     def liveness(self, walk, parts):
         live = super().liveness(walk, parts)
@@ -220,8 +243,7 @@ class MultiplyRule(MergeRule):
 @register_rule("Divide", "TrueDivide")
 class DivideRule(MergeRule):
     def combine(self, node, values):
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return values[0] / values[1]
+        return values[0] / values[1]
 
 
 @register_rule("CustomScaleLayer")
@@ -234,3 +256,6 @@ class ScaledAddRule(AddRule):
     def droppable(self, walk, node, operands, parts, shape, axis):
         found = super().droppable(walk, node, operands, parts, shape, axis)
         return {1: node.op.scale * found[1]} if 1 in found else {}
+
+    def can_drop(self, index: int) -> bool:
+        return index == 1

@@ -1,11 +1,14 @@
 """Normalisations: batch normalisation treats each channel by itself, the others average over them."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
-from tfgates.graph.rules.linear import through_gate
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
+from tfgates.graph.rules import activations
+from tfgates.graph.values import through_gate
 from tfgates.layers import GatedBatchNormalization
 
 layers = keras.layers
@@ -32,8 +35,7 @@ class PerChannelRule(ElementwiseRule):
         if walk.output(node) is None:
             # Not by channel: the weights of a PReLU may lie along several axes.
             return [Term(node.name, once * sum(map(np.size, self.values(walk, node).values())), 0)]
-        exists = walk.formulas.any(walk.output(node).need)
-        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["out"],), exists)]
+        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["out"],))]
 
     def count(self, node):
         """Weights per channel."""
@@ -122,10 +124,24 @@ class BatchNormalizationRule(PerChannelRule):
     def scaled(self, surgery, node, values):
         size = len(values["moving_mean"])
         factor = self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size)
+        offset = surgery.mean_offset(node, size)
+        values = {name: v - offset if name in ("moving_mean", "renorm_mean") else v for name, v in values.items()}
         return {name: v * factor if name in ("gamma", "beta") else v for name, v in values.items()}
 
     def width(self, node, config, keep):
         config["scale"] = node.op.gamma is not None or hasattr(node.op, "gate")
+
+
+def absorber(walk: Any, node: Any) -> Any:
+    """The batch normalisation whose moving mean can take a constant that is added to a call's output, or None."""
+    readers = walk.network.consumers[node.outputs[0]]
+    if len(readers) != 1 or node.outputs[0] in walk.network.outputs:
+        return None
+    (reader,) = readers
+    fits = isinstance(rule_for(reader.op), BatchNormalizationRule) and reader.index not in walk.refused
+    plain = activations.is_linear(node.op.activation) and "training" not in reader.kwargs
+    once = walk.called_once(node) and walk.called_once(reader)
+    return reader if fits and plain and once and walk.output(reader) is not None else None
 
 
 class AveragingRule(Rule):
@@ -156,6 +172,7 @@ for kind in (
 class LayerScaleRule(PerChannelRule):
     """`x * gamma`, as in keras.applications.convnext."""
 
+    keeps_zero = True
     weights = ("gamma",)
 
     def keeps_axis(self, walk, node, x):
@@ -173,6 +190,7 @@ class PReLURule(PerChannelRule):
     """`max(x, 0) + alpha * min(x, 0)`, alpha shared over all places but not over the channels."""
 
     reason = "its weights lie along other axes too"
+    keeps_zero = True
     weights = ("alpha",)
 
     def keeps_axis(self, walk, node, x):

@@ -14,6 +14,7 @@ from tfgates.graph.probe import alike, evaluate, obstacle, sample
 from tfgates.graph.rule import Rule
 from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.merge import MergeRule
+from tfgates.graph.values import combine_constants
 
 
 class ProbedRule(MergeRule):
@@ -81,14 +82,13 @@ class ProbedRule(MergeRule):
         return call
 
     def combined(self, walk, node, values):
-        """f of the constants; nan where one of them is not known."""
-        known = np.all(np.isfinite(values), axis=0)
-        result = np.full(known.shape, np.nan)
-        if known.any():
-            dtypes = [walk.network.dtypes[t.tensor] for t in self.operands(node)]
-            columns = [v[known][:, None].astype(d) for v, d in zip(values, dtypes, strict=True)]
-            result[known] = evaluate(self.function(node), *columns).reshape(-1)
-        return result
+        dtypes = [walk.network.dtypes[t.tensor] for t in self.operands(node)]
+
+        def call(columns):
+            given = [v[:, None].astype(d) for v, d in zip(columns, dtypes, strict=True)]
+            return evaluate(self.function(node), *given).reshape(-1)
+
+        return combine_constants(call, values)
 
 
 # For sizes that the model leaves open, the batch first.

@@ -121,11 +121,8 @@ class CopyingRule(PlacesRule):
 class ZeroPaddingRule(PlacesRule):
     """A constant other than 0 differs from the zeros at the border: no constant any more."""
 
-    def forward(self, walk, node):
-        super().forward(walk, node)
-        y = walk.output(node)
-        if y is not None:
-            y.live = np.where((y.value == 0.0) | (y.live == TRUE), y.live, TRUE)
+    def apply(self, walk, node, x):
+        return np.where(x.value == 0.0, 0.0, np.nan)
 
 
 @register_rule(layers.RepeatVector)

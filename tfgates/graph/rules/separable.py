@@ -52,7 +52,6 @@ class SeparableRule(ConvolutionRule):
             window * once,
             window * self.positions(walk, node),
             (walk.slots[id(node.op)]["in"],),
-            pointwise.exists,
         )
         return [depthwise, pointwise, *rest]
 
