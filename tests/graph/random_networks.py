@@ -263,7 +263,9 @@ class Builder:
     # Merges.
 
     def step_merge(self, x, dims):
-        kind = self.pick(["residual", "residual", "excite", "concatenate", "same", "same", "branch"])
+        kind = self.pick(["residual", "residual", "excite", "concatenate", "same", "same", "branch", "inverted"])
+        if kind == "inverted" and dims in (1, 2):
+            return self.inverted_residual(x, dims)
         if kind == "excite" and dims in (1, 2):
             return self.squeeze_and_excite(x, dims)
         if kind == "residual":
@@ -296,6 +298,17 @@ class Builder:
         y = self.gate(axis=where)(y) if self.pick([True, True, False]) else y
         self.add(K.Add(), [x, y])
 
+    def inverted_residual(self, x, dims):
+        """A wide depthwise convolution between two pointwise ones, as in mobile networks."""
+        filters, function = self.width(), self.pick(["relu", "silu", "hard_silu"])
+        conv, depthwise = getattr(K, f"Conv{dims}D"), getattr(K, f"DepthwiseConv{dims}D")
+        y = K.Activation(function)(K.BatchNormalization()(conv(filters, 1, use_bias=False)(x)))
+        y = K.BatchNormalization()(depthwise(self.pick([1, 3]), padding="same", use_bias=self.flag())(y))
+        y = self.add(K.Activation(function), y)
+        y = self.squeeze_and_excite(y, dims) if self.flag() else y
+        y = K.BatchNormalization(gamma_initializer=self.pick(["ones", "zeros"]))(conv(x.shape[-1], 1)(y))
+        self.add(K.Add(), [x, y])
+
     def squeeze_and_excite(self, x, dims):
         channels = x.shape[-1]
         s = getattr(K, f"GlobalAveragePooling{dims}D")()(x)
@@ -303,7 +316,7 @@ class Builder:
         conv = getattr(K, f"Conv{dims}D")
         s = self.pick([K.Dense(4, activation="relu"), conv(4, 1, activation="relu")])(s)
         s = self.pick([K.Dense(channels, activation="sigmoid"), conv(channels, 1, activation="hard_sigmoid")])(s)
-        self.add(K.Multiply(), [x, s])
+        return self.add(K.Multiply(), [x, s])
 
     # Layers used twice, nested models, attention, recurrence.
 

@@ -36,10 +36,16 @@ def gate(model, residual, **settings):
         return None
 
 
-def exceeded(gated, plan):
-    """The layers that cost more than was promised for the gates that the plan has."""
-    expected = ExpectedCost(gated)
-    tests = [plan.landing.get(g, np.asarray(g.test_gates())) for g in expected.gates]
+def exceeded(gated, plan, expected=None, values=None):
+    """The layers that cost more than was promised: `(name, params, macs, promised params, promised macs)`.
+
+    Args:
+        expected: the `ExpectedCost` that promised; by default made anew.
+        values: dict from gates to the values that the plan is made for; by default those that it has.
+    """
+    expected = expected or ExpectedCost(gated)
+    values = plan.selection.values if values is None else values
+    tests = [values.get(g, np.asarray(g.test_gates())) for g in expected.gates]
     promised = expected.layers([(np.ravel(t) != 0.0).astype(float) for t in tests])
     calls: dict = {}
     for row in plan.layers:

@@ -11,8 +11,8 @@ from tests.graph.random_networks import randomise
 from tests.graph.test_budgets import exceeded
 from tests.layer_scale import LayerScale
 from tfgates.costs.expected import ExpectedCost
-from tfgates.pruning.landing import held
 from tfgates.pruning.plan import PruningPlan
+from tfgates.selection import Unchanged, held
 
 K = keras.layers
 SAME = {"padding": "same", "use_bias": False}
@@ -132,7 +132,7 @@ def test_no_layer_costs_more_than_was_promised(network, residual):
             if gate.axis is not None:
                 value[int(generator.integers(len(value)))] = 1.0
         with held({gate: value.reshape(gate.unit_shape) for gate, value in values.items()}):
-            plan = PruningPlan(gated, landing={})
+            plan = PruningPlan(gated, selection=Unchanged())
             assert exceeded(gated, plan) == []
 
 

@@ -1,13 +1,12 @@
 """The expected cost of the network that would be left, differentiable in the gates."""
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from tfgates.costs.circuit import Circuit
+from tfgates.costs.terms import with_existence
 from tfgates.costs.widths import Widths
 from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
@@ -48,9 +47,8 @@ class ExpectedCost:
         rows = []
         for node in walk.network.nodes:
             terms = rule_for(node.op).terms(walk, node)
-            for term in terms:
-                for part, exists in self._parts(node, term):
-                    rows.extend(self._rows(part, exists, len(self.names)))
+            for term, exists in with_existence(walk, node, terms):
+                rows.extend(self._rows(term, exists, len(self.names)))
             self.names.append(node.name)
             self.uncounted.extend(why_uncounted(node, terms))
         self._pack(rows)
@@ -72,18 +70,8 @@ class ExpectedCost:
             self._sides.append(weights)
         return self._side_ids[key]
 
-    def _parts(self, node: Any, term: Term) -> list[tuple[Term, int]]:
-        """Pairs of a term and the formula under which it is there: parameters with any call of the layer."""
-        walk, here = self._walk, self._walk.used[node.index]
-        if walk.called_once(node):
-            return [(term, here)]
-        anywhere = walk.formulas.some([walk.used[n.index] for n in walk.network.nodes if n.op is node.op])
-        return [(dataclasses.replace(term, macs=0), anywhere), (dataclasses.replace(term, params=0), here)]
-
     def _rows(self, term: Term, exists: int, layer: int) -> Iterator[tuple]:
         """A term as rows `(layer, params, macs, shared conjunction, side, side, whether whole)`; side 0 is 1."""
-        if not term.params and not term.macs:
-            return
         walk = self._walk
         if term.unless is None:
             yield from self._summands(term, exists, layer, frozenset())

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from tfgates.costs.terms import with_existence
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_places
 from tfgates.graph.rule import rule_for
@@ -45,9 +46,10 @@ class Widths:
 
     def _terms(self, walk: Walk) -> None:
         sides: dict[bytes, int] = {}
-        members, rows = [], []
+        members, unless = [], []
+        rows: list[tuple] = []
         for number, node in enumerate(walk.network.nodes):
-            for term in rule_for(node.op).terms(walk, node):
+            for term, exists in with_existence(walk, node, rule_for(node.op).terms(walk, node)):
                 over = []
                 for groups in term.over:
                     roots = walk.root[groups]
@@ -57,7 +59,9 @@ class Widths:
                         members.append(roots)
                     over.append(sides[key])
                 # What nothing asks for is left to the channels it is made of.
-                exists = TRUE if term.exists == FALSE else int(term.exists)
+                exists = TRUE if exists == FALSE else exists
+                if term.unless is not None:
+                    unless.append((len(rows), walk.root[term.unless]))
                 rows.append((number, term.params, term.macs, over, exists))
         self._layers = len(walk.network.nodes)
         self._of_side: np.ndarray = np.repeat(np.arange(len(members)), [len(m) for m in members])
@@ -69,17 +73,19 @@ class Widths:
         pairs = [[*row[3], self._sides, self._sides][:2] for row in rows]
         self._over = np.array(pairs, np.int64).reshape(-1, 2)
         self._exists = self._numbers(np.array([row[4] for row in rows], np.int64))
+        self._added = np.array([row for row, _ in unless], np.int64)
+        self._unless = np.concatenate([np.zeros(0, np.int64), *(roots for _, roots in unless)])
+        self._of_added = np.cumsum([0, *(len(roots) for _, roots in unless)])[:-1]
+        # Of weights that a layer has, not of those that it may get.
+        self._whole = np.setdiff1d(np.arange(len(rows)), self._added)
 
     def _find_sides(self, walk: Walk) -> None:
         found: dict[tuple, list] = {}
         for node in walk.network.nodes:
-            output = walk.output(node)
-            need = TRUE if output is None else walk.formulas.any(output.need)
-            exists = walk.state.get((node.index, "exists"), need)
             for name, groups in walk.slots.get(id(node.op), {}).items():
                 if len(groups):
                     side = found.setdefault((id(node.op), name), [groups, FALSE])
-                    side[1] = walk.formulas.either(side[1], exists).item()
+                    side[1] = walk.formulas.some([side[1], walk.used[node.index]])
         self.sides = [groups for groups, _ in found.values()]
         self._side_exists = self._numbers(np.array([exists for _, exists in found.values()], np.int64))
 
@@ -128,7 +134,10 @@ class Widths:
     def _counts(self, keep: np.ndarray, truths: np.ndarray) -> np.ndarray:
         sides = np.bincount(self._of_side, keep[self._members], minlength=self._sides + 1)
         sides[self._sides] = 1.0
-        return sides[self._over].prod(axis=1) * truths[self._exists]
+        counts = sides[self._over].prod(axis=1) * truths[self._exists]
+        if len(self._added):
+            counts[self._added] *= ~np.logical_and.reduceat(keep[self._unless], self._of_added)
+        return counts
 
     def table(self, keep: np.ndarray, truths: np.ndarray) -> np.ndarray:
         """Parameters and MACs of each layer, `(layers, 2)`, when the groups `keep` stay."""
@@ -138,7 +147,7 @@ class Widths:
 
     def left(self, keep: np.ndarray, truths: np.ndarray) -> np.ndarray:
         """Whether anything is left of each weight that a layer has."""
-        return self._counts(keep, truths) > 0.0
+        return self._counts(keep, truths)[self._whole] > 0.0
 
     def costs(self, values: Sequence[Any]) -> np.ndarray:
         """`table` for gate values of 0 and 1, one array per gate, without rounding."""

@@ -67,7 +67,7 @@ class Selection:
     def tighter(self, table: np.ndarray) -> "Selection | None":
         """None if a network whose layers cost `table` fits the budget, else another, smaller choice.
 
-        What is counted on symbols leaves out the biases that folded constants add.
+        What is counted on symbols is never less than what is left, for any rule that keeps to its contract.
         """
         found = np.array([bound.of_table(table) for bound in self._bounds])
         targets = np.array([bound.target for bound in self._bounds])
