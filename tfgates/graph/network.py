@@ -9,6 +9,7 @@ from keras import tree
 
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.state import complete
+from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.unrolling import Call, NotOpenedError
 
 
@@ -45,13 +46,14 @@ class Network:
     """The calls of a model in topological order.
 
     Args:
-        model: a Functional or Sequential `keras.Model`.
+        model: a Functional or Sequential `keras.Model`, or a subclassed one that can be opened.
+        example: for a subclassed model, an example to call it on.
 
     Raises:
-        ValueError: if the model is no graph of layers (a subclassed model), or not built.
+        ValueError: if the model is not built, or is a subclassed one whose `call` cannot be followed.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, example=None):
         self.model = model
         self.nodes = []
         self.shapes = []
@@ -66,13 +68,9 @@ class Network:
                 f"Received: model={model!r}"
             )
         functional = as_functional(model)
-        if functional is None:
-            raise ValueError(
-                "`model` must be a Sequential or Functional keras.Model, whose layers form a graph that "
-                "can be walked. A subclassed model hides its layers in `call`: rebuild it as "
-                "`keras.Model(inputs, outputs)`, or use tfgates.layers in its own code. "
-                f"Received: model={model.__class__.__name__} named {getattr(model, 'name', None)!r}"
-            )
+        subclassed = functional is None
+        if subclassed:
+            functional = graph_of_call(model, example)
         self.functional = functional
         self.inputs = [self._tensor(t) for t in functional.inputs]
         produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
@@ -82,6 +80,8 @@ class Network:
         for node in self.nodes:
             for tensor in dict.fromkeys(node.inputs):
                 self.consumers[tensor].append(node)
+        if subclassed:
+            check_inputs(self)
 
     def reader(self, tensor, used=None):
         """The one call that reads a tensor, dropout passed over; None if there are more or none.
@@ -132,6 +132,8 @@ class Network:
             try:
                 return self._open(call, args, kwargs, produced, name)
             except NotOpenedError as reason:
+                if op is self.model:
+                    raise unopened(op, str(reason)) from reason
                 whole = str(reason)
 
         def ref(x):
@@ -151,7 +153,8 @@ class Network:
         unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs))
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
-            self._call(each, within, f"{name}/", own_name, is_inside=True)
+            prefix = "" if call.op is self.model else f"{name}/"
+            self._call(each, within, prefix, own_name, is_inside=True)
         for outer, tensor in zip(tree.flatten(call.outputs), unrolled.outputs, strict=True):
             produced[id(outer)] = within[id(tensor)]
         # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.

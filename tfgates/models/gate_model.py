@@ -23,6 +23,7 @@ def gate_model(
     copy_weights=True,
     compensate=False,
     verbose=0,
+    inputs=None,
     **gate_arguments,
 ):
     """Gates a network: puts a gate wherever what it closes can later be removed exactly.
@@ -33,7 +34,8 @@ def gate_model(
     inside of `GatedBatchNormalization`, `GatedConv2D` and `GatedDense` and cost next to nothing.
 
     Args:
-        model: a Sequential or Functional `keras.Model`, nested models and shared layers included.
+        model: a Sequential or Functional `keras.Model`, nested models and shared layers included, or a
+            subclassed one whose `call` can be followed.
             It is left untouched. Nested models are laid out flat, and so are layers that call other layers
             (a block of a transformer, `Bidirectional`) where the calls are proven to compute what the layer
             does, at inference and in training; the report lists those that stay whole, with the reason.
@@ -59,6 +61,8 @@ def gate_model(
             of their gates, so that the gated network computes at inference what `model` does.
             Needs `copy_weights`. Defaults to False.
         verbose: 1 prints what was gated, and what was skipped and why. Defaults to 0.
+        inputs: an example batch for a subclassed model, arrays in the structure that its `call` takes:
+            shapes and types are taken from it. Defaults to None: what the model was built for, float32.
         **gate_arguments: arguments of the gate when `gate` is a name, such as
             `initial_open_probability=0.9`.
 
@@ -66,8 +70,8 @@ def gate_model(
         A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why.
 
     Raises:
-        ValueError: for a subclassed model, for names in `layers` that it has not, where no layer can be
-            gated, and for a layer that cannot be copied.
+        ValueError: for a subclassed model that cannot be followed, for names in `layers` that it has not,
+            where no layer can be gated, and for a layer that cannot be copied.
         GatingError: if the gated network with its gates open does not compute what `model` does (with
             `compensate`: as it is). Two random examples are compared where they can be made up.
 
@@ -88,7 +92,7 @@ def gate_model(
         check_choice("generator", generator, ("forward", "backward"))
     if compensate and not copy_weights:
         raise ValueError("`compensate` changes weights, so it needs `copy_weights=True`. Received: copy_weights=False")
-    network, report = Network(model), Report()
+    network, report = Network(model, inputs), Report()
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
         unknown = sorted(set(layers) - {node.op.name for node in network.nodes})
         if unknown:
