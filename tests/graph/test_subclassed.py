@@ -136,3 +136,15 @@ def test_one_inside_of_a_functional_model():
     assert "inner/first" in [node.name for node in Network(model).nodes]
     gated = tfgates.gate_model(model)
     assert {"inner/first", "inner/second"} <= {name for name, _ in gated.report.gated}
+
+
+@pytest.mark.parametrize("as_dataset", [False, True])
+def test_compress(as_dataset):
+    x, y = np.arange(12).reshape(4, 3) % 9, np.arange(12).reshape(4, 3) % 2
+    data = (x, y)
+    if as_dataset:
+        tf = pytest.importorskip("tensorflow")
+        data = tf.data.Dataset.from_tensor_slices(data).batch(2)
+    loss = "sparse_categorical_crossentropy"
+    small = tfgates.compress(Words(), data, tfgates.Budget(params=0.6), loss, epochs=2, verbose=0)
+    assert small.inputs[0].dtype == "int64" and small.input_shape == (None, 3)

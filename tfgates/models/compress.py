@@ -8,7 +8,7 @@ from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
 from tfgates.models.finishing import reestimate_statistics
 from tfgates.models.gate_model import gate_model
-from tfgates.models.steps import steps_per_epoch
+from tfgates.models.steps import example_of, steps_per_epoch
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
 from tfgates.tables import whole
@@ -103,6 +103,7 @@ def compress(
         flattened=flattened,
         generator=generator,
         budget=budgets,
+        inputs=example_of(data),
         **gate_arguments,
     )
     gated.compile(keras.optimizers.AdamW(learning_rate, weight_decay), loss=loss, metrics=metrics)

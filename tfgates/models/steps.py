@@ -1,6 +1,7 @@
 """How many steps a training run will have."""
 
 import math
+from typing import Any
 
 
 def steps_of(arguments):
@@ -34,3 +35,11 @@ def steps_per_epoch(data, batch_size, share=1.0):
     if getattr(data, "shape", None):
         return max(1, math.ceil(int(data.shape[0] * share) / batch_size))
     return None
+
+
+def example_of(data: Any) -> Any:
+    """Something of the shapes and types of what a model reads of its training data, or None."""
+    if isinstance(data, (tuple, list)):
+        return data[0]
+    spec = getattr(data, "element_spec", None)
+    return spec[0] if isinstance(spec, tuple) else spec
