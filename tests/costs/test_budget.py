@@ -97,6 +97,18 @@ def test_contradictory_and_wrong_budgets():
         gated(budget=0.5)
 
 
+def test_a_layer_that_is_called_twice_is_bounded_in_each_call():
+    inputs = keras.Input((9, 9, 3))
+    shared = keras.layers.Conv2D(8, 3, activation="relu", name="shared")
+    x = keras.layers.Conv2D(8, 1, activation="relu", name="first")(inputs)
+    x = keras.layers.GlobalAveragePooling2D()(shared(shared(x)))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    gated = tfgates.gate_model(model, residual="tied", budget=tfgates.Budget(macs=0.6, per_layer=True))
+    assert [str(bound) for bound in gated._structure.bounds].count("macs of layer 'shared'") == 2
+    rows = [row for row in tfgates.plan_pruning(gated).layers if row.name == "shared"]
+    assert len(rows) == 2 and all(0 < row.macs_left <= 0.6 * row.macs for row in rows)
+
+
 def test_macs_need_known_dimensions():
     inputs = keras.Input((None, None, 3))
     x = keras.layers.Conv2D(4, 3, activation="relu")(inputs)

@@ -49,10 +49,12 @@ class Structure:
             )
 
     def _check(self):
-        names = [str(bound) for bound in self.bounds]
-        for name in names:
-            if names.count(name) > 1:
-                raise ValueError(f"`budget` bounds {name} more than once. Received: budget={names}")
+        # By call: a layer that is called several times has MACs, and a bound on them, in each.
+        keys = [(bound.name, bound.layer) for bound in self.bounds]
+        for bound, key in zip(self.bounds, keys, strict=True):
+            if keys.count(key) > 1:
+                names = [str(each) for each in self.bounds]
+                raise ValueError(f"`budget` bounds {bound} more than once. Received: budget={names}")
         if not self.bounds:
             return
         if any(np.isnan(bound.dense) for bound in self.bounds):
