@@ -1,8 +1,8 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import applications, callbacks, costs, gates, graph, layers, models, optimizers
+from tfgates import applications, callbacks, costs, gates, graph, importance, layers, models, optimizers
 from tfgates.costs import Budget, cost, summary
-from tfgates.models import GatedModel, compress, freeze_gates, gate_model, reestimate_statistics
+from tfgates.models import GatedModel, compress, freeze_gates, gate_model, prune_by, reestimate_statistics
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune
 from tfgates.version import __version__
@@ -21,11 +21,13 @@ __all__ = [
     "gate_model",
     "gates",
     "graph",
+    "importance",
     "layers",
     "models",
     "optimizers",
     "plan_pruning",
     "prune",
+    "prune_by",
     "reestimate_statistics",
     "summary",
 ]

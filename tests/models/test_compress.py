@@ -206,3 +206,68 @@ def test_resumed_training_is_the_same_to_the_bit(digits, tmp_path, gate):
         assert len(ours) == len(theirs)
         for a, b in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), a.path)
+
+
+def test_importance_in_place_of_gates(digits):
+    """The control: the same epochs, steps and rates; the dense network is trained, then pruned by magnitude."""
+    x, y = digits[0][:640], digits[1][:640]
+    seen = []
+
+    class Seen(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            kinds = {type(layer).__module__.split(".")[0] for layer in self.model.layers}
+            seen.append((epoch, self.model.count_params(), kinds, type(self.model.optimizer).__name__))
+
+    model = network()
+    before = [np.array(v) for v in model.variables]
+    small = tfgates.compress(
+        model, (x, y), tfgates.Budget(macs=0.4), LOSS,
+        epochs=5, batch_size=64, verbose=0, importance="magnitude",
+        callbacks=[Seen(), tfgates.callbacks.SparsityMonitor()],
+    )  # fmt: skip
+    assert 0.37 <= tfgates.cost(small).macs / tfgates.cost(model).macs <= 0.4
+    dense, left = model.count_params(), small.count_params()
+    assert [row[:2] for row in seen] == [(0, dense), (1, dense), (2, dense), (3, left), (4, left)]
+    assert all(kinds == {"keras"} and optimizer == "AdamW" for _, _, kinds, optimizer in seen)
+    for value, variable in zip(before, model.variables, strict=True):
+        np.testing.assert_array_equal(value, np.asarray(variable))
+
+
+@pytest.mark.parametrize(
+    "importance", ["taylor", {"importance": "l1", "compare": "uniform"}, lambda units: -np.arange(units.count)]
+)
+def test_any_importance_in_place_of_gates(digits, importance):
+    x, y = digits[0][:256], digits[1][:256]
+    data = tf.data.Dataset.from_tensor_slices((x, y)).batch(64)
+    model = network()
+    small = tfgates.compress(model, data, tfgates.Budget(macs=0.4), LOSS, epochs=2, verbose=0, importance=importance)
+    assert tfgates.cost(small).macs <= 0.4 * tfgates.cost(model).macs
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        ({"gate": "arm"}, "`importance` takes the place of gates.*Received: gate='arm'"),
+        ({"generator": "forward"}, "`importance` takes the place of gates.*generator='forward'"),
+        ({"seed": 3}, "`importance` takes the place of gates.*Received: .*{'seed': 3}"),
+        ({"importance": {"round_to": 2}}, "`importance` must leave to `compress`.*Received: .'round_to'."),
+    ],
+)
+def test_importance_beside_gates_is_refused(digits, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tfgates.compress(
+            network(), digits, tfgates.Budget(macs=0.5), LOSS, epochs=2, verbose=0, **{"importance": "l1", **arguments}
+        )
+
+
+@pytest.mark.parametrize("importance", [None, "l1"])
+def test_widths_that_no_budget_holds_are_refused_before_training(digits, importance):
+    class Never(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise AssertionError
+
+    with pytest.raises(ValueError, match="`budget` cannot be kept: .* and round_to=12 it is exceeded"):
+        tfgates.compress(
+            network(), digits, tfgates.Budget(macs=0.2), LOSS,
+            epochs=2, verbose=0, round_to=12, importance=importance, callbacks=[Never()],
+        )  # fmt: skip

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tfgates.costs.widths import Widths
 from tfgates.graph.rules.linear import LinearRule
 
 
@@ -265,7 +266,7 @@ def told(request, monkeypatch):
 
 def test_biases_for_folded_constants_count(told):
     whole = tfgates.cost(folding()).dense_params
-    for target in range(whole - 100, whole - 40, 7):
+    for target in range(whole - 100, whole - 40, 20):
         model = folding(tfgates.Budget(params=target))
         pruned = tfgates.prune(model)
         assert pruned.get_layer("reader").use_bias
@@ -280,3 +281,22 @@ def test_a_budget_that_only_the_actual_network_exceeds_is_refused(told):
     with pytest.raises(ValueError, match="`budget` cannot be reached: .* params is still" if told else message):
         tfgates.prune(folding(tfgates.Budget(params=least + 5)))
     assert tfgates.prune(folding(tfgates.Budget(params=least + 12))).count_params() == least + 12
+
+
+@pytest.mark.parametrize("factor", [0.97, 0.6])
+def test_the_network_itself_is_compared_with_the_budget(monkeypatch, factor):
+    """Whatever the cost on symbols says, what is left fits: the choice is made again with less."""
+    original = Widths.table
+    monkeypatch.setattr(Widths, "table", lambda *args: factor * original(*args))
+    model = tfgates.gate_model(network(), budget=tfgates.Budget(macs=0.4))
+    spread(model)
+    plan = tfgates.plan_pruning(model)
+    assert 0.3 * plan.dense_macs < plan.macs <= 0.4 * plan.dense_macs
+
+
+def test_where_nothing_fits_it_is_said(monkeypatch):
+    monkeypatch.setattr(Widths, "table", lambda *args: np.zeros((50, 2)))
+    model = tfgates.gate_model(network(), budget=tfgates.Budget(macs=0.4))
+    for call in (tfgates.plan_pruning, tfgates.prune, tfgates.cost):
+        with pytest.raises(ValueError, match="`budget` cannot be kept.*Received: macs: .* for a budget of 412,013"):
+            call(model)

@@ -5,6 +5,7 @@ from tfgates.models.compress import compress
 from tfgates.models.finishing import freeze_gates, reestimate_statistics
 from tfgates.models.gate_model import gate_model
 from tfgates.models.gated_model import GatedModel, gates_of
+from tfgates.models.prune_by import prune_by
 
 __all__ = [
     "GatedModel",
@@ -13,5 +14,6 @@ __all__ = [
     "freeze_gates",
     "gate_model",
     "gates_of",
+    "prune_by",
     "reestimate_statistics",
 ]

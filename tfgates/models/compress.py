@@ -7,14 +7,10 @@ import keras
 from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
 from tfgates.models.finishing import reestimate_statistics
-from tfgates.models.gate_model import gate_model
+from tfgates.models.phases import GatesPhase, ImportancePhase
 from tfgates.models.steps import example_of, steps_per_epoch
 from tfgates.pruning.plan import PruningPlan
-from tfgates.pruning.prune import prune
 from tfgates.tables import whole
-
-# Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
-INITIAL_OPEN_PROBABILITY = 0.95
 
 
 def compress(
@@ -37,6 +33,7 @@ def compress(
     callbacks=None,
     resume=None,
     round_to=1,
+    importance=None,
     verbose=1,
     **gate_arguments,
 ):
@@ -47,7 +44,8 @@ def compress(
     fits; what is closed is removed, and averages of batch normalisation are
     estimated again (`tfgates.reestimate_statistics`); the network that is left is fine-tuned.
     Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
-    constant with gates and falling to 0 by a cosine after them.
+    constant with gates and falling to 0 by a cosine after them. With `importance` there are no gates: the
+    dense network is trained as long, and pruned by that criterion.
 
     Args:
         model: a Sequential or Functional `keras.Model`, trained or not; it is left untouched.
@@ -72,6 +70,9 @@ def compress(
             started again after an interruption, goes on from it to where it would have
             ended (see `tfgates.callbacks.Resume`). Defaults to None.
         round_to: see `tfgates.prune`. Widths are rounded within the budget. Defaults to 1.
+        importance: None, or a criterion of `tfgates.prune_by` in place of gates, the control for them: a name, a
+            function, or a dict of its arguments such as `{"importance": "l1", "compare": "uniform"}`. The
+            epochs with gates are then epochs of the dense network, and all else is the same. Defaults to None.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
     Returns:
@@ -79,8 +80,8 @@ def compress(
 
     Raises:
         ValueError: for a budget that cannot be reached, a model that cannot be gated, `epochs`
-            and `fine_tune` that leave no epoch for the training with gates, or a `Resume` among the
-            callbacks: one cannot serve two models.
+            and `fine_tune` that leave no epoch for the training with gates, a `Resume` among the
+            callbacks: one cannot serve two models, or gates beside `importance`.
     """
     callbacks = list(callbacks or ())
     if any(isinstance(callback, Resume) for callback in callbacks):
@@ -93,36 +94,42 @@ def compress(
         name, value = ("data", data) if budgets else ("budget", budget)
         wanted = "finite arrays or a finite data set" if budgets else "a tfgates.Budget or a list of them"
         raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
-    if isinstance(gate, str) and gate != "scaling":
-        gate_arguments.setdefault("initial_open_probability", INITIAL_OPEN_PROBABILITY)
-    gated = gate_model(
-        model,
-        gate,
-        layers=layers,
-        residual=residual,
-        flattened=flattened,
-        generator=generator,
-        budget=budgets,
-        inputs=example_of(data),
-        **gate_arguments,
-    )
-    gated.compile(keras.optimizers.AdamW(learning_rate, weight_decay), loss=loss, metrics=metrics)
+    places = {
+        "layers": layers,
+        "residual": residual,
+        "flattened": flattened,
+        "budget": budgets,
+        "inputs": example_of(data),
+    }
+    phase: GatesPhase | ImportancePhase
+    if importance is None:
+        phase = GatesPhase(model, gate, round_to, generator=generator, **places, **gate_arguments)
+    elif gate != "hard_concrete" or generator is not None or gate_arguments:
+        raise ValueError(
+            "`importance` takes the place of gates: leave out what describes them. "
+            f"Received: gate={gate!r}, generator={generator!r}, {gate_arguments}"
+        )
+    else:
+        phase = ImportancePhase(model, importance, round_to, **places)
+    trained = phase.model
+    trained.compile(keras.optimizers.AdamW(learning_rate, weight_decay), loss=loss, metrics=metrics)
     settings = {"validation_data": validation_data, "verbose": verbose}
     if isinstance(data, (tuple, list)):
         settings["batch_size"] = batch_size
-    _say(verbose, f"compress: epochs 1 to {first} of {epochs} with {len(gated.gates)} gates, {budgets}")
-    _fit(gated, data, epochs=first, callbacks=callbacks + _resumed(resume, "gated"), **settings)
-    plan = PruningPlan(gated, round_to=round_to)
-    small = prune(gated, plan=plan)
+    _say(verbose, f"compress: epochs 1 to {first} of {epochs} {phase.description}")
+    without_gates = [c for c in callbacks if not getattr(c, "needs_gates", False)]
+    followed = (callbacks if phase.has_gates else without_gates) + _resumed(resume, phase.folder)
+    _fit(trained, data, epochs=first, callbacks=followed, **settings)
+    small = phase.pruned(data, loss, batch_size)
+    plan = PruningPlan(small)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
     reestimate_statistics(small, data, batch_size)
     rate = keras.optimizers.schedules.CosineDecay(learning_rate, max(1, steps * last))
     small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
-        callbacks = [c for c in callbacks if not getattr(c, "needs_gates", False)]
-        callbacks += _resumed(resume, "pruned")
-        _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=callbacks, **settings)
+        followed = without_gates + _resumed(resume, "pruned")
+        _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
     return small
 
 

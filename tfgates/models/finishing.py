@@ -3,11 +3,11 @@
 import contextlib
 
 import keras
-import numpy as np
 from keras import ops
 
 from tfgates.graph.equality import state_kept
 from tfgates.layers import GateGenerator
+from tfgates.models.batches import batches_of, check_data
 from tfgates.models.gated_model import gates_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
@@ -65,7 +65,7 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
-    _check_data(data)
+    check_data(data)
     layers = [
         layer
         for layer in model._flatten_layers(include_self=False)
@@ -77,7 +77,7 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
     chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
     with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
-        for x in _batches(data, batch_size, steps):
+        for x, *_ in batches_of(data, batch_size, steps):
             # That of `keras.Model`: a gated one would take notes for a training step.
             keras.Model.__call__(model, x, training=True)
     if not any(mean.weight for mean in means):
@@ -121,33 +121,3 @@ def _gathered(layer):
         layer.momentum = momentum
         # What is left is the method of its class.
         del layer.call
-
-
-def _check_data(data):
-    if isinstance(data, (tuple, list)):
-        wrong = not data or any(not getattr(x, "shape", None) for x in keras.tree.flatten(data[0]))
-    else:
-        # An array would give rows in place of batches.
-        wrong = hasattr(data, "shape") or (not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"))
-    if wrong:
-        raise ValueError(
-            "`data` must be a data set of batches `(x, ...)`, or a tuple of arrays `(x, ...)`. "
-            f"Received: data={type(data).__name__}"
-        )
-
-
-def _batches(data, batch_size, steps):
-    """At most `steps` batches of inputs."""
-    if isinstance(data, (tuple, list)):
-        x = data[0]
-        examples = keras.tree.flatten(x)[0].shape[0]
-        order = np.random.default_rng(0).permutation(examples)[: steps * batch_size]
-        for start in range(0, len(order), batch_size):
-            part = np.sort(order[start : start + batch_size])
-            yield keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], x)
-        return
-    if isinstance(data, keras.utils.PyDataset):
-        # As a plain sequence it has no end.
-        data = map(data.__getitem__, range(data.num_batches))
-    for _, batch in zip(range(steps), data, strict=False):
-        yield batch[0] if isinstance(batch, (tuple, list)) else batch

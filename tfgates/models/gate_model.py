@@ -1,12 +1,14 @@
 """One call that gates a whole network."""
 
+from typing import Any
+
 from tfgates.gates.arguments import check_choice
 from tfgates.graph.network import Network, rebuild
 from tfgates.models.blocks import block_places, proven_blocks
 from tfgates.models.check import check_gated
 from tfgates.models.gated_builder import GatedBuilder
 from tfgates.models.gated_model import GatedModel
-from tfgates.models.placement import Report, flat_places, proven, unit_places
+from tfgates.models.placement import Place, Report, flat_places, proven, unit_places
 
 RESIDUAL = ("inner", "tied", "block")
 
@@ -92,20 +94,56 @@ def gate_model(
         check_choice("generator", generator, ("forward", "backward"))
     if compensate and not copy_weights:
         raise ValueError("`compensate` changes weights, so it needs `copy_weights=True`. Received: copy_weights=False")
-    network, report = Network(model, inputs), Report()
+    gated, _, _ = gate_network(
+        Network(model, inputs),
+        kinds,
+        gate,
+        gate_arguments,
+        layers=layers,
+        flattened=flattened,
+        generator=generator,
+        penalty=penalty,
+        budget=budget,
+        copy_weights=copy_weights,
+        compensate=compensate,
+    )
+    if verbose:
+        print(gated.report)
+    return gated
+
+
+def gate_network(
+    network: Network,
+    residual: tuple[str, ...],
+    gate: Any = "hard_concrete",
+    gate_arguments: dict[str, Any] | None = None,
+    layers: Any = None,
+    flattened: bool = False,
+    generator: str | None = None,
+    penalty: Any = None,
+    budget: Any = None,
+    copy_weights: bool = True,
+    compensate: bool = False,
+) -> tuple[Any, list[Place], dict[Any, Any]]:
+    """The work of `gate_model`.
+
+    Returns:
+        The gated model, the places of its gates, and the gates by the keys of their places.
+    """
+    model, report = network.model, Report()
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
         unknown = sorted(set(layers) - {node.op.name for node in network.nodes})
         if unknown:
             raise ValueError(f"`layers` must name layers of the model. Received, and not found: {unknown}")
     places = []
-    if "inner" in kinds or "tied" in kinds:
-        tied = "tied" in kinds
+    if "inner" in residual or "tied" in residual:
+        tied = "tied" in residual
         places = proven(network, unit_places(network, layers, report), report, tied)
         more = unit_places(network, layers, report, places, depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:
         places = proven(network, places + flat_places(network, layers), report, tied=False)
-    if "block" in kinds:
+    if "block" in residual:
         places += proven_blocks(network, block_places(network, layers, report), report)
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
@@ -113,12 +151,10 @@ def gate_model(
         what = "the whole branch" if place.axis is None else f"{place.units} {'groups' if place.groups else 'units'}"
         shared = " (one gate for the residual stream)" if place.key[0] == "tied" else ""
         report.gated.append((place.layer, what + shared))
-    builder = GatedBuilder(network, places, gate, gate_arguments, generator, copy_weights, compensate)
+    builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)
     gated = GatedModel(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
     builder.finish()
     check_gated(network, gated, () if compensate else builder.gates)
     gated.report = report
-    if verbose:
-        print(report)
-    return gated
+    return gated, places, builder.gates_by_key

@@ -59,6 +59,11 @@ class GatedBuilder(Copier):
         """The gates that were made."""
         return list(self._gates.values())
 
+    @property
+    def gates_by_key(self):
+        """The gates that were made, by the key of their places."""
+        return dict(self._gates)
+
     def _gate(self, place):
         """The gate of a place, made at first use."""
         if place.key not in self._gates:

@@ -21,6 +21,7 @@ class Ranking:
     Args:
         gates: list of gates.
         scores: None, or a dict from each gate to the importance of its units.
+        in_order: bool, whether no unit may stay that comes after one that goes.
 
     Attributes:
         order: numbers of the units, the one that stays longest first.
@@ -29,7 +30,10 @@ class Ranking:
         scores: float per unit.
     """
 
-    def __init__(self, gates: Sequence[Any], scores: Mapping[Any, np.ndarray] | None = None) -> None:
+    def __init__(
+        self, gates: Sequence[Any], scores: Mapping[Any, np.ndarray] | None = None, in_order: bool = False
+    ) -> None:
+        self.in_order = in_order
         self.gates = list(gates)
         self.starts = np.cumsum([0, *(gate.units for gate in gates)])
         self.gate_of: np.ndarray = np.repeat(np.arange(len(self.gates)), [gate.units for gate in gates])

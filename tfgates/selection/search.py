@@ -53,7 +53,8 @@ class Search:
             CannotFitError: if no choice fits.
         """
         chosen = self._largest(self._must())
-        self._squeeze_in(chosen)
+        if not self._ranking.in_order:
+            self._squeeze_in(chosen)
         return self._with_free_units(chosen) if self._rounding.asks else chosen
 
     def costs(self, chosen: np.ndarray) -> np.ndarray:

@@ -29,7 +29,7 @@ class Selection:
     Args:
         structure: the `Structure` of the model, with bounds.
         rounding: a `Rounding`.
-        scores: see `Ranking`.
+        scores, in_order: see `Ranking`.
         targets: what each bound may count at most, if not its target.
         round: how often the choice has been made again.
 
@@ -41,13 +41,19 @@ class Selection:
     """
 
     def __init__(
-        self, structure: Any, rounding: Rounding, scores: Any = None, targets: np.ndarray | None = None, round: int = 0
+        self,
+        structure: Any,
+        rounding: Rounding,
+        scores: Any = None,
+        in_order: bool = False,
+        targets: np.ndarray | None = None,
+        round: int = 0,
     ) -> None:
         self._structure, self._bounds, self._rounding = structure, structure.bounds, rounding
-        self._scores, self._round = scores, round
+        self._scores, self._in_order, self._round = scores, in_order, round
         self._targets = np.array([bound.target for bound in self._bounds]) if targets is None else targets
         self._gates = structure.cost.gates
-        self._ranking = ranking = Ranking(self._gates, scores)
+        self._ranking = ranking = Ranking(self._gates, scores, in_order)
         self._search = Search(structure.cost, self._bounds, self._targets, rounding, ranking)
         try:
             self._chosen = chosen = self._search.chosen()
@@ -81,7 +87,7 @@ class Selection:
         lower = np.where(excess < 0.1 * targets, self._targets - excess, self._targets * targets / np.maximum(found, 1))
         targets = np.where(above, lower, self._targets)
         try:
-            return Selection(self._structure, self._rounding, self._scores, targets, self._round + 1)
+            return Selection(self._structure, self._rounding, self._scores, self._in_order, targets, self._round + 1)
         except ValueError:
             raise self._impossible(found) from None
 
@@ -165,9 +171,9 @@ def opened(test: np.ndarray) -> np.ndarray:
     return np.where(test != 0.0, test, smallest)
 
 
-def choose_units(model: Any, rounding: Rounding, scores: Any = None) -> "Selection | Unchanged":
+def choose_units(model: Any, rounding: Rounding, scores: Any = None, in_order: bool = False) -> "Selection | Unchanged":
     """The choice of units with which a model keeps its budget; without one, as its gates stand."""
     structure = getattr(model, "_structure", None)
     if structure is None or not structure.bounds:
         return Unchanged()
-    return Selection(structure, rounding, scores)
+    return Selection(structure, rounding, scores, in_order)

@@ -1,0 +1,61 @@
+"""First-order Taylor importance: the gradient of the loss with respect to gates that stand open."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates.graph.equality import state_kept
+from tfgates.selection import held
+
+
+def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], loss: Any) -> dict[Any, np.ndarray]:
+    """`mean over batches of (dL / dz)^2` at `z = 1`, by gate.
+
+    `dL / dz` is the sum of gradient times value over all that a unit makes, so that the square is what the loss
+    changes by, to first order, when the unit goes.
+
+    Args:
+        model: a gated model.
+        gates: the gates to be judged.
+        batches: batches `(x, y)` or `(x, y, sample_weight)`.
+        loss: as in `keras.Model.compile`.
+
+    Returns:
+        A dict from each gate to an array of one number per unit.
+
+    Raises:
+        ValueError: if there is no batch, or on a backend other than TensorFlow.
+
+    Reference: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv 1906.10771,
+    equations 8 and 9 (gates).
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"`importance='taylor'` needs the TensorFlow backend. Received: backend={keras.backend.backend()!r}"
+        )
+    import tensorflow as tf
+
+    # The same layers without what a gated model adds to the loss, which is not what is judged.
+    plain = keras.Model(model._inputs_struct, model._outputs_struct)
+    plain.compile(loss=loss)
+    sums, count = {gate: np.zeros(gate.units) for gate in gates}, 0
+    with state_kept(model):
+        for batch in batches:
+            x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+            values = {gate: ops.ones(gate.unit_shape, "float32") for gate in gates}
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(list(values.values()))
+                with held(values):
+                    outputs = plain(x, training=False)
+                found = plain.compute_loss(x, y, outputs, weight, training=False)
+            gradients = tape.gradient(found, list(values.values()))
+            for gate, gradient in zip(gates, gradients, strict=True):
+                if gradient is not None:
+                    sums[gate] += np.ravel(ops.convert_to_numpy(gradient)).astype(np.float64) ** 2
+            count += 1
+    if not count:
+        raise ValueError("`data` must have at least one batch. Received: none")
+    return {gate: total / count for gate, total in sums.items()}

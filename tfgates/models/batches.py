@@ -1,0 +1,38 @@
+"""Data sets and arrays as batches."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def check_data(data: Any) -> None:
+    """Raises a `ValueError` unless `data` is a data set of batches or a tuple of arrays."""
+    if isinstance(data, (tuple, list)):
+        wrong = not data or any(not getattr(x, "shape", None) for x in keras.tree.flatten(data[0]))
+    else:
+        # An array would give rows in place of batches.
+        wrong = hasattr(data, "shape") or (not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"))
+    if wrong:
+        raise ValueError(
+            "`data` must be a data set of batches `(x, ...)`, or a tuple of arrays `(x, ...)`. "
+            f"Received: data={type(data).__name__}"
+        )
+
+
+def batches_of(data: Any, batch_size: int, steps: int) -> Iterator[tuple]:
+    """At most `steps` batches `(x, ...)`; of arrays a fixed random choice."""
+    if isinstance(data, (tuple, list)):
+        given = tuple(part for part in data if part is not None)
+        examples = keras.tree.flatten(given[0])[0].shape[0]
+        order = np.random.default_rng(0).permutation(examples)[: steps * batch_size]
+        for start in range(0, len(order), batch_size):
+            part = np.sort(order[start : start + batch_size])
+            yield keras.tree.map_structure(lambda a, part=part: np.asarray(a)[part], given)
+        return
+    if isinstance(data, keras.utils.PyDataset):
+        # As a plain sequence it has no end.
+        data = map(data.__getitem__, range(data.num_batches))
+    for _, batch in zip(range(steps), data, strict=False):
+        yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
