@@ -17,6 +17,33 @@ INPUTS = {
 }  # fmt: skip
 
 
+# Operators on a tensor whose axes of places are given.
+MOVES = [
+    lambda x, places: ops.max(x, axis=places, keepdims=True) + x,
+    lambda x, places: ops.mean(x, axis=places) if places else x * 2.0,
+    lambda x, places: ops.concatenate(ops.split(x, [1, 3], axis=-1)[1:], axis=-1),
+    lambda x, places: ops.flip(x, axis=-1) * np.linspace(0.0, 1.0, x.shape[-1], dtype="float32"),
+    lambda x, places: ops.pad(x, [[0, 0], *([[0, 1]] * len(places)), [1, 0]])[..., : x.shape[-1]],
+    lambda x, places: ops.sum(ops.stack([x, ops.relu(x)], axis=1), axis=1),
+    lambda x, places: ops.repeat(x[..., ::2], 2, axis=-1)[..., : x.shape[-1]],
+    lambda x, places: ops.where(x > 0.3, x, -0.1),
+    lambda x, places: ops.moveaxis(ops.tanh(ops.moveaxis(x, -1, 1)), 1, -1),
+    lambda x, places: Parts(x.shape[-1])(x),
+]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Parts(K.Layer):
+    """A layer that calls layers."""
+
+    def __init__(self, width, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.norm, self.drop = K.Dense(width, activation="relu"), K.BatchNormalization(), K.Dropout(0.2)
+
+    def call(self, x, training=None):
+        return x + self.drop(self.norm(self.dense(x), training=training), training=training)
+
+
 class Builder:
     """Grows a graph from an input, one random step at a time.
 
@@ -204,7 +231,7 @@ class Builder:
         self.add(self.pick([K.Dropout, K.GaussianNoise, K.GaussianDropout, *spatial])(0.3), x)
 
     def step_operator(self, x, dims):
-        kind = self.pick(["plus", "times", "minus", "function", "rescale", "half", "difference"])
+        kind = self.pick(["plus", "times", "minus", "function", "rescale", "half", "difference", "moved", "moved"])
         if kind == "plus":
             self.pool.append(x + 3.0)
         elif kind == "times":
@@ -213,6 +240,8 @@ class Builder:
             self.pool.append(1.0 - x)
         elif kind == "half":
             self.pool.append(x / 2.0)
+        elif kind == "moved":
+            self.pool.append(self.pick(MOVES)(x, list(range(1, dims + 1))))
         elif kind == "difference":
             self.pool.append(x - ops.tanh(x))
         elif kind == "rescale":

@@ -54,7 +54,7 @@ def lora(x):
 
 
 def shared_slice(x):
-    return x[..., 1:4]
+    return K.Flatten()(x[..., 1])
 
 
 def recurrent_with_states(x):
@@ -113,11 +113,15 @@ REASONS = [
         lambda x: K.Reshape((6, 6, 2, 3), name="split")(x),
         "split (Reshape): it splits the channels over several axes",
     ),
-    (maps, lambda x: K.Permute((3, 1, 2))(x) @ np.ones((6, 2), "float32"), "matmul (Matmul): tfgates has no rule"),
+    (
+        maps,
+        lambda x: K.Permute((3, 1, 2))(x) @ np.ones((6, 2), "float32"),
+        "matmul (Matmul): channels that a product of tensors",
+    ),
     (maps, lambda x: K.Dense(4, name="rows")(K.Permute((3, 1, 2))(x)), "rows: it mixes another axis than the one"),
-    (maps, shared_slice, "get_item (GetItem): it slices the channels"),
+    (maps, shared_slice, "get_item (GetItem): it moves the channels in a way that cannot be followed"),
     (maps, lambda x: K.Rescaling([1.0] * 6, name="scaled")(x), "scaled: it rescales each channel differently"),
-    (maps, lambda x: K.Multiply(name="wide")([x[..., :1], K.Conv2D(6, 1)(x)]), "it slices the channels"),
+    (maps, lambda x: K.Multiply(name="wide")([x[..., :1], K.Conv2D(6, 1)(x)]), "wide: broadcast along the channels"),
     (maps, lambda x: Unknown(name="odd")(x), "odd (Unknown): tfgates has no rule for this layer"),
     (maps, lambda x: K.PReLU(name="prelu")(x), "prelu (PReLU): its weights lie along other axes too"),
     (maps, lambda x: K.Conv2DTranspose(4, 3, name="up")(x + 1.0), "up: its zero padding makes a closed channel's"),

@@ -47,7 +47,7 @@ class ActivationRule(FunctionRule):
         return f"{node.name}: its activation {self.obstacle(node)}"
 
 
-@register_rule(layers.Softmax)
+@register_rule(layers.Softmax, "Softmax")
 class SoftmaxRule(ElementwiseRule):
     """Over another axis than the channels' it mixes none, and makes `1 / places` of a constant."""
 

@@ -8,6 +8,7 @@ import numpy as np
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
 from tfgates.graph.values import combine_constants
 
 layers = keras.layers
@@ -48,7 +49,7 @@ class MergeRule(Rule):
         if not axes:
             walk.set(node, None)
             return self.keep_single(walk, known, node)
-        if len(axes) > 1 or len({type(o) for o in operands} - {Ref, int, float}) > 0:
+        if len(axes) > 1 or not all(isinstance(o, (Ref, int, float)) or is_array(o) for o in operands):
             return self.refuse(walk, node)
         axis = axes.pop() % len(shape)
         if axis == 0 or shape[axis] is None:
@@ -78,6 +79,8 @@ class MergeRule(Rule):
 
     def part(self, walk, node, operand, channels, axis, size, rank):
         """What an operand says of each of the output's positions; None where it cannot be said."""
+        if is_array(operand):
+            return Part(None, np.full(size, FALSE, np.int64), along_channels(operand, axis, size, rank))
         if not isinstance(operand, Ref):
             return Part(None, np.full(size, FALSE, np.int64), np.full(size, float(operand)))
         shape = walk.shape(operand.tensor)
@@ -131,6 +134,9 @@ class MergeRule(Rule):
 
     def emit(self, surgery, node, args, kwargs):
         state = surgery.walk.state.get((node.index, "parts"))
+        if state is not None:
+            y, rank = surgery.walk.output(node), len(surgery.walk.shape(node.outputs[0]))
+            args = tuple(narrowed(x, surgery.keep(y.group), y.axis, rank) if is_array(x) else x for x in args)
         if state is None or not state[2]:
             return super().emit(surgery, node, args, kwargs)
         axis, _, dropped = state

@@ -1,6 +1,7 @@
 """Pooling: channels stay apart, and a constant stays what it is."""
 
 import keras
+import numpy as np
 
 from tfgates.graph.rule import ElementwiseRule, register_rule
 
@@ -10,6 +11,9 @@ layers = keras.layers
 @register_rule(
     layers.MaxPooling1D, layers.MaxPooling2D, layers.MaxPooling3D,
     layers.AveragePooling1D, layers.AveragePooling2D, layers.AveragePooling3D,
+    layers.AdaptiveMaxPooling1D, layers.AdaptiveMaxPooling2D, layers.AdaptiveMaxPooling3D,
+    layers.AdaptiveAveragePooling1D, layers.AdaptiveAveragePooling2D, layers.AdaptiveAveragePooling3D,
+    "MaxPool", "AveragePool", "AdaptiveMaxPool", "AdaptiveAveragePool",
 )  # fmt: skip
 class PoolingRule(ElementwiseRule):
     """Windows over places; padding takes no part in the maximum or the average."""
@@ -18,7 +22,9 @@ class PoolingRule(ElementwiseRule):
 
     def keeps_axis(self, walk, node, x):
         rank = len(walk.shape(node.inputs[0]))
-        return x.axis == (1 if node.op.data_format == "channels_first" else rank - 1)
+        # Operators that were given none take the global one.
+        data_format = node.op.data_format or keras.config.image_data_format()
+        return x.axis == (1 if data_format == "channels_first" else rank - 1)
 
 
 @register_rule(
@@ -33,3 +39,13 @@ class GlobalPoolingRule(PoolingRule):
         y = walk.output(node)
         if y is not None and not node.op.keepdims:
             y.axis = 1
+
+
+@register_rule(layers.Resizing, "Resize")
+class ResizingRule(PoolingRule):
+    """Places are interpolated; what is put around them to keep the aspect ratio is a constant of its own."""
+
+    def apply(self, walk, node, x):
+        if getattr(node.op, "pad_to_aspect_ratio", False):
+            return np.where(x.value == node.op.fill_value, x.value, np.nan)
+        return x.value

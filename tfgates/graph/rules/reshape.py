@@ -1,4 +1,4 @@
-"""Layers that move places around: flatten, reshape, permute, crop, pad, up-sample, repeat, slice."""
+"""Layers that move places around: flatten, reshape, permute, crop, pad, up-sample, repeat."""
 
 import math
 
@@ -132,23 +132,6 @@ class RepeatVectorRule(ElementwiseRule):
         y = walk.output(node)
         if y is not None:
             y.axis = 2
-
-
-@register_rule("GetItem")
-class SliceRule(ElementwiseRule):
-    """Slices along other axes than the channels'."""
-
-    reason = "it slices the channels"
-
-    def keeps_axis(self, walk, node, x):
-        key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
-        key = key if isinstance(key, tuple) else (key,)
-        before, after = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
-        if Ellipsis in key or None in key or len(key) > len(before):
-            return False
-        if any(not isinstance(part, slice) for part in key) or len(before) != len(after):
-            return False
-        return x.axis >= len(key) or key[x.axis] == slice(None)
 
 
 @register_rule(layers.Embedding)
