@@ -171,6 +171,22 @@ def test_a_normalisation_takes_up_the_constants_that_need_a_bias():
         np.testing.assert_allclose(small(batch, training=True), model(batch, training=True), atol=1e-4)
 
 
+def test_constants_of_outputs_that_go_need_nothing():
+    """The kernel passes the constants on to channels alone that are closed themselves."""
+    inputs = keras.Input((6, 6, 3))
+    x = K.Activation("softplus")(tfgates.gates.ScalingGate()(K.Conv2D(4, 3)(inputs)))
+    x = K.Conv2D(5, 1, use_bias=False, activation="relu", name="behind")(x)
+    model = keras.Model(inputs, K.Dense(3)(tfgates.gates.ScalingGate()(x)))
+    first, second = (layer for layer in model.layers if isinstance(layer, tfgates.gates.Gate))
+    first.scale.assign([0.0, 1.0, 1.0, 1.0])
+    second.scale.assign([0.0, 1.0, 1.0, 1.0, 1.0])
+    kernel = np.array(model.get_layer("behind").kernel)
+    kernel[0, 0, 0, 1:] = 0.0
+    model.get_layer("behind").kernel.assign(kernel)
+    small = tfgates.prune(model)
+    assert small.get_layer("behind").kernel.shape == (1, 1, 3, 4) and not small.get_layer("behind").use_bias
+
+
 @pytest.mark.parametrize("reader", ["two", "output", "activation", "training"])
 def test_a_bias_is_added_where_no_normalisation_can_take_the_constants(reader):
     inputs = keras.Input((6, 6, 3))

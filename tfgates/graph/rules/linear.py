@@ -252,7 +252,7 @@ class LinearRule(Rule):
         if added or getattr(layer, "bias", None) is not None:
             self.add_bias(node, config)
             weights["bias"] = (bias * factor_out)[keep_out]
-        elif np.any(bias):
+        elif np.any(bias[keep_out]):
             surgery.offset_mean(absorber(walk, node), bias * factor_out)
         weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
         return surgery.make(node, self.plain, config, weights)

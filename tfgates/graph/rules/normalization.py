@@ -139,7 +139,9 @@ def absorber(walk: Any, node: Any) -> Any:
         return None
     (reader,) = readers
     fits = isinstance(rule_for(reader.op), BatchNormalizationRule) and reader.index not in walk.refused
-    plain = activations.is_linear(node.op.activation) and "training" not in reader.kwargs
+    plain = (
+        activations.is_linear(node.op.activation) and reader.kwargs.get("training") is None and len(reader.args) == 1
+    )
     once = walk.called_once(node) and walk.called_once(reader)
     return reader if fits and plain and once and walk.output(reader) is not None else None
 
