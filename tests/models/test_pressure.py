@@ -82,7 +82,7 @@ def test_a_penalty_closes_gates_with_an_ordinary_optimizer(arguments):
 def test_the_pace_of_a_penalty_is_that_of_the_first_fit():
     model = gated(penalty={"macs": 1.0})
     model.compile("adam", "mse")
-    rate = model.optimizer.optimizers[0].learning_rate
+    rate = model.optimizer.gate_optimizer.learning_rate
     before = float(rate)
     model.fit(X, Y, epochs=2, batch_size=16, verbose=0)
     expected = tfgates.optimizers.gate_learning_rate(model.gates, 8)

@@ -167,7 +167,7 @@ class GatedModel(keras.Model):
         self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
         if paced:
             optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            self._paced_optimizer = weakref.ref(optimizer.optimizers[0])
+            self._paced_optimizer = weakref.ref(optimizer.gate_optimizer)
         if self.built and getattr(self, "optimizer", None) is not None:
             self.optimizer.build(self.trainable_variables)
 

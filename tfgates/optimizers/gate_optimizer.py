@@ -2,32 +2,14 @@
 
 import keras
 
+from tfgates.optimizers.gated_optimizer import GATES, GatedOptimizer, GateOptimizerMap
+
 # How often a gate can cross its range in a training run, and the bounds for each step.
 CROSSINGS = 25.0
 LEAST_STEP, LARGEST_STEP = 0.002, 0.02
 
 # The step where the length of the run is not known.
 UNKNOWN_STEP = 1 / 300
-
-
-def is_gate_variable(variable):
-    """Whether a variable decides which units are open: a gate's own, or of a `GateGenerator`.
-
-    Whoever creates one says so on the variable; names would not do, since layers of Keras have
-    weights called `scale` too.
-    """
-    return getattr(variable, "belongs_to_gate", False)
-
-
-@keras.saving.register_keras_serializable(package="tfgates")
-class GateOptimizerMap(keras.optimizers.OptimizerMap):
-    """Sends the variables of gates to the entry `"gates"`, all others to the default optimizer.
-
-    It asks each variable itself, not a pattern of paths: those depend on how layers are named.
-    """
-
-    def __call__(self, variable):
-        return self["gates"] if is_gate_variable(variable) else self.default_optimizer
 
 
 def with_gate_optimizer(weights_optimizer, gate_optimizer):
@@ -42,8 +24,7 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
         gate_optimizer: likewise, another instance.
 
     Returns:
-        A `keras.optimizers.MultiOptimizer`. It serialises; its `learning_rate` raises, those of the
-        two are at `optimizer.optimizers`.
+        A `GatedOptimizer`, a `keras.optimizers.MultiOptimizer` whose `learning_rate` is that of the weights.
 
     Raises:
         ValueError: if both are the same instance, or one is what a MultiOptimizer cannot hold.
@@ -64,7 +45,7 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
         raise ValueError(
             f"`gate_optimizer` must be another instance than `weights_optimizer`. Received: {gate_optimizer!r} for both"
         )
-    return keras.optimizers.MultiOptimizer(GateOptimizerMap(weights_optimizer, {"gates": gate_optimizer}))
+    return GatedOptimizer(GateOptimizerMap(weights_optimizer, {GATES: gate_optimizer}))
 
 
 def gate_learning_rate(gates, steps=None):

@@ -3,6 +3,8 @@
 import keras
 from keras import saving
 
+from tfgates.optimizers.gated_optimizer import GATES
+
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class FollowedRate:
@@ -76,11 +78,13 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
 
     @property
     def optimizers(self):
-        return [
-            inner
-            for inner in self._inner_optimizers
-            if not (inner is self.scaling and isinstance(inner._learning_rate, FollowedRate))
-        ]
+        # Of gates of another kind the pace stands, as in a `GatedOptimizer`.
+        routes = self._optimizer_map.optimizer_map
+        # A map of Keras finds the default optimizer under every name.
+        kept = [routes[GATES]] if GATES in list(routes) else []
+        if isinstance(self.scaling._learning_rate, FollowedRate):
+            kept.append(self.scaling)
+        return [inner for inner in self._inner_optimizers if not any(inner is other for other in kept)]
 
     @property
     def learning_rate(self):

@@ -1,0 +1,81 @@
+"""One optimizer for the weights and one for the gates, with the learning rate of the weights."""
+
+from typing import Any
+
+import keras
+
+# Of an OptimizerMap of weights and gates: the entry of the gates.
+GATES = "gates"
+
+
+def is_gate_variable(variable: Any) -> bool:
+    """Whether a variable decides which units are open: a gate's own, or of a `GateGenerator`.
+
+    Whoever creates one says so on the variable; names would not do, since layers of Keras have
+    weights called `scale` too.
+    """
+    return getattr(variable, "belongs_to_gate", False)
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class GateOptimizerMap(keras.optimizers.OptimizerMap):
+    """Sends the variables of gates to the entry `"gates"`, all others to the default optimizer.
+
+    It asks each variable itself, not a pattern of paths: those depend on how layers are named.
+    """
+
+    def __call__(self, variable):
+        return self[GATES] if is_gate_variable(variable) else self.default_optimizer
+
+
+@keras.saving.register_keras_serializable(package="tfgates")
+class GatedOptimizer(keras.optimizers.MultiOptimizer):
+    """Updates the gates by one optimizer and everything else by another, see `with_gate_optimizer`.
+
+    To whoever sets or reads a learning rate it is the optimizer of the weights: `learning_rate` is theirs,
+    and so `keras.callbacks.LearningRateScheduler`, `ReduceLROnPlateau`, `TensorBoard` and other loggers
+    act on the weights and report them. Gates keep their pace.
+
+    Args:
+        optimizer_map: a `GateOptimizerMap`, or any `keras.optimizers.OptimizerMap` with the entry `"gates"`.
+        loss_scale_factor: as in `keras.optimizers.Optimizer`, for both. Defaults to None: that of the
+            optimizer of the weights.
+        name: string.
+
+    Attributes:
+        weights_optimizer, gate_optimizer: the two.
+        optimizers: `[weights_optimizer]` if that one averages the weights (`use_ema`), which is where
+            `keras.callbacks.SwapEMAWeights` finds it; else there is no such attribute, since callbacks of
+            Keras name learning rates after optimizers where there is.
+    """
+
+    def __init__(self, optimizer_map, loss_scale_factor=None, name="gated_optimizer"):
+        if loss_scale_factor is None:
+            loss_scale_factor = optimizer_map.default_optimizer.loss_scale_factor
+        super().__init__(optimizer_map, loss_scale_factor=loss_scale_factor, name=name)
+
+    @property
+    def weights_optimizer(self):
+        return self._optimizer_map.default_optimizer
+
+    @property
+    def gate_optimizer(self):
+        return self._optimizer_map[GATES]
+
+    @property
+    def optimizers(self):
+        if self.weights_optimizer.use_ema:
+            return [self.weights_optimizer]
+        raise AttributeError(
+            "`optimizers` are those with averages of the weights (`use_ema`); there is none. "
+            "The two optimizers are `weights_optimizer` and `gate_optimizer`"
+        )
+
+    @property
+    def learning_rate(self):
+        """The learning rate of the weights."""
+        return self.weights_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value):
+        self.weights_optimizer.learning_rate = value
