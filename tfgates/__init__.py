@@ -2,7 +2,7 @@
 
 from tfgates import applications, callbacks, costs, gates, graph, importance, layers, models, optimizers
 from tfgates.costs import Budget, cost, summary
-from tfgates.models import GatedModel, compress, freeze_gates, gate_model, prune_by, reestimate_statistics
+from tfgates.models import GatedModel, compress, finish, freeze_gates, gate_model, prune_by, reestimate_statistics
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune
 from tfgates.version import __version__
@@ -17,6 +17,7 @@ __all__ = [
     "compress",
     "cost",
     "costs",
+    "finish",
     "freeze_gates",
     "gate_model",
     "gates",

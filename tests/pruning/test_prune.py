@@ -235,9 +235,28 @@ def test_the_compiled_state_is_kept():
     assert set(history.history) == {"loss", "mae"}
 
 
-def test_models_with_gate_optimizers_are_left_to_compile():
+@pytest.mark.parametrize("scaled", [False, True])
+def test_of_two_optimizers_that_of_the_weights_comes_along(scaled):
+    schedule = keras.optimizers.schedules.CosineDecay(3e-4, 10)
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.75)
+    if scaled:
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer, initial_scale=64.0)
     model = network()
-    model.compile(keras.optimizers.Adam(), "mse", gate_optimizer=keras.optimizers.Adam(0.02))
+    model.compile(optimizer, "mse", gate_optimizer=keras.optimizers.Adam(0.02), weighted_metrics=["mae"])
+    model.fit(data(8), np.zeros((8, 2)), verbose=0)
+    pruned = tfgates.prune(model)
+    found = getattr(pruned.optimizer, "inner_optimizer", pruned.optimizer)
+    assert isinstance(pruned.optimizer, keras.optimizers.LossScaleOptimizer) == scaled
+    assert (type(found), found.momentum, int(found.iterations)) == (keras.optimizers.SGD, 0.75, 0)
+    assert float(found.learning_rate) == pytest.approx(3e-4)
+    history = pruned.fit(data(8), np.zeros((8, 2)), verbose=0)
+    assert set(history.history) == {"loss", "mae"}
+
+
+def test_several_optimizers_of_the_user_are_left_to_compile():
+    model = network()
+    both = keras.optimizers.OptimizerMap(keras.optimizers.Adam(), {".*kernel": keras.optimizers.SGD()})
+    model.compile(keras.optimizers.MultiOptimizer(both), "mse")
     assert not tfgates.prune(model).compiled
 
 

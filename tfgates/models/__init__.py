@@ -2,6 +2,7 @@
 
 from tfgates.models.check import GatingError
 from tfgates.models.compress import compress
+from tfgates.models.finish import finish
 from tfgates.models.finishing import freeze_gates, reestimate_statistics
 from tfgates.models.gate_model import gate_model
 from tfgates.models.gated_model import GatedModel, gates_of
@@ -11,6 +12,7 @@ __all__ = [
     "GatedModel",
     "GatingError",
     "compress",
+    "finish",
     "freeze_gates",
     "gate_model",
     "gates_of",

@@ -72,6 +72,11 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
         return self._optimizer_map.scaling
 
     @property
+    def weights_optimizer(self):
+        """The optimizer of what is neither a factor nor a gate."""
+        return self._optimizer_map.default_optimizer
+
+    @property
     def paths(self):
         """The paths of the variables that `scaling` updates, a frozenset."""
         return self._optimizer_map.paths

@@ -1,6 +1,7 @@
 """Removing what is closed, and proving the result equal."""
 
 import warnings
+from typing import Any
 
 import keras
 from keras import tree
@@ -13,6 +14,17 @@ from tfgates.notices import GatesWarning
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.surgery import Surgery, closed_layer
 from tfgates.selection import held
+
+# Of `keras.Model.compile`.
+PLAIN_SETTINGS = (
+    "loss",
+    "loss_weights",
+    "metrics",
+    "weighted_metrics",
+    "run_eagerly",
+    "steps_per_execution",
+    "jit_compile",
+)
 
 
 class PruningError(RuntimeError):
@@ -42,7 +54,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Returns:
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
         flags of the layers that are left; compiled with the same loss and metrics and a fresh
-        optimiser if `model` is compiled with a plain one of Keras. A `train_step` of a subclass does
+        optimiser like that of the weights if `model` is compiled with one of Keras. A `train_step` of a subclass does
         not come along.
 
     Raises:
@@ -138,22 +150,36 @@ def examples(network, inputs):
         yield inputs
 
 
+def fresh_optimizer(optimizer: Any) -> Any:
+    """An optimizer without slots of the kind and settings of the one of the weights, or None where it is not one."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        inner = fresh_optimizer(optimizer.inner_optimizer)
+        return inner and keras.optimizers.LossScaleOptimizer(
+            inner, initial_scale=optimizer.initial_scale, dynamic_growth_steps=optimizer.dynamic_growth_steps
+        )
+    optimizer = getattr(optimizer, "weights_optimizer", optimizer)
+    # What is saved with an optimizer of tfgates would need tfgates to load.
+    ours = type(optimizer).__module__.partition(".")[0] == "tfgates"
+    if ours or isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return None
+    return type(optimizer).from_config(optimizer.get_config())
+
+
 def compile_like(pruned, model):
     """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings."""
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
         return
-    if isinstance(optimizer, (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)):
-        return
-    if type(optimizer).__module__.partition(".")[0] == "tfgates":
-        # What is saved with it would need tfgates to load.
+    fresh = fresh_optimizer(optimizer)
+    if fresh is None:
         return
     try:
         with warnings.catch_warnings():
             # What Keras warns of, a lambda among the losses, is refused below.
             warnings.simplefilter("ignore")
             config = model.get_compile_config()
-        fresh = type(optimizer).from_config(optimizer.get_config())
+        # What is no argument of a plain model's `compile` is of the gates.
+        config = {name: value for name, value in config.items() if name in PLAIN_SETTINGS}
         settings = keras.saving.deserialize_keras_object(config)
         settings["optimizer"] = fresh
         pruned.compile(**settings)

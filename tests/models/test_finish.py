@@ -1,0 +1,42 @@
+"""finish: the size of the budget, the averages of the data, compiled as the user compiled."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+
+X = np.random.default_rng(0).normal(2.0, 3.0, size=(64, 4)).astype("float32")
+Y = X[:, :2] * 0.5
+
+
+def gated():
+    inputs = keras.Input((4,))
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(8)(inputs))
+    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.ReLU()(x)))
+    return tfgates.gate_model(network, budget=tfgates.Budget(params=0.5), seed=1)
+
+
+def test_what_comes_out_fits_the_budget_and_is_ready_to_use():
+    model = gated()
+    model.compile(keras.optimizers.AdamW(0.01, weight_decay=0.2), "mse", metrics=["mae"], weighted_metrics=["mse"])
+    model.fit(X, Y, batch_size=16, epochs=2, verbose=0)
+    small = tfgates.finish(model, (X, Y), batch_size=64)
+    assert tfgates.cost(small).params <= 0.5 * tfgates.cost(model).dense_params
+    assert not any(type(layer).__module__.startswith("tfgates") for layer in small.layers)
+    (layer,) = [layer for layer in small.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    seen = keras.Model(small.input, layer._inbound_nodes[0].input_tensors[0])(X)
+    np.testing.assert_allclose(layer.moving_mean, np.mean(seen, axis=0), rtol=1e-3, atol=1e-3)
+    logs = small.evaluate(X, Y, verbose=0, return_dict=True)
+    assert set(logs) == {"loss", "mae", "mse"}
+    assert isinstance(small.optimizer, keras.optimizers.AdamW) and small.optimizer.weight_decay == 0.2
+    before = logs["loss"]
+    small.fit(X, Y, epochs=20, verbose=0)
+    assert small.evaluate(X, Y, verbose=0, return_dict=True)["loss"] < before
+
+
+def test_a_loss_that_cannot_be_written_down_is_named():
+    model = gated()
+    model.compile("adam", loss=lambda y, p: keras.ops.sum(keras.ops.square(y - p), axis=-1))
+    with pytest.warns(tfgates.GatesWarning, match="`finish` could not compile what is left.*Received: model="):
+        assert not tfgates.finish(model, (X, Y)).compiled
