@@ -7,7 +7,7 @@ from keras import ops
 
 from tests.models.test_gated_model import batch, functional
 from tfgates import GatedModel, gates, layers
-from tfgates.models.losses import layer_losses, losses_of, untracked
+from tfgates.models.losses import constant_losses, observed, per_example
 
 SIZE = 6
 
@@ -50,13 +50,13 @@ def test_values_add_up(loss, weighted):
     model, y, y_pred = compiled(loss)
     weights = ops.convert_to_tensor([0.5, 2.0, 0.0, 1.0, 1.0, 3.0]) if weighted else None
     expected = model.compute_loss(y=y, y_pred=y_pred, sample_weight=weights, training=False)
-    values = ops.convert_to_numpy(losses_of(model, y, y_pred, weights, per_example=True)["example"])
+    values = ops.convert_to_numpy(per_example(model._compile_loss)(y, y_pred, weights))
     assert values.shape == (SIZE,)
     assert values.sum() == pytest.approx(float(expected), rel=1e-5)
     # One example alone changes its own value alone.
     changed = ops.convert_to_numpy(y_pred).copy()
     changed[3] = changed[3, ::-1]
-    other = losses_of(model, y, ops.convert_to_tensor(changed), weights, per_example=True)["example"]
+    other = per_example(model._compile_loss)(y, ops.convert_to_tensor(changed), weights)
     assert np.flatnonzero(np.abs(ops.convert_to_numpy(other) - values) > 1e-7).tolist() == [3]
 
 
@@ -65,8 +65,7 @@ def test_integer_targets():
     y = ops.convert_to_tensor([0, 1, 2, 3, 0, 1])
     expected = -np.log(ops.convert_to_numpy(y_pred)[np.arange(SIZE), ops.convert_to_numpy(y)]) / SIZE
     model.compute_loss(y=y, y_pred=y_pred, training=False)
-    values = losses_of(model, y, y_pred, None, per_example=True)["example"]
-    np.testing.assert_allclose(values, expected, rtol=1e-5)
+    np.testing.assert_allclose(per_example(model._compile_loss)(y, y_pred, None), expected, rtol=1e-5)
 
 
 def test_several_outputs():
@@ -74,9 +73,8 @@ def test_several_outputs():
     weights = [ops.convert_to_tensor(np.linspace(0.0, 2.0, SIZE), "float32")] * 3
     expected = float(model.compute_loss(y=y, y_pred=y_pred, sample_weight=weights, training=False))
     tracked = [float(metric.result()) for metric in model._compile_loss.metrics]
-    found = losses_of(model, y, y_pred, weights, per_example=True)
-    assert float(ops.sum(found["example"])) == pytest.approx(expected, rel=1e-5)
-    assert float(found["batch"]) == pytest.approx(expected, rel=1e-5)
+    found = per_example(model._compile_loss)(y, y_pred, weights)
+    assert float(ops.sum(found)) == pytest.approx(expected, rel=1e-5)
     assert [float(metric.result()) for metric in model._compile_loss.metrics] == tracked
 
 
@@ -90,10 +88,24 @@ def test_masked_predictions():
     y = ops.convert_to_tensor(np.ones((3, 5, 1)), "float32")
     y_pred = model(tokens)
     expected = float(model.compute_loss(y=y, y_pred=y_pred, training=False))
-    values = ops.convert_to_numpy(losses_of(model, y, y_pred, None, per_example=True)["example"])
+    values = ops.convert_to_numpy(per_example(model._compile_loss)(y, y_pred, None))
     assert values.sum() == pytest.approx(expected, rel=1e-5)
     squares = np.square(ops.convert_to_numpy(y_pred)[..., 0] - 1.0) * (tokens != 0)
     np.testing.assert_allclose(values, squares.sum(1) / np.sum(tokens != 0), rtol=1e-5)
+
+
+def test_what_each_example_sees():
+    """The loss but for what the compiled losses of the others make of it, whatever else it contains."""
+    model, y, y_pred = compiled("mse")
+    model.compute_loss(y=y, y_pred=y_pred, training=False)
+    values = ops.convert_to_numpy(per_example(model._compile_loss)(y, y_pred))
+    arguments = {"y": y, "y_pred": y_pred}
+    found = observed(model, ops.convert_to_tensor(7.0), ops.convert_to_tensor(2.0), arguments, True)
+    assert float(found["batch"]) == 5.0
+    np.testing.assert_allclose(found["example"], values + 5.0 - values.sum(), rtol=1e-5)
+    # Without values per example the whole counts for each.
+    found = observed(model, ops.convert_to_tensor(7.0), None, {"y": y}, True)
+    np.testing.assert_array_equal(found["example"], [7.0])
 
 
 @pytest.mark.parametrize(
@@ -120,21 +132,18 @@ def test_losses_without_values_per_example_are_refused(loss, name):
 def test_only_losses_that_depend_on_the_gates_count():
     inputs = keras.Input((3,))
     x = layers.GatedDense(4, gate=gates.BernoulliGate(l0=0.1), kernel_regularizer="l2")(inputs)
-    model = GatedModel(inputs, x)
-    model(np.ones((2, 3), "float32"), training=True)
-    assert len(model.losses) == 2
-    assert layer_losses(model) is None
-    regularized = keras.layers.Dense(4, activity_regularizer="l2", kernel_regularizer="l2")
-    model = GatedModel(inputs, regularized(x))
+    model = GatedModel(inputs, keras.layers.Dense(4, activity_regularizer="l2", kernel_regularizer="l2")(x))
     y_pred = model(np.ones((2, 3), "float32"), training=True)
+    constant = float(constant_losses(model))
     # Keras divides an activity regulariser by the batch size.
-    expected = 0.01 * float(ops.sum(ops.square(y_pred))) / 2
-    assert float(layer_losses(model)) == pytest.approx(expected, rel=1e-4)
+    activity = 0.01 * float(ops.sum(ops.square(y_pred))) / 2
+    assert float(sum(model.losses)) - constant == pytest.approx(activity, rel=1e-4)
+    assert constant_losses(GatedModel(inputs, gates.BernoulliGate()(inputs))) is None
 
 
-def test_untracked_losses_leave_the_model_as_it_is():
+def test_losses_per_example_leave_the_model_as_it_is():
     model, y, y_pred = compiled(["mse", "mae"], 2)
     model.compute_loss(y=y, y_pred=y_pred, training=False)
     before = dict(vars(model._compile_loss))
-    untracked(model._compile_loss, per_example=True)(y, y_pred)
+    per_example(model._compile_loss)(y, y_pred)
     assert vars(model._compile_loss) == before

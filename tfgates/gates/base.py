@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from tfgates.backend import uniform
+from tfgates.gates import dues, recording
 from tfgates.gates.arguments import check_choice, check_probability, with_full_precision
 from tfgates.gates.seeds import SeededLayer
 
@@ -265,7 +266,12 @@ class Gate(SeededLayer):
             noise = self.uniform(shape)
         elif noise is None:
             noise = self.uniform(self.unit_shape)
-        return self.sample_from(value, noise)
+        return dues.guarded(self.sample_from(value, noise), self, self.dues())
+
+    def dues(self):
+        """What the loss must contain before a gradient may pass through the draw, see `tfgates.gates.dues`."""
+        # No gradient is taken of a pass that is repeated.
+        return [] if recording.is_replaying() else dues.dues_of(self)
 
     def positions(self, z, size):
         """Repeats `z` (units last) so that it has one entry for each of `size` positions."""
@@ -275,7 +281,8 @@ class Gate(SeededLayer):
 
     def add_penalty(self, logits=None):
         """Adds `l0 * weights_per_unit * sum(P(open))` to the losses of the current call."""
-        if self.l0:
+        # A pass that is repeated gathers what depends on the state of gates.
+        if self.l0 and not recording.is_replaying():
             value = self.value() if logits is None else ops.cast(logits, "float32")
             self.add_loss(self.l0 * self.weights_per_unit * ops.sum(self.probability_from(value)))
 

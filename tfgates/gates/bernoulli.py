@@ -6,28 +6,18 @@ from keras import ops
 from tfgates.gates import links, recording
 from tfgates.gates.arguments import check_choice, check_probability
 from tfgates.gates.base import Gate
+from tfgates.gates.dues import Due
 from tfgates.gates.estimators import ESTIMATORS
 
 
-def without_gradient(states, value, record, name):
-    """Returns `states`, and fails where a gradient is asked for that nothing else provides."""
+@ops.custom_gradient
+def attached(states, value):
+    """`states`, through which a gradient of 0 flows to `value`: asking for it is noticed, see `dues`."""
 
-    @ops.custom_gradient
-    def pass_on(states, value):
-        def gradient(*args, upstream=None):
-            if record is None or not record.settled:
-                raise ValueError(
-                    f"The Bernoulli gate `{name}` can be trained only in a tfgates.GatedModel, whose "
-                    "`compute_loss` estimates its gradient. Build the model as "
-                    "tfgates.GatedModel(inputs, outputs) or subclass tfgates.GatedModel, and train "
-                    "it by `fit`, or call `compute_loss(..., training=True)` of that very model. "
-                    "Received: a gradient through the draw of the gate in another model."
-                )
-            return ops.zeros_like(states), ops.zeros_like(value)
+    def gradient(*args, upstream=None):
+        return ops.zeros_like(states), ops.zeros_like(value)
 
-        return ops.stop_gradient(states), gradient
-
-    return pass_on(states, value)
+    return ops.stop_gradient(states), gradient
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -114,11 +104,6 @@ class BernoulliGate(Gate):
         self._initial_value = self.link.inverse(self.initial_open_probability)
 
     @property
-    def two_passes(self):
-        """Whether the estimator needs the loss at a second state."""
-        return ESTIMATORS[self.estimator][1] is not None
-
-    @property
     def is_trained(self):
         """Whether a gradient is wanted; a gate without a variable has its logits from a generator."""
         return bool(self.trainable_variables) or not self.weights
@@ -138,42 +123,44 @@ class BernoulliGate(Gate):
         if not self.is_trained:
             value = ops.stop_gradient(value)
         record = recording.current()
-        if record is None:
-            states = self.states_from(value, ops.cast(noise, "float32"))
-            return without_gradient(states[0], value, None, self.name)
-        if record.replaying:
-            return record.next_draw(self).states[1]
-        draw = record.find(self, noise)
+        if record is not None and record.replaying:
+            return record.next_states(self)
+        draw = None if record is None else record.find(self, noise)
         if draw is None:
-            states = self.states_from(value, ops.cast(noise, "float32"))
-            draw = recording.Draw(self, value, noise, states)
-        record.add(draw)
-        return without_gradient(draw.states[0], value, record, self.name)
+            draw = recording.Draw(self, value, noise, self.states_from(value, ops.cast(noise, "float32")))
+        if record is not None:
+            record.add(draw)
+        return attached(draw.states[0], value)
+
+    def dues(self):
+        if recording.is_replaying():
+            return []
+        record = recording.current()
+        estimate = Due(recording.NOT_ESTIMATED) if record is None else record.due
+        return [[estimate], *super().dues()]
 
     def states_from(self, value, noise):
-        """The gate values of the first and of the second pass, without gradient."""
+        """The gate values of each pass, without gradient."""
         p = ops.stop_gradient(self.probability_from(value))
-        second_source = ESTIMATORS[self.estimator][1]
-        first = ops.cast(noise < p, "float32")
-        if second_source is None:
-            return first, first
         # 1 - u rather than 1 - p: near p = 1 the latter has few digits left.
-        other = 1.0 - noise if second_source == "antithetic" else self.uniform(ops.shape(noise))
-        return first, ops.cast(other < p, "float32")
+        others = [
+            1.0 - noise if source == "antithetic" else self.uniform(ops.shape(noise))
+            for source in ESTIMATORS[self.estimator][1]
+        ]
+        return tuple(ops.cast(u < p, "float32") for u in (noise, *others))
 
     def surrogate(self, draw, losses):
         """A scalar of value 0 whose gradient is the estimate for one draw.
 
         Args:
             draw: a `tfgates.gates.recording.Draw` of this gate.
-            losses: pair of losses, scalars or tensors of shape `(batch,)`; the second is the
-                first where there was no second pass.
+            losses: list of the losses of the passes, scalars or tensors of shape `(batch,)`.
         """
         noise = ops.cast(draw.noise, "float32")
         p = self.probability_from(draw.value)
         if len(losses[0].shape) > 0:
             ones = (1,) * (len(noise.shape) - 1)
-            losses = tuple(ops.reshape(loss, (-1, *ones)) for loss in losses)
+            losses = [ops.reshape(loss, (-1, *ones)) for loss in losses]
         estimate = ESTIMATORS[self.estimator][0](losses, draw.states, noise, p)
         log_odds = self.link.log_odds(draw.value)
         return ops.sum(ops.stop_gradient(estimate) * (log_odds - ops.stop_gradient(log_odds)))

@@ -9,9 +9,9 @@ the public code of L0-ARM does for the hard sigmoid, is biased.
 
 All four have the same arguments:
 
-* `losses`: pair of tensors, the loss at the first and at the second state; the second is not
-  looked at by an estimator of one pass. Broadcastable to the states.
-* `states`: pair of float tensors of zeros and ones, what the unit was in the two passes.
+* `losses`: sequence of tensors, the loss in each pass. Broadcastable to the states. There may be more passes
+  than the estimator needs, for the sake of other gates.
+* `states`: sequence of float tensors of zeros and ones, what the unit was in each of its passes.
 * `noise`: the uniform u in (0, 1) that the first state comes from.
 * `probability`: p.
 
@@ -60,11 +60,11 @@ def reinforce_leave_one_out(losses, states, noise, probability):
     return 0.5 * (losses[0] - losses[1]) * (states[0] - states[1])
 
 
-# Each name that `estimator=` accepts, its function, and where the state of its second pass comes
-# from: None where there is no second pass.
+# Each name that `estimator=` accepts, its function, and where the noise of each further pass comes from:
+# `1 - u`, or noise of its own.
 ESTIMATORS = {
-    "ar": (augment_reinforce, None),
-    "arm": (augment_reinforce_merge, "antithetic"),
-    "disarm": (disarm, "antithetic"),
-    "reinforce_leave_one_out": (reinforce_leave_one_out, "independent"),
+    "ar": (augment_reinforce, ()),
+    "arm": (augment_reinforce_merge, ("antithetic",)),
+    "disarm": (disarm, ("antithetic",)),
+    "reinforce_leave_one_out": (reinforce_leave_one_out, ("independent",)),
 }

@@ -1,14 +1,23 @@
-"""What the gates of a model drew in a training step, until the loss of that step is known.
+"""What the gates of a model drew in a forward pass, so that the pass can be repeated with other states.
 
-Gates whose gradient cannot flow through their draw leave a note here on each draw; the model that
-is being trained collects the notes when it computes its loss. Neither the gates nor the model keep
-anything: replicas of `tf.distribute` share both and interleave, each in a thread of its own.
+Gates whose gradient cannot flow through their draw leave a note here on each draw. Neither the gates nor
+the model keep anything: replicas of `tf.distribute` share both and interleave, each in a thread of its own.
 """
 
 import contextlib
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from tfgates.gates.dues import Due
 
 _thread = threading.local()
+
+NOT_ESTIMATED = (
+    "A Bernoulli gate can be trained only in a tfgates.GatedModel, whose `compute_loss` estimates its gradient. Build "
+    "the model as tfgates.GatedModel(inputs, outputs) or subclass tfgates.GatedModel, and train it by `fit`, or call "
+    "`compute_loss(..., training=True)` of that very model after its last call."
+)
 
 
 class Draw:
@@ -18,10 +27,10 @@ class Draw:
         gate: the gate.
         value: what the gate was computed from, a tensor through which gradients flow.
         noise: the uniform noise of the first state.
-        states: pair of float tensors, the gate values in the two passes.
+        states: tuple of float tensors, the gate values in each pass.
     """
 
-    def __init__(self, gate, value, noise, states):
+    def __init__(self, gate: Any, value: Any, noise: Any, states: tuple) -> None:
         self.gate = gate
         self.value = value
         self.noise = noise
@@ -29,37 +38,51 @@ class Draw:
 
 
 class Recording:
-    """The draws of one forward pass, to be repeated in a second one.
+    """The draws of one forward pass, to be repeated with the other states of the gates.
 
     Args:
         model: the outermost model of the pass.
         repeat: a function without arguments that repeats the `__call__` of the model.
+
+    Attributes:
         state: list of pairs (variable, its value before the first pass).
+        draws: list of `Draw`.
+        outputs: what the first pass returned.
+        due: settled once the loss has got the gradient that the draws themselves do not pass on.
     """
 
-    def __init__(self, model, repeat, state):
+    def __init__(self, model: Any, repeat: Callable[[], Any]) -> None:
         self.model = model
         self.repeat = repeat
+        self.outputs: Any = None
+        self.due = Due(NOT_ESTIMATED)
+        self.begin([])
+
+    def begin(self, state: list[tuple[Any, Any]]) -> None:
+        """Starts anew: what was drawn before was for building the model."""
         self.state = state
-        self.draws = []
-        # Set once the loss has got the gradient that the draws themselves do not pass on.
-        self.settled = False
-        self._calls = []
-        self._next_call = None
+        self.draws: list[Draw] = []
+        self._calls: list[Draw] = []
+        self._pass = self._next_call = 0
 
     @property
-    def replaying(self):
-        """Whether the second pass is under way."""
-        return self._next_call is not None
+    def passes(self) -> int:
+        """The number of passes that the gates need."""
+        return max((len(draw.states) for draw in self.draws if draw.gate.is_trained), default=1)
 
-    def find(self, gate, noise):
+    @property
+    def replaying(self) -> bool:
+        """Whether a later pass is under way."""
+        return self._pass > 0
+
+    def find(self, gate: Any, noise: Any) -> Draw | None:
         """The draw that `gate` already made from the very same `noise`, or None."""
         for draw in self.draws:
             if draw.gate is gate and draw.noise is noise:
                 return draw
         return None
 
-    def add(self, draw):
+    def add(self, draw: Draw) -> Draw:
         """Notes a draw, or that an earlier one was used once more."""
         if not any(draw is other for other in self.draws):
             self.draws.append(draw)
@@ -67,26 +90,31 @@ class Recording:
         return draw
 
     @contextlib.contextmanager
-    def replay(self):
-        """Within it `next_draw` goes through the draws again, in the order they were made."""
-        self._next_call = 0
+    def replay(self, number: int) -> Iterator[None]:
+        """Within it `next_states` goes through the draws again, in the order they were made.
+
+        Args:
+            number: int > 0, which of the passes it is.
+        """
+        self._pass, self._next_call = number, 0
         try:
             with active(self):
                 yield
             if self._next_call != len(self._calls):
                 raise self._out_of_order()
         finally:
-            self._next_call = None
+            self._pass = 0
 
-    def next_draw(self, gate):
-        """The draw that belongs to the next call of `gate` in the second pass."""
+    def next_states(self, gate: Any) -> Any:
+        """What the next call of `gate` is in the pass that is under way; its first state if it needs no more."""
         position = self._next_call
         if position >= len(self._calls) or self._calls[position].gate is not gate:
             raise self._out_of_order()
         self._next_call = position + 1
-        return self._calls[position]
+        states = self._calls[position].states
+        return states[self._pass] if self._pass < len(states) else states[0]
 
-    def _out_of_order(self):
+    def _out_of_order(self) -> ValueError:
         return ValueError(
             f"The two passes through `{self.model.name}` must call the same gates in the same order. "
             f"Received: {[draw.gate.name for draw in self._calls]} in the first pass, a different "
@@ -94,13 +122,19 @@ class Recording:
         )
 
 
-def current():
+def current() -> Recording | None:
     """The recording of the pass that is under way in this thread, or None."""
     return getattr(_thread, "active", None)
 
 
+def is_replaying() -> bool:
+    """Whether a pass is being repeated in this thread."""
+    record = current()
+    return record is not None and record.replaying
+
+
 @contextlib.contextmanager
-def active(recording):
+def active(recording: Recording) -> Iterator[Recording]:
     """Makes `recording` the current one of this thread."""
     before = current()
     _thread.active = recording
@@ -108,34 +142,3 @@ def active(recording):
         yield recording
     finally:
         _thread.active = before
-
-
-@contextlib.contextmanager
-def entered(model, repeat):
-    """Notes how to repeat the `__call__` of `model` while it is under way in this thread."""
-    before = getattr(_thread, "entry", None)
-    _thread.entry = (model, repeat)
-    try:
-        yield
-    finally:
-        _thread.entry = before
-
-
-def entry_of(model):
-    """How to repeat the `__call__` of `model`, if that is the innermost one under way, or None."""
-    entry = getattr(_thread, "entry", None)
-    return entry[1] if entry is not None and entry[0] is model else None
-
-
-def keep(recording):
-    """Keeps a finished recording of this thread until its model computes the loss."""
-    _thread.finished = recording
-
-
-def take(model):
-    """Hands out the last recording of `model` in this thread, once, or None."""
-    recording = getattr(_thread, "finished", None)
-    if recording is None or recording.model is not model:
-        return None
-    _thread.finished = None
-    return recording

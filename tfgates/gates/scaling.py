@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from tfgates.gates import dues
 from tfgates.gates.base import Gate
 
 
@@ -85,7 +86,9 @@ class ScalingGate(Gate):
         return value
 
     def draw(self, training=False, batch_size=None, logits=None, noise=None):
-        return self.value() if self._held is None else self._held
+        if self._held is not None:
+            return self._held
+        return dues.guarded(self.value(), self, self.dues()) if training and self.trainable else self.value()
 
     def bind(self, logits):
         raise ValueError(

@@ -9,7 +9,7 @@ import keras
 
 from tfgates import distribution, gates
 from tfgates.costs.structure import Structure
-from tfgates.gates import recording
+from tfgates.gates import dues
 from tfgates.models import passes
 from tfgates.models.latest import Latest
 from tfgates.models.losses import penalties_of, without_value
@@ -40,21 +40,22 @@ class GatedModel(keras.Model):
 
     Used as `keras.Model`: `GatedModel(inputs, outputs)`, or a subclass with a `call` of its own.
 
-    Its `compute_loss` gives Bernoulli gates their gradient (`tfgates.gates.BernoulliGate`). Where
-    an estimator needs the loss at a second state of the gates, it runs a second forward pass that
-    differs from the first in the gates alone: same inputs and other arguments, weights, mode,
-    batch statistics and dropout noise; averages and seeds are updated once. The loss that the
-    gates see is that of `compile` and of `add_loss`, without the penalties and the weight
-    regularisers, which do not depend on their state. With other gates there is no second pass and
-    no cost.
+    A training step of it is one call with `training=True` and its `compute_loss` in the same thread, as
+    in `keras.Model`. `compute_loss` adds what `penalty` and `budget` ask for, and gives Bernoulli gates
+    their gradient (`tfgates.gates.BernoulliGate`): where an estimator needs the loss at another state of the
+    gates, a second forward pass differs from the first in the gates alone: same inputs and other arguments,
+    weights, mode, batch statistics and dropout noise; averages and seeds are updated once. With other gates
+    there is no second pass and no cost.
 
     `loss`, in the logs of training as in those of evaluation, is the task's: the compiled loss, `add_loss` and
     weight regularisers. What open units cost, by `l0`, penalty and budget, is the metric `structure_loss`; its
     gradient is in that of `compute_loss`, its value is not.
 
-    A custom training step calls the model with `training=True`, then its `compute_loss` with
-    `training=True` in the same thread. Loss terms that depend on the gates belong into the compiled
-    loss or `add_loss`: what an overridden `compute_loss` adds itself the Bernoulli gates do not see.
+    A subclass can have a `train_step`, a `compute_loss` or a `call` of its own. An overridden
+    `compute_loss` is evaluated in each pass, so that the gates see all that it returns, and need not call that of
+    its base; what it assigns to Keras variables, such as metrics, is kept once. A training step without
+    `compute_loss` adds `structure_loss()`. A gradient for gates whose budget, penalty or estimate the loss
+    does not contain, be it in a custom loop, a distiller or a model around this one, is an error.
 
     Args:
         inputs, outputs, name: as in `keras.Model`; a subclass with a `call` of its own passes none of
@@ -74,8 +75,7 @@ class GatedModel(keras.Model):
 
     def __init_subclass__(cls, **kwargs):
         super().__init_subclass__(**kwargs)
-        if "call" in cls.__dict__:
-            cls.call = passes.recorded(cls.call)
+        passes.wrap(cls)
 
     def __init__(self, inputs=None, outputs=None, name=None, *, penalty=None, budget=None, **kwargs):
         if inputs is None and outputs is None:
@@ -98,26 +98,36 @@ class GatedModel(keras.Model):
         return gates_of(self)
 
     def __call__(self, *args, **kwargs):
-        symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((args, kwargs)))
-        if symbolic or not any(map(passes.is_estimated, self.gates)):
-            return super().__call__(*args, **kwargs)
-
-        def repeat():
+        def call():
             return super(GatedModel, self).__call__(*args, **kwargs)
 
-        with recording.entered(self, repeat):
-            return repeat()
+        symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((args, kwargs)))
+        return call() if symbolic else passes.first_pass(self, call)
 
+    @passes.completed
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        record = recording.take(self) if training else None
-        # The second pass clears the losses of the layers: all that needs them comes before it.
-        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        structure = self._structure_loss(training)
-        if structure is not None:
-            loss = loss + without_value(structure)
-        if record is not None:
-            loss = passes.with_estimates(self, record, loss, y, y_pred, sample_weight)
-        return loss
+        return super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+
+    def structure_loss(self, training=True):
+        """What penalty and budget ask of a training step that does not use `compute_loss`, a scalar.
+
+        It belongs into the loss once in each training step, after all calls of the model with `training=True`;
+        the multipliers of the budget are updated with it. `compute_loss` has its gradient already. What gates
+        with an `l0` ask for is among `model.losses`, as weight regularisers are.
+
+        Args:
+            training: bool. False leaves the multipliers as they are. Defaults to True.
+        """
+        # A step in which no gate was drawn trains none.
+        loss = self._structure_loss(training and dues.is_owed(self))
+        if training:
+            dues.settle(self)
+        return keras.ops.zeros(()) if loss is None else loss
+
+    def _with_structure(self, loss, training):
+        """The loss of a step with the gradient of what penalty and budget ask for."""
+        # Adds whatever precision the loss of a user has.
+        return keras.ops.add(loss, without_value(self.structure_loss(training)))
 
     def _aggregate_additional_loss(self, loss):
         total = super()._aggregate_additional_loss(loss)
@@ -175,6 +185,8 @@ class GatedModel(keras.Model):
         """Sets up the expected cost, its metrics, and the multipliers of the budget."""
         self._structure = Structure(self, self.penalty, self.budget)
         self._expected = [Latest(name=f"expected_{name}") for name in self._structure.known]
+        if self._structure.penalty or self._structure.bounds:
+            dues.count(self._structure.cost.gates, self)
         if self._structure.bounds:
             shape = (len(self._structure.bounds),)
             state = {"trainable": False, "initializer": "zeros", "autocast": False}

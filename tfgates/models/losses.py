@@ -1,8 +1,7 @@
-"""The losses of a compiled model as its gates see them: untracked, and one value per example."""
+"""The loss of a training step as its gates see it, and the losses of its examples."""
 
 from typing import Any
 
-import keras
 from keras import ops
 
 
@@ -57,65 +56,58 @@ class PerExampleLoss:
         return factor * ops.sum(ops.reshape(values, (ops.shape(values)[0], -1)), axis=-1)
 
 
-def untracked(compile_loss, per_example=False):
-    """A copy of a model's compiled losses that updates no metric.
+def per_example(compile_loss: Any) -> Any:
+    """A copy of a model's compiled losses that returns a tensor `(batch,)`, which adds up to the loss.
 
     The one place that looks into `model._compile_loss` of Keras, which has no public counterpart:
-    it holds the resolved losses, their weights, and which output and target each belongs to.
+    it holds the resolved losses, their weights, and which output and target each belongs to. No
+    metric is updated.
 
     Args:
         compile_loss: `model._compile_loss`, called at least once.
-        per_example: bool, whether it returns a tensor of shape `(batch,)` that adds up to the
-            loss, rather than the loss.
     """
-    losses = compile_loss._flat_losses
-    if per_example:
-        losses = [entry._replace(loss=PerExampleLoss(entry.loss, entry.name)) for entry in losses]
+    losses = [entry._replace(loss=PerExampleLoss(entry.loss, entry.name)) for entry in compile_loss._flat_losses]
     return clone(compile_loss, _flat_losses=losses, _metrics=[None] * len(losses))
 
 
-def layer_losses(model):
-    """The sum of the losses of the layers that may depend on the gates, or None if there are none.
+def constant_losses(model: Any) -> Any:
+    """What does not depend on the state of a gate in the value of the loss, a scalar or None.
 
-    That is all of `model.losses` but the penalties of the gates and the weight regularisers: they
-    do not depend on the state of a gate, and would be mere noise for an estimator of one pass.
+    These are the weight regularisers, which would be mere noise for an estimator of one pass. Subtracting the
+    same number from the loss of each pass biases none.
     """
-    losses = list(model.losses)
-    penalties = [id(loss) for loss in penalties_of(model)]
-    losses = [loss for loss in losses if id(loss) not in penalties]
-    regularized = [weight for weight in model.trainable_weights if weight.regularizer is not None]
-    if len(losses) <= len(regularized):
-        return None
-    total = sum(model._aggregate_additional_loss(loss) for loss in losses)
-    for weight in regularized:
-        total = total - model._aggregate_additional_loss(weight.regularizer(weight))
-    return total
+    # Keras puts the weight regularisers last.
+    regularized = sum(weight.regularizer is not None for weight in model.trainable_weights)
+    found = model.losses[len(model.losses) - regularized :] if regularized else []
+    return sum(model._aggregate_additional_loss(loss) for loss in found) if found else None
 
 
-def losses_of(model, y, y_pred, sample_weight, per_example):
-    """The loss of one pass, and the losses of its examples, both without gradient.
+def observed(model: Any, loss: Any, constant: Any, arguments: dict[str, Any], examples: bool) -> dict[str, Any]:
+    """The loss of one pass as the gates see it, without gradient.
 
     Args:
-        model: a `tfgates.GatedModel` whose last call gave `y_pred`.
-        y, y_pred, sample_weight: as in `keras.Model.compute_loss`.
-        per_example: bool, whether the losses of the examples are wanted.
+        model: a `tfgates.GatedModel`.
+        loss: what its `compute_loss` returned in that pass, a scalar.
+        constant: a scalar that does not depend on the gates, or None; it is subtracted.
+        arguments: the arguments of `compute_loss` in that pass by name.
+        examples: bool, whether the losses of the examples are wanted.
 
     Returns:
-        A dictionary: `"batch"`, a scalar, and, if wanted, `"example"`, a tensor of shape
-        `(batch,)`. Terms that have no value per example count in full for each.
+        A dictionary: `"batch"`, a scalar, and, if wanted, `"example"`, a tensor of shape `(batch,)`: for each
+        example the loss without what the compiled losses of the others make of it. Terms that have no value
+        per example count in full for each.
     """
-    compile_loss = model._compile_loss
-    found = {"batch": ops.zeros(())}
-    if per_example:
-        batch_size = ops.shape(ops.convert_to_tensor(keras.tree.flatten(y_pred)[0]))[0]
-        found["example"] = ops.zeros((batch_size,))
-    if compile_loss is not None:
-        value = untracked(compile_loss)(y, y_pred, sample_weight)
-        found["batch"] = ops.sum(ops.cast(value, "float32"))
-        if per_example:
-            values = untracked(compile_loss, per_example=True)(y, y_pred, sample_weight)
-            found["example"] = ops.cast(values, "float32")
-    others = layer_losses(model)
-    if others is not None:
-        found = {name: value + ops.cast(others, "float32") for name, value in found.items()}
+    total = ops.cast(loss, "float32")
+    if constant is not None:
+        total = total - ops.cast(constant, "float32")
+    found = {"batch": total}
+    if examples:
+        y, y_pred = arguments.get("y"), arguments.get("y_pred")
+        compile_loss = model._compile_loss
+        if compile_loss is not None and compile_loss.built and y_pred is not None:
+            values = per_example(compile_loss)(y, y_pred, arguments.get("sample_weight"))
+            values = ops.cast(values, "float32")
+            found["example"] = values + (total - ops.sum(values))
+        else:
+            found["example"] = ops.expand_dims(total, 0)
     return {name: ops.stop_gradient(value) for name, value in found.items()}
