@@ -237,8 +237,8 @@ def test_several_calls_in_a_step() -> None:
 def test_other_models_of_the_same_layers() -> None:
     """Each answers for its own calls: one without a budget may train what one with a budget trained."""
     first = gated()
-    second = GatedModel(first.inputs, first.outputs)
-    third = GatedModel(first.inputs, first.outputs, budget=Budget(macs=0.9))
+    second = GatedModel(first.input, first.output)
+    third = GatedModel(first.input, first.output, budget=Budget(macs=0.9))
     for model in (first, second, third, first):
         model.compile(loss="mse")
         assert all(value is not None for value in gradients(model, by_compute_loss))

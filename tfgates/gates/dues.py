@@ -110,4 +110,5 @@ def guarded(states: Any, gate: Any, dues: Sequence[Sequence[Due]]) -> Any:
 
         return 1.0 * states, gradient
 
-    return guard(ops.convert_to_tensor(states))
+    # Of a variable a copy: TensorFlow's custom gradients take no variables.
+    return guard(ops.copy(states))
