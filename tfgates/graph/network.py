@@ -139,6 +139,11 @@ class Network:
         def ref(x):
             return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x
 
+        if isinstance(op, keras.Layer) and "call" in vars(op):
+            raise ValueError(
+                f"Layer {op.name!r} has a `call` that was set on the object. Neither its class nor its config has it, "
+                f"so that a copy would compute something else: put it into a subclass. Received: {type(op).__name__}"
+            )
         complete(op)
         args, kwargs = tree.map_structure(ref, (args, kwargs))
         inputs = [r.tensor for r in tree.flatten((args, kwargs)) if isinstance(r, Ref)]
@@ -162,7 +167,9 @@ class Network:
 
 
 def as_functional(model):
-    """The graph of a model as a Functional model, or None if it has none."""
+    """The graph of a model as a Functional model, or None if it has none, or a `call` that does otherwise."""
+    if has_own_call(model):
+        return None
     if isinstance(model, keras.Sequential):
         if not model.built or not model.layers:
             raise ValueError(
@@ -171,6 +178,12 @@ def as_functional(model):
             )
         return keras.Model(model.inputs[0], model.outputs[0])
     return model if hasattr(model, "_nodes_by_depth") else None
+
+
+def has_own_call(layer: keras.Layer) -> bool:
+    """Whether the `call` of a layer is neither Keras's nor of tfgates, but the user's."""
+    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
+    return "call" in vars(layer) or owner.__module__.partition(".")[0] not in ("keras", "tfgates")
 
 
 def first_by_position(op, args, kwargs):

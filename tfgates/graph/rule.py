@@ -55,13 +55,17 @@ class Rule:
     # Whether anything is known of the layer: if not, and it holds others, it is opened (`tfgates.graph.opening`).
     known = False
 
+    # Why what the layer makes gets no gate, for the report; nothing for what may have one.
+    keeps = ""
+
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True
 
     def why(self, node):
         """The reason to report for what an unknown layer keeps."""
         whole = "" if node.whole is None else f", and it stays whole: {node.whole}"
-        return f"{node.name} ({node.op.__class__.__name__}): {self.reason}{whole}"
+        reason = unknown(node.op) if type(self) is Rule else self.reason
+        return f"{node.name} ({node.op.__class__.__name__}): {reason}{whole}"
 
     def forward(self, walk, node):
         self.refuse(walk, node)
@@ -105,6 +109,17 @@ class Rule:
 
     def emit(self, surgery, node, args, kwargs):
         return surgery.copy(node)(*args, **kwargs)
+
+
+def unknown(op: Any) -> str:
+    """Why a layer or operator without a rule has none."""
+    if hasattr(op, "_nodes_by_depth"):
+        return "it is a model whose `call` is its own, so that its layers cannot be followed; it is kept whole"
+    base = next((kind for kind in type(op).__mro__[1:] if kind in _RULES), None)
+    if base is None:
+        return Rule.reason
+    own = " whose `call` is its own" if type(op).call is not base.call else ""
+    return f"{Rule.reason}, a subclass of {base.__name__}{own}; it is kept whole"
 
 
 class ElementwiseRule(Rule):

@@ -8,7 +8,8 @@ from tfgates.models.blocks import block_places, proven_blocks
 from tfgates.models.check import check_gated
 from tfgates.models.gated_builder import GatedBuilder
 from tfgates.models.gated_model import GatedModel
-from tfgates.models.placement import Place, Report, flat_places, proven, unit_places
+from tfgates.models.placement import Place, candidates_of, flat_places, proven, unit_places
+from tfgates.models.report import Report
 
 RESIDUAL = ("inner", "tied", "block")
 
@@ -145,6 +146,7 @@ def gate_network(
         places = proven(network, places + flat_places(network, layers), report, tied=False)
     if "block" in residual:
         places += proven_blocks(network, block_places(network, layers, report), report)
+    report.complete(network, places, candidates_of(places))
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
     for place in places:

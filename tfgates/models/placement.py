@@ -43,27 +43,6 @@ class Place:
     weights: int
 
 
-class Report:
-    """What `tfgates.gate_model` gated, and what it skipped and why; print it.
-
-    Attributes:
-        gated: list of pairs (layer, what its units are).
-        skipped: list of pairs (layer, reason).
-    """
-
-    def __init__(self):
-        self.gated = []
-        self.skipped = []
-
-    def __str__(self):
-        width = max([0, *(len(name) for name, _ in [*self.gated, *self.skipped])])
-        lines = [f"gated ({len(self.gated)})"]
-        lines += [f"  {name.ljust(width)}  {what}" for name, what in self.gated]
-        lines += [f"skipped ({len(self.skipped)})"]
-        lines += [f"  {name.ljust(width)}  {why}" for name, why in self.skipped]
-        return "\n".join(lines)
-
-
 def chooser(layers):
     """A function from a layer to whether `layers` asks for it.
 

@@ -149,7 +149,7 @@ def absorber(walk: Any, node: Any) -> Any:
 class AveragingRule(Rule):
     """A normalisation whose statistics run over the channels."""
 
-    reason = "its statistics are averaged over the channels, so none of them can go"
+    reason = keeps = "its statistics are averaged over the channels, so none of them can go"
     multiplies = False
 
     def forward(self, walk, node):

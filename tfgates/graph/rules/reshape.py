@@ -138,6 +138,8 @@ class RepeatVectorRule(ElementwiseRule):
 class EmbeddingRule(Rule):
     """A table `(words, features)`: a column is a channel."""
 
+    keeps = "no gates are placed on the features of an embedding"
+
     def forward(self, walk, node):
         reason = altered(node)
         if reason is not None:

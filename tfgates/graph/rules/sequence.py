@@ -41,6 +41,8 @@ class InputFeatures:
 class RecurrentRule(InputFeatures, Rule):
     """Hidden units are kept whole; input features that are the constant 0 go, whatever steps are masked."""
 
+    keeps = "the hidden units of recurrent layers are kept whole"
+
     def forward(self, walk, node):
         layer, (x, *masks) = node.op, walk.inputs(node)
         given = inspect.signature(layer.call).bind(*node.args, **node.kwargs).arguments
@@ -97,6 +99,8 @@ class RecurrentRule(InputFeatures, Rule):
 @register_rule(layers.MultiHeadAttention)
 class AttentionRule(InputFeatures, Rule):
     """`concat_h(softmax(q_h k_h) v_h) W`: heads that W does not read go, and so do output features."""
+
+    keeps = "no gates are placed on the heads of attention"
 
     KERNELS = (("query", "_query_dense"), ("key", "_key_dense"), ("value", "_value_dense"))
 

@@ -1,0 +1,205 @@
+"""The report of `gate_model`: every layer with weights is in it, with what is true of it."""
+
+import keras
+import pytest
+
+import tfgates
+from tests.graph.test_reasons import Unknown
+from tests.graph.test_traced import Block
+from tfgates.gates import HardConcreteGate
+
+K = keras.layers
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Doubled(K.Conv2D):
+    """A convolution with a call of its own."""
+
+    def call(self, x):
+        return 2.0 * super().call(x)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Renamed(K.Conv2D):
+    """A convolution under another name."""
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Shifted(keras.Model):
+    """A graph of layers, and more."""
+
+    def call(self, inputs, training=None, mask=None):
+        return 1.0 + super().call(inputs, training=training, mask=mask)
+
+
+def flow(*parts, shape=(8, 8, 3)):
+    """The model of a chain of layers, with a hidden layer and a head behind it."""
+    inputs = x = keras.Input(shape)
+    for part in parts:
+        x = part(x)
+    x = K.Flatten()(x) if len(x.shape) > 2 else x
+    return keras.Model(inputs, K.Dense(2, name="head")(K.Dense(4, activation="relu", name="hidden")(x)))
+
+
+def residual():
+    inputs = keras.Input((8, 8, 3))
+    x = K.Conv2D(6, 1, name="stem")(inputs)
+    for i in range(2):
+        y = K.BatchNormalization(name=f"norm{i}")(K.Conv2D(6, 3, padding="same", name=f"conv{i}")(x))
+        y = K.PReLU(shared_axes=[1, 2], name=f"prelu{i}")(y)
+        y = K.BatchNormalization(name=f"last{i}")(K.Conv2D(6, 1, name=f"project{i}")(y))
+        x = K.Add(name=f"sum{i}")([x, y])
+    x = K.BatchNormalization(name="stream")(x)
+    return keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(x)))
+
+
+def joined():
+    inputs = keras.Input((8, 8, 3))
+    parts = [K.Conv2D(4, 1, name="a")(inputs), K.Conv2D(5, 1, name="b")(inputs), Unknown(name="odd")(inputs)]
+    both = K.BatchNormalization(name="both")(K.Concatenate()(parts[:2]))
+    some = K.BatchNormalization(name="some")(K.Concatenate()([both, parts[2]]))
+    return keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(some)))
+
+
+def words():
+    inputs = keras.Input((7,), dtype="int32")
+    x = K.Embedding(9, 6, mask_zero=True, name="words")(inputs)
+    x = K.LayerNormalization(name="norm")(x)
+    x = K.MultiHeadAttention(2, 3, name="attention")(x, x)
+    x = K.LSTM(4, return_sequences=True, name="lstm")(K.Dense(6, activation="relu", name="before")(x))
+    x = K.Bidirectional(K.GRU(3), name="both")(x)
+    return keras.Model(inputs, K.Dense(2, name="head")(x))
+
+
+def nested():
+    return flow(K.Conv2D(6, 3, name="first"), flow(K.BatchNormalization(name="norm"), shape=(6, 6, 6)), shape=(8, 8, 3))
+
+
+def gated_already():
+    return flow(K.Conv2D(6, 3, name="first"), HardConcreteGate(name="there"), K.BatchNormalization(name="norm"))
+
+
+MODELS = {
+    "residual": residual,
+    "joined": joined,
+    "words": words,
+    "nested": nested,
+    "gated": gated_already,
+    "own call": lambda: flow(K.Conv2D(6, 3), Doubled(5, 3, name="odd"), K.BatchNormalization(name="norm")),
+    "composite": lambda: flow(Block(name="block"), K.TimeDistributed(K.Dense(5), name="each"), shape=(7, 6)),
+    "depthwise": lambda: flow(
+        K.Conv2D(6, 3),
+        K.DepthwiseConv2D(3, name="depthwise"),
+        K.BatchNormalization(),
+        K.LayerNormalization(),
+        K.SeparableConv2D(4, 1),
+    ),
+    "vectors": lambda: flow(K.Dense(5), K.PReLU(), K.BatchNormalization(), K.EinsumDense("ab,bc->ac", 4), shape=(7,)),
+    "quantised": lambda: flow(K.Dense(5), K.Dense(6, lora_rank=2), K.SpectralNormalization(K.Dense(3)), shape=(7,)),
+}
+
+
+def weighted(model, prefix=""):
+    """The names of all layers with weights, those of nested models by their paths."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from weighted(layer, f"{prefix}{layer.name}/")
+        elif layer.weights and not isinstance(layer, HardConcreteGate):
+            yield f"{prefix}{layer.name}"
+
+
+@pytest.mark.parametrize(
+    ("name", "residual"), [("residual", "tied"), ("residual", "block"), *((name, "inner") for name in MODELS)]
+)
+def test_every_layer_with_weights_is_in_it(name, residual):
+    model = MODELS[name]()
+    report = tfgates.gate_model(model, residual=residual).report
+    named = [listed for listed, _ in [*report.gated, *report.skipped]]
+    # A layer that holds others stands for them where it is kept whole.
+    missing = [layer for layer in weighted(model) if not any(n == layer or n.startswith(f"{layer}/") for n in named)]
+    assert missing == []
+    assert all(why for _, why in report.skipped)
+    printed = str(report)
+    assert all(layer in printed for layer in named)
+
+
+def test_what_goes_with_a_gate():
+    report = tfgates.gate_model(residual()).report
+    found = dict(report.skipped)
+    assert found["norm0"] == found["prelu0"] == "goes with the gate of conv0"
+    assert found["last0"].startswith("no gate is on its channels") and found["stream"] == found["last0"]
+    assert str(report).splitlines()[:3] == [
+        "gated (2)",
+        "  conv0     6 units, with norm0, prelu0",
+        "  conv1     6 units, with norm1, prelu1",
+    ]
+    assert str(report).splitlines()[3] == "skipped (7)"
+
+
+def test_what_goes_with_a_stream_and_with_a_branch():
+    found = dict(tfgates.gate_model(residual(), residual="tied").report.skipped)
+    assert found["stream"] == "goes with the gate of stem, project0, project1"
+    gated = tfgates.gate_model(residual(), residual="block")
+    found = dict(gated.report.skipped)
+    assert found["conv0"] == found["norm0"] == found["last0"] == "goes with the gate of sum0"
+    assert found["stem"] == "it is in no branch with a gate" and found["head"] == found["stem"]
+    assert "  sum0      the whole branch, with conv0, norm0, prelu0, project0, last0" in str(gated.report).splitlines()
+
+
+def test_it_is_whole_in_the_error_too():
+    with pytest.raises(ValueError, match="has no layer that can be gated") as error:
+        tfgates.gate_model(words(), residual="block")
+    assert all(f"\n  {layer} " in str(error.value) for layer in weighted(words()))
+
+
+def test_what_goes_with_several_gates_or_in_part():
+    gated = tfgates.gate_model(joined())
+    found = dict(gated.report.skipped)
+    assert found["both"] == "goes with the gates of a, b"
+    assert found["some"] == "9 of its 12 channels go with the gates of a, b"
+    assert "  a     4 units, with both, some" in str(gated.report).splitlines()
+
+
+def test_what_has_no_gate():
+    found = dict(tfgates.gate_model(words()).report.skipped)
+    assert found["words"] == "no gates are placed on the features of an embedding"
+    assert found["norm"] == "its statistics are averaged over the channels, so none of them can go"
+    assert found["attention"] == "no gates are placed on the heads of attention"
+    assert found["lstm"] == "the hidden units of recurrent layers are kept whole"
+
+
+@pytest.mark.parametrize(("kind", "own"), [(Doubled, " whose `call` is its own"), (Renamed, "")])
+def test_subclasses_are_kept_whole(kind, own):
+    gated = tfgates.gate_model(flow(K.Conv2D(6, 3, name="before"), kind(5, 3, name="odd")))
+    found = dict(gated.report.skipped)
+    reason = f"tfgates has no rule for this layer, a subclass of Conv2D{own}; it is kept whole"
+    assert found["odd"] == reason and found["before"] == f"odd ({kind.__name__}): {reason}"
+    tfgates.prune(gated, min_units=1)
+
+
+def test_a_model_whose_call_is_its_own_is_no_graph():
+    plain = flow(K.Conv2D(6, 3))
+    shifted = Shifted(plain.inputs, plain.outputs)
+    for use in (tfgates.gate_model, tfgates.plan_pruning, tfgates.prune, tfgates.cost):
+        with pytest.raises(ValueError, match="one with a `call` of its own, hides its layers.*Received: model=Shifted"):
+            use(shifted)
+
+
+def test_a_nested_model_whose_call_is_its_own_is_kept_whole():
+    inner = keras.Input((6, 6, 6))
+    shifted = Shifted(inner, K.Conv2D(6, 3)(inner), name="shifted")
+    gated = tfgates.gate_model(flow(K.Conv2D(6, 3, name="before"), shifted))
+    found = dict(gated.report.skipped)
+    assert found["shifted"] == (
+        "it is a model whose `call` is its own, so that its layers cannot be followed; it is kept whole"
+    )
+    assert "before" in found
+    tfgates.prune(gated, min_units=1)
+
+
+def test_a_call_that_was_set_on_a_layer_is_refused():
+    layer = K.Conv2D(5, 3, name="odd")
+    original = layer.call
+    layer.call = lambda x: 2.0 * original(x)
+    with pytest.raises(ValueError, match="Layer 'odd' has a `call` that was set on the object.*Received: Conv2D"):
+        tfgates.gate_model(flow(K.Conv2D(6, 3), layer))
