@@ -33,8 +33,9 @@ def gate_model(
 
     A gate goes behind each convolution's batch normalisation (or the convolution) and behind each
     hidden dense layer, where a walk over the graph proves that closed units can be cut out
-    without changing the outputs; never on the outputs. With one draw per batch the gates sit
-    inside of `GatedBatchNormalization`, `GatedConv2D` and `GatedDense` and cost next to nothing.
+    without changing the outputs, whatever weights training leaves; never on the outputs. With one
+    draw per batch the gates sit inside of `GatedBatchNormalization`, `GatedConv2D` and `GatedDense`
+    and cost next to nothing.
 
     Args:
         model: a Sequential or Functional `keras.Model`, nested models and shared layers included, or a

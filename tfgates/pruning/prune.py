@@ -35,8 +35,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     """Removes everything that is closed and returns a plain Keras model with equal outputs.
 
     Channels that are closed by gates, or exactly zero for any other reason, are taken out of all
-    layers that carry them; constants that they leave behind are folded into biases where that is
-    exact; gates' factors go into the weights; branches that are closed vanish with their addition.
+    layers that carry them; constants that they leave behind are folded into biases, or the averages
+    of a batch normalisation, where that is exact; gates' factors go into the weights; branches that
+    are closed vanish with their addition.
     A model with a budget is pruned to the units that fit it, see `plan_pruning`, never to more.
     What cannot go without changing the outputs stays, and `plan_pruning` says why; where that is
     everything, a `tfgates.GatesWarning` says so. The result has no layer of tfgates. `model` is left untouched.
