@@ -15,6 +15,7 @@ from tfgates.models.latest import Latest
 from tfgates.models.losses import penalties_of, without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.steps import steps_of
+from tfgates.models.within_budget import warn_if_ended_early, within_budget
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
@@ -201,13 +202,21 @@ class GatedModel(keras.Model):
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
 
         A `tfgates.GatesWarning` says once if nothing asks the gates to close.
+        Under a budget, callbacks that stop, restore or save by what they monitor (`EarlyStopping`,
+        `ModelCheckpoint(save_best_only=True)`) are shown those epochs alone at whose end the budget is in force
+        and holds; whatever else ends the training above the budget is told by a `tfgates.GatesWarning`.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         self._set_pace(given)
         if not self._said_that_nothing_closes:
             self._said_that_nothing_closes = True
             warn_if_nothing_closes(self, given.get("callbacks"))
-        return super().fit(*args, **kwargs)
+        if self._multipliers is None:
+            return super().fit(*args, **kwargs)
+        given = {name: value for name, value in given.items() if name != "self"}
+        history = super().fit(**{**given, "callbacks": within_budget(given.get("callbacks"))})
+        warn_if_ended_early(self)
+        return history
 
     def _set_pace(self, given):
         """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""

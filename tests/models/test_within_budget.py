@@ -1,0 +1,50 @@
+"""Callbacks that choose among epochs choose among those at which the budget holds."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tfgates.models.within_budget import holds
+
+X = np.random.default_rng(0).normal(size=(64, 4)).astype("float32")
+Y = X[:, :2] * 0.5
+
+
+class Stop(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        self.model.stop_training = True
+
+
+def gated():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(16, activation="tanh")(inputs)
+    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(2)(x)), budget=tfgates.Budget(macs=0.5), seed=1)
+    model.compile(keras.optimizers.SGD(0.01), "mse")
+    return model
+
+
+def test_early_stopping_and_checkpoints_wait_until_the_budget_holds(tmp_path):
+    """They monitor what only rises, so that the first epoch that they see is the best to them."""
+    model, path = gated(), str(tmp_path / "best.keras")
+    choose = {"monitor": "epoch", "mode": "min"}
+    early = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True, **choose)
+    saving = keras.callbacks.ModelCheckpoint(path, save_best_only=True, **choose)
+    number = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(epoch=epoch))
+    history = model.fit(X, Y, epochs=40, batch_size=8, verbose=0, callbacks=[number, early, saving]).history
+    assert early.best_epoch >= 0.7 * 40 - 1 and len(history["loss"]) < 40
+    assert holds(model)
+    assert history["expected_macs"][early.best_epoch] <= 0.5 * 1.1
+    assert holds(keras.models.load_model(path))
+
+
+def test_whatever_ends_training_above_the_budget_is_told():
+    model = gated()
+    with pytest.warns(tfgates.GatesWarning, match="ended the training of .* before its budget held.*Received: budget="):
+        model.fit(X, Y, epochs=10, verbose=0, callbacks=[Stop()])
+
+
+def test_a_list_of_callbacks_that_is_made_already_is_refused():
+    early = keras.callbacks.EarlyStopping("loss")
+    with pytest.raises(ValueError, match="`callbacks` must be a list .*Received: a CallbackList"):
+        gated().fit(X, Y, verbose=0, callbacks=keras.callbacks.CallbackList([early]))
