@@ -4,7 +4,7 @@ from tfgates import applications, callbacks, costs, gates, graph, importance, la
 from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, finish, freeze_gates, gate_model, prune_by, reestimate_statistics
 from tfgates.notices import GatesWarning
-from tfgates.pruning import plan_pruning, prune
+from tfgates.pruning import plan_pruning, prune, report_of
 from tfgates.version import __version__
 
 __all__ = [
@@ -30,5 +30,6 @@ __all__ = [
     "prune",
     "prune_by",
     "reestimate_statistics",
+    "report_of",
     "summary",
 ]

@@ -10,6 +10,7 @@ from tfgates.models.finishing import reestimate_statistics
 from tfgates.models.phases import GatesPhase, ImportancePhase
 from tfgates.models.steps import example_of, steps_per_epoch
 from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.report import History, report_of
 from tfgates.tables import whole
 
 
@@ -77,6 +78,7 @@ def compress(
 
     Returns:
         The pruned `keras.Model`, compiled with `loss` and `metrics`, its cost at or below the budget.
+        `tfgates.report_of` says what was removed, and has the logs of all epochs.
 
     Raises:
         ValueError: for a budget that cannot be reached, a model that cannot be gated, `epochs`
@@ -118,9 +120,12 @@ def compress(
         settings["batch_size"] = batch_size
     _say(verbose, f"compress: epochs 1 to {first} of {epochs} {phase.description}")
     without_gates = [c for c in callbacks if not getattr(c, "needs_gates", False)]
+    history = History()
     followed = (callbacks if phase.has_gates else without_gates) + _resumed(resume, phase.folder)
+    followed.append(history.recorder(phase.folder))
     _fit(trained, data, epochs=first, callbacks=followed, **settings)
     small = phase.pruned(data, loss, batch_size)
+    report_of(small).history = history
     plan = PruningPlan(small)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
     reestimate_statistics(small, data, batch_size)
@@ -128,7 +133,7 @@ def compress(
     small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
-        followed = without_gates + _resumed(resume, "pruned")
+        followed = [*without_gates, *_resumed(resume, "pruned"), history.recorder("fine-tuning")]
         _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
     return small
 

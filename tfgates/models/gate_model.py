@@ -71,7 +71,8 @@ def gate_model(
             `initial_open_probability=0.9`.
 
     Returns:
-        A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why.
+        A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why;
+        it is saved with the model.
 
     Raises:
         ValueError: for a subclassed model that cannot be followed, for names in `layers` that it has not,

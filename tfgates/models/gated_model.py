@@ -14,6 +14,7 @@ from tfgates.models import passes
 from tfgates.models.latest import Latest
 from tfgates.models.losses import penalties_of, without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
+from tfgates.models.report import Report
 from tfgates.models.steps import steps_of
 from tfgates.models.within_budget import warn_if_ended_early, within_budget
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
@@ -86,6 +87,8 @@ class GatedModel(keras.Model):
             super().__init__(inputs, outputs, name=name, **kwargs)
         self.penalty = penalty
         self.budget = budget
+        # What `gate_model` has to say of it.
+        self.report: Report | None = None
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer = self._structure_metric = None
@@ -274,6 +277,8 @@ class GatedModel(keras.Model):
             value = getattr(self, name)
             if value is not None:
                 config[name] = keras.saving.serialize_keras_object(value)
+        if self.report is not None:
+            config["report"] = self.report.to_dict()
         return config
 
     @classmethod
@@ -282,7 +287,11 @@ class GatedModel(keras.Model):
         for name in ("penalty", "budget"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        return super().from_config(config, custom_objects=custom_objects)
+        report = config.pop("report", None)
+        model = super().from_config(config, custom_objects=custom_objects)
+        if report is not None:
+            model.report = Report.from_dict(report)
+        return model
 
 
 @keras.saving.register_keras_serializable(package="tfgates")

@@ -1,5 +1,6 @@
 """What was gated, and what was not and why."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,14 @@ from tfgates.graph.rule import rule_for
 from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GateGenerator
+from tfgates.results import Result
 
 
-class Report:
+class Report(Result):
     """What `tfgates.gate_model` gated, and what it skipped and why; print it.
 
-    Each layer with weights is in one of the lists.
+    Each layer with weights is in one of the lists. It is saved with the model; `to_dict()` gives it for JSON,
+    `to_pandas()` has a row for each layer.
 
     Attributes:
         gated: list of pairs (layer, what its units are).
@@ -56,6 +59,31 @@ class Report:
                 self.skipped.append((node.name, f"{part} with the {word} of {', '.join(leading)}"))
             else:
                 self.skipped.append((node.name, reason(walk, node)))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report for JSON."""
+        return {
+            "gated": [{"layer": name, "units": units} for name, units in self.gated],
+            "skipped": [{"layer": name, "reason": why} for name, why in self.skipped],
+            "carried": {name: list(leading) for name, leading in self.carried.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> "Report":
+        """The report that `to_dict` has given."""
+        report = cls()
+        report.gated = [(row["layer"], row["units"]) for row in data["gated"]]
+        report.skipped = [(row["layer"], row["reason"]) for row in data["skipped"]]
+        report.carried = {name: list(leading) for name, leading in data.get("carried", {}).items()}
+        return report
+
+    def records(self) -> list[dict[str, Any]]:
+        """The layers, a dictionary for each: `layer`, `gated`, and its units or the reason."""
+        return [
+            {"layer": name, "gated": gated, "units_or_reason": text}
+            for gated, pairs in ((True, self.gated), (False, self.skipped))
+            for name, text in pairs
+        ]
 
     def __str__(self) -> str:
         width = max([0, *(len(name) for name, _ in [*self.gated, *self.skipped])])

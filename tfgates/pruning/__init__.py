@@ -3,7 +3,19 @@
 from tfgates.pruning.picture import draw_plan
 from tfgates.pruning.plan import PruningPlan, plan_pruning
 from tfgates.pruning.prune import PruningError, prune
+from tfgates.pruning.report import History, PruningReport, report_of
 from tfgates.pruning.size import compressed_bytes
 from tfgates.pruning.surgery import ClosedLayerError
 
-__all__ = ["ClosedLayerError", "PruningError", "PruningPlan", "compressed_bytes", "draw_plan", "plan_pruning", "prune"]
+__all__ = [
+    "ClosedLayerError",
+    "History",
+    "PruningError",
+    "PruningPlan",
+    "PruningReport",
+    "compressed_bytes",
+    "draw_plan",
+    "plan_pruning",
+    "prune",
+    "report_of",
+]

@@ -12,6 +12,7 @@ from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
 from tfgates.notices import GatesWarning
 from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.report import remember
 from tfgates.pruning.surgery import Surgery, closed_layer
 from tfgates.selection import held
 
@@ -56,7 +57,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
         flags of the layers that are left; compiled with the same loss and metrics and a fresh
         optimiser like that of the weights if `model` is compiled with one of Keras. A `train_step` of a subclass does
-        not come along.
+        not come along. What was removed: `tfgates.report_of(pruned)`.
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
@@ -92,6 +93,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
+    remember(pruned, plan)
     return pruned
 
 
