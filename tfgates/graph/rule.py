@@ -118,7 +118,8 @@ def unknown(op: Any) -> str:
     base = next((kind for kind in type(op).__mro__[1:] if kind in _RULES), None)
     if base is None:
         return Rule.reason
-    own = " whose `call` is its own" if type(op).call is not base.call else ""
+    is_own = getattr(type(op), "call", None) is not getattr(base, "call", None)
+    own = " whose `call` is its own" if is_own else ""
     return f"{Rule.reason}, a subclass of {base.__name__}{own}; it is kept whole"
 
 
