@@ -256,10 +256,10 @@ def test_each_is_traced_once_for_the_same_sizes(monkeypatch):
     counted = []
     count = traced._count
     monkeypatch.setattr(traced, "_count", lambda node, tensors: counted.append(node.op) or count(node, tensors))
-    shared = K.Bidirectional(K.LSTM(3))
-    inputs = [keras.Input((7, 5)), keras.Input((7, 5)), keras.Input((4, 5))]
+    shared = Loop(3)
+    inputs = [keras.Input((7, 5)), keras.Input((7, 5)), keras.Input((1, 5))]
     model = keras.Model(inputs, K.Add()([shared(x) for x in inputs]))
-    assert tfgates.cost(model).macs == tfgates.plan_pruning(model).macs == 2 * 18 * LSTM(5, 3)
+    assert tfgates.cost(model).macs == tfgates.plan_pruning(model).macs == 3 * 15 * 25
     assert counted == [shared, shared]
     # An adapter computes more.
     model = model_of(lambda x: K.Dense(4)(x), (7, 5))
@@ -317,7 +317,7 @@ def test_recurrent_layers_of_nvidia():
 
 
 def test_another_backend(monkeypatch):
-    model = model_of(lambda x: K.Dense(2)(K.Bidirectional(K.LSTM(3), name="odd")(x)), (7, 5))
+    model = model_of(lambda x: K.Dense(2)(Loop(3, name="odd")(x)), (7, 5))
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
     assert tfgates.cost(model).uncounted == [
         ("odd", "layers without a rule of their own are counted with the TensorFlow backend alone")

@@ -55,14 +55,21 @@ def _sizes(network: Network) -> tuple[list[Any], int]:
 
 def specs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
     """A `KerasTensor` for each output of a call on arguments with a `KerasTensor` in place of each tensor."""
+    traceable = keras.backend.backend() == "tensorflow"
     try:
-        return tree.flatten(node.op.compute_output_spec(*args, **kwargs))
+        found = tree.flatten(node.op.compute_output_spec(*args, **kwargs))
     except Exception:
         # That calls the layer without the change of types that mixed precision makes around it.
-        if keras.backend.backend() != "tensorflow":
+        if not traceable:
             raise
-        outputs = graph_of(node, args, kwargs).structured_outputs
-        return [keras.KerasTensor(tuple(x.shape), x.dtype.name) for x in tree.flatten(outputs)]
+    else:
+        given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        # Some layers know less of their outputs than what they read tells.
+        vague = any(None in tuple(x.shape) for x in found) and not any(None in tuple(x.shape) for x in given)
+        if not (traceable and vague):
+            return found
+    outputs = graph_of(node, args, kwargs).structured_outputs
+    return [keras.KerasTensor(tuple(x.shape), x.dtype.name) for x in tree.flatten(outputs)]
 
 
 def graph_of(node: Node, args: Any, kwargs: Any) -> Any:
@@ -117,6 +124,20 @@ def entries_per_example(network: Network, tensor: int) -> float:
     if tensors[tensor] is None or tensors[tensor].shape[0] is None:
         return math.nan
     return tensors[tensor].shape[0] / examples
+
+
+def places(network: Network, tensor: int, channels: int) -> float:
+    """In how many places one example has channels, which are the axis `channels`; nan where that is not known."""
+    sizes = beside(network.shapes[tensor], channels)
+    if None in sizes:
+        found = sizes_of(network)[0][tensor]
+        sizes = [None] if found is None else beside(tuple(found.shape), channels)
+    return math.nan if None in sizes else math.prod(sizes) * entries_per_example(network, tensor)
+
+
+def beside(shape: tuple, channels: int) -> list:
+    """The sizes of the axes other than those of the batch and the channels."""
+    return [size for axis, size in enumerate(shape) if axis not in (0, channels % len(shape))]
 
 
 def may_fold(node: Node) -> bool:

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from tfgates.graph.rule import register_rule
-from tfgates.graph.rules.linear import LinearRule, kernel_of, positions_of
+from tfgates.graph.rules.linear import LinearRule, kernel_of
+from tfgates.graph.sizes import places
 from tfgates.layers import GatedConv2D
 
 layers = keras.layers
@@ -131,7 +132,7 @@ class TransposedRule(ConvolutionRule):
         return 1
 
     def positions(self, walk, node):
-        return positions_of(walk, node.inputs[0], self.axes(walk, node)[0])
+        return places(walk.network, node.inputs[0], self.axes(walk, node)[0])
 
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
         kernel = walk.weight(node.op.kernel)

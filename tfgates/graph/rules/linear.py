@@ -12,7 +12,7 @@ from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.normalization import absorber
-from tfgates.graph.sizes import entries_per_example
+from tfgates.graph.sizes import places
 from tfgates.graph.values import GENERIC, is_generic, is_known, through_gate
 
 
@@ -185,7 +185,7 @@ class LinearRule(Rule):
 
     def positions(self, walk, node):
         """How often the kernel is applied for one example; nan where a dimension is unknown."""
-        return positions_of(walk, node.outputs[0], self.axes(walk, node)[1])
+        return places(walk.network, node.outputs[0], self.axes(walk, node)[1])
 
     def terms(self, walk, node):
         if node.index in walk.refused:
@@ -284,12 +284,6 @@ class LinearRule(Rule):
     def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
         """Slices the kernels, folds the gates' factors in, and writes the widths into `config`."""
         raise NotImplementedError
-
-
-def positions_of(walk, tensor, *axes):
-    """Number of places of one example in a tensor, the channels' `axes` left out; nan if it is not known."""
-    sizes = [s for i, s in enumerate(walk.shape(tensor)) if i not in (0, *axes)]
-    return math.nan if None in sizes else math.prod(sizes) * entries_per_example(walk.network, tensor)
 
 
 def kernel_of(walk, layer):

@@ -11,7 +11,7 @@ from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.linear import is_altered
-from tfgates.graph.sizes import entries_per_example
+from tfgates.graph.sizes import entries_per_example, places
 
 layers = keras.layers
 
@@ -67,8 +67,7 @@ class RecurrentRule(InputFeatures, Rule):
     def terms(self, walk, node):
         if node.index in walk.refused:
             return super().terms(walk, node)
-        steps = walk.shape(node.inputs[0])[1]
-        steps = math.nan if steps is None else steps * entries_per_example(walk.network, node.inputs[0])
+        steps = places(walk.network, node.inputs[0], 2)
         once = 0 if walk.seen_before(node) else 1
         kernel = node.op.cell.kernel
         rest = node.op.count_params() - math.prod(kernel.shape)
@@ -168,20 +167,17 @@ class AttentionRule(InputFeatures, Rule):
             return super().terms(walk, node)
         layer, slots, tensors = node.op, walk.slots[id(node.op)], self._tensors(node)
         once = 0 if walk.seen_before(node) else 1
-        entries = entries_per_example(walk.network, tensors["query"])
-
-        def places(tensor):
-            sizes = walk.shape(tensor)[1:-1]
-            return math.nan if None in sizes else math.prod(sizes) * entries
-
         heads, out, terms = slots["heads"], slots["out"], []
+        steps = {name: places(walk.network, tensor, -1) for name, tensor in tensors.items()}
         for name, dense in self._parts(node).items():
             width = dense.kernel.shape[2]
-            terms.append(Term(node.name, width * once, width * places(tensors[name]), (slots[name], heads)))
+            terms.append(Term(node.name, width * once, width * steps[name], (slots[name], heads)))
             if dense.bias is not None:
                 terms.append(Term(node.name, width * once, 0, (heads,)))
-        read, written = places(tensors["query"]), places(tensors["key"])
-        scores = read * written / entries * (layer._key_dim + layer._value_dim)
+        read, written = (places(walk.network, tensors[name], -1) for name in ("query", "key"))
+        scores = (
+            read * written / entries_per_example(walk.network, tensors["query"]) * (layer._key_dim + layer._value_dim)
+        )
         terms.append(Term(node.name, 0, scores, (heads,)))
         width = layer._output_dense.kernel.shape[1]
         terms.append(Term(node.name, width * once, width * read, (heads, out)))
