@@ -27,10 +27,10 @@ def gated():
 def test_early_stopping_and_checkpoints_wait_until_the_budget_holds(tmp_path):
     """They monitor what only rises, so that the first epoch that they see is the best to them."""
     model, path = gated(), str(tmp_path / "best.keras")
-    choose = {"monitor": "epoch", "mode": "min"}
+    choose = {"monitor": "rising", "mode": "min"}
     early = keras.callbacks.EarlyStopping(patience=2, restore_best_weights=True, **choose)
     saving = keras.callbacks.ModelCheckpoint(path, save_best_only=True, **choose)
-    number = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(epoch=epoch))
+    number = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(rising=epoch))
     history = model.fit(X, Y, epochs=40, batch_size=8, verbose=0, callbacks=[number, early, saving]).history
     assert early.best_epoch >= 0.7 * 40 - 1 and len(history["loss"]) < 40
     assert holds(model)
