@@ -143,9 +143,11 @@ def test_a_model_without_a_graph_is_watched_without_its_cost():
         def __init__(self):
             super().__init__()
             self.dense = GatedDense(2)
+            # A weight that its `call` uses itself: the graph cannot be followed.
+            self.scale = self.add_weight(shape=(), initializer="ones", name="scale")
 
         def call(self, inputs, training=None):
-            return self.dense(inputs, training=training)
+            return self.scale * self.dense(inputs, training=training)
 
     model = Free()
     model.compile("sgd", "mse")
