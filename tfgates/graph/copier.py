@@ -67,6 +67,10 @@ class Copier:
         """The successor of the call's layer if an earlier call made it, else None."""
         return self._made.get(id(node.op))
 
+    def successor(self, layer: Any) -> Any:
+        """What was made of a layer of the network, or None."""
+        return self._made.get(id(layer))
+
     def make(self, node, kind, config, weights):
         """Makes the successor of the call's layer.
 

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.graph.classes import is_own
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
@@ -182,8 +183,7 @@ def as_functional(model):
 
 def has_own_call(layer: keras.Layer) -> bool:
     """Whether the `call` of a layer is neither Keras's nor of tfgates, but the user's."""
-    owner = next(kind for kind in type(layer).__mro__ if "call" in vars(kind))
-    return "call" in vars(layer) or owner.__module__.partition(".")[0] not in ("keras", "tfgates")
+    return "call" in vars(layer) or is_own(type(layer), "call")
 
 
 def first_by_position(op, args, kwargs):

@@ -22,6 +22,9 @@ def graph_of_call(model: keras.Model, example: Any = None) -> keras.Model:
             symbolic tensors.
     """
     if example is None:
+        # Of a functional model with a `call` of its own.
+        example = getattr(model, "_inputs_struct", None)
+    if example is None:
         shapes = built_shapes(model)
         if shapes is None:
             raise ValueError(

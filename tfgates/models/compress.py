@@ -6,6 +6,7 @@ import keras
 
 from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
+from tfgates.graph.classes import own_methods, user_class
 from tfgates.models.finishing import reestimate_statistics
 from tfgates.models.phases import GatesPhase, ImportancePhase
 from tfgates.models.steps import example_of, steps_per_epoch
@@ -83,11 +84,13 @@ def compress(
     Raises:
         ValueError: for a budget that cannot be reached, a model that cannot be gated, `epochs`
             and `fine_tune` that leave no epoch for the training with gates, a `Resume` among the
-            callbacks: one cannot serve two models, or gates beside `importance`.
+            callbacks: one cannot serve two models, a model whose class has a `train_step` or another method of
+            training of its own, or gates beside `importance`.
     """
     callbacks = list(callbacks or ())
     if any(isinstance(callback, Resume) for callback in callbacks):
         raise ValueError("`callbacks` must not hold a Resume: give its folder as `resume`. Received: one")
+    check_class(model)
     last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
     steps = steps_per_epoch(data, batch_size)
@@ -136,6 +139,19 @@ def compress(
         followed = [*without_gates, *_resumed(resume, "pruned"), history.recorder("fine-tuning")]
         _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
     return small
+
+
+def check_class(model: keras.Model) -> None:
+    """Refuses a model whose class says itself how it is trained."""
+    methods = own_methods(type(model))
+    if methods:
+        name = user_class(type(model)).__name__
+        raise ValueError(
+            f"`compress` trains by `loss`, with gates and after pruning, and would do so without what `{name}` has of "
+            "its own. Write it in steps: `gated = tfgates.gate_model(model, budget=...)` keeps the class; "
+            "`gated.compile(...)`, `gated.fit(...)`, `small = tfgates.prune(gated)`, and train on with "
+            f"`{name}(small.input, small.output)` if its constructor takes a graph. Received: {name} with {methods}"
+        )
 
 
 def fine_tuning_epochs(epochs, share):

@@ -10,6 +10,7 @@ from tfgates.models.gated_builder import GatedBuilder
 from tfgates.models.gated_model import GatedModel
 from tfgates.models.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.models.report import Report
+from tfgates.models.subclasses import carry_over, gated_class
 
 RESIDUAL = ("inner", "tied", "block")
 
@@ -72,7 +73,9 @@ def gate_model(
 
     Returns:
         A `GatedModel`; its attribute `report` says what was gated, and what was skipped and why;
-        it is saved with the model.
+        it is saved with the model. Where the class of `model` says itself how it is trained (`train_step`,
+        `compute_loss`, `fit` and the like), the result is an instance of that class too: its methods run in
+        the gated model, with what the model holds beside its graph (`tfgates.models.subclasses.carry_over`).
 
     Raises:
         ValueError: for a subclassed model that cannot be followed, for names in `layers` that it has not,
@@ -109,6 +112,7 @@ def gate_model(
         budget=budget,
         copy_weights=copy_weights,
         compensate=compensate,
+        keep_class=True,
     )
     if verbose:
         print(gated.report)
@@ -127,13 +131,19 @@ def gate_network(
     budget: Any = None,
     copy_weights: bool = True,
     compensate: bool = False,
+    keep_class: bool = False,
 ) -> tuple[Any, list[Place], dict[Any, Any]]:
     """The work of `gate_model`.
+
+    Args:
+        keep_class: bool, whether the result is trained by the methods of the model's class, if it has own ones.
 
     Returns:
         The gated model, the places of its gates, and the gates by the keys of their places.
     """
     model, report = network.model, Report()
+    own_class: Any = type(model)
+    kind = gated_class(own_class) if keep_class else GatedModel
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):
         unknown = sorted(set(layers) - {node.op.name for node in network.nodes})
         if unknown:
@@ -157,8 +167,9 @@ def gate_network(
         report.gated.append((place.layer, what + shared))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)
-    gated = GatedModel(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
+    gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
     builder.finish()
+    carry_over(network, gated, builder.successor)
     check_gated(network, gated, () if compensate else builder.gates)
     gated.report = report
     return gated, places, builder.gates_by_key

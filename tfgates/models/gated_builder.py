@@ -64,6 +64,11 @@ class GatedBuilder(Copier):
         """The gates that were made, by the key of their places."""
         return dict(self._gates)
 
+    def successor(self, layer):
+        """What takes the place of a layer of the network, or None."""
+        own = not self._copy_weights and any(node.op is layer for node in self._network.nodes)
+        return layer if own else super().successor(layer)
+
     def _gate(self, place):
         """The gate of a place, made at first use."""
         if place.key not in self._gates:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.graph.classes import own_methods, user_class
 from tfgates.graph.equality import default_tolerance, first_difference, is_random, outputs_of
 from tfgates.graph.examples import NoExamplesError, random_inputs
 from tfgates.graph.network import Network, rebuild
@@ -56,8 +57,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Returns:
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
         flags of the layers that are left; compiled with the same loss and metrics and a fresh
-        optimiser like that of the weights if `model` is compiled with one of Keras. A `train_step` of a subclass does
-        not come along. What was removed: `tfgates.report_of(pruned)`.
+        optimiser like that of the weights if `model` is compiled with one of Keras. What a
+        subclass has of its own, a `train_step` say, does not come along, which a `tfgates.GatesWarning`
+        says by name. What was removed: `tfgates.report_of(pruned)`.
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
@@ -82,6 +84,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     warning = plan.selection.warning()
     if warning:
         warnings.warn(warning, GatesWarning, stacklevel=2)
+    methods = own_methods(type(model))
+    if methods:
+        warnings.warn(not_along(model, methods), GatesWarning, stacklevel=2)
     surgery = Surgery(plan.walk, plan.keep, plan.used)
 
     def emit(node, args, kwargs):
@@ -95,6 +100,16 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     compile_like(pruned, model)
     remember(pruned, plan)
     return pruned
+
+
+def not_along(model: keras.Model, methods: list[str]) -> str:
+    """What is said where a model loses methods of its class."""
+    name = user_class(type(model)).__name__
+    return (
+        f"`prune` returns a plain keras.Model, to be used anywhere: what `{name}` has of its own does not come along. "
+        f"To train what is left by it, make a model of that class of its graph, `{name}(pruned.input, pruned.output)` "
+        f"where its constructor takes one. Received: {name} with {methods}"
+    )
 
 
 def nothing_removed(plan: PruningPlan) -> str:
