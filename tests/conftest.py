@@ -6,6 +6,8 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # One process per core runs tests; more threads than that would only get into each other's way.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+# Only with it can a CPU convolve with the channels first; on some processors TensorFlow leaves it off by itself.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 
 import keras
 import pytest

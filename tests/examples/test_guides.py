@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -42,7 +43,7 @@ def finished(tmp_path_factory):
 def test_gate_your_own_model(finished):
     folder, printed = finished
     text = printed["gate_your_own_model"]
-    assert "inner     64 units" in text and "Test accuracy of the pruned network" in text
+    assert re.search(r"^  inner +64 units", text, re.MULTILINE) and "Test accuracy of the pruned network" in text
     assert keras.saving.load_model(folder / "small.keras").count_params() < 301_130
 
 
