@@ -3,6 +3,7 @@
 import re
 
 import keras
+import numpy as np
 import pytest
 
 import tfgates
@@ -180,12 +181,19 @@ def test_subclasses_are_kept_whole(kind, own):
     tfgates.prune(gated, min_units=1)
 
 
-def test_a_model_whose_call_is_its_own_is_no_graph():
-    plain = flow(K.Conv2D(6, 3))
+def test_a_model_whose_call_is_its_own_is_opened():
+    plain = flow(K.Conv2D(6, 3, name="conv"))
     shifted = Shifted(plain.inputs, plain.outputs)
-    for use in (tfgates.gate_model, tfgates.plan_pruning, tfgates.prune, tfgates.cost):
-        with pytest.raises(ValueError, match="hides its layers in `call`.*Shifted"):
-            use(shifted)
+    gated = tfgates.gate_model(shifted)
+    assert "conv" in [name for name, _ in gated.report.gated]
+    for gate in gated.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) % 2, 5.0, -5.0))
+    small, x = tfgates.prune(gated), np.random.default_rng(0).normal(size=(3, 8, 8, 3)).astype("float32")
+    assert small.count_params() < shifted.count_params()
+    expected = np.asarray(gated(x, training=False))
+    np.testing.assert_allclose(
+        np.asarray(small(x, training=False)), expected, rtol=0, atol=1e-5 * np.abs(expected).max()
+    )
 
 
 def test_a_nested_model_whose_call_is_its_own_is_opened():
