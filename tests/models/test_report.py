@@ -183,7 +183,7 @@ def test_subclasses_are_kept_whole(kind, own):
 
 def test_a_model_whose_call_is_its_own_is_opened():
     plain = flow(K.Conv2D(6, 3, name="conv"))
-    shifted = Shifted(plain.inputs, plain.outputs)
+    shifted = Shifted(plain.input, plain.output)
     gated = tfgates.gate_model(shifted)
     assert "conv" in [name for name, _ in gated.report.gated]
     for gate in gated.gates:
