@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
-from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.rule import ElementwiseRule, register_rule
 
 
 @register_rule(keras.layers.Masking)
@@ -41,24 +41,3 @@ class MaskingRule(ElementwiseRule):
             return
         over = self.runs_over(walk, node, x)
         walk.need(x, np.full(len(x), walk.formulas.any(y.need), np.int64) if over else y.need)
-
-
-@register_rule("Any")
-class AnyRule(Rule):
-    """Whether any channel is other than 0: one that is the constant 0 does not matter, and can go."""
-
-    reason = "it runs over other axes than that of the channels alone"
-    multiplies = False
-
-    def forward(self, walk, node):
-        x = walk.inputs(node)[0]
-        walk.set(node, None)
-        if x is None:
-            return
-        axes = (
-            [node.op.axis] if isinstance(node.op.axis, int) else node.op.axis or range(len(walk.shape(node.inputs[0])))
-        )
-        if x.axis not in [axis % len(walk.shape(node.inputs[0])) for axis in axes]:
-            return self.refuse(walk, node)
-        stuck = (x.live != TRUE) & (x.value != 0.0)
-        walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")

@@ -8,13 +8,14 @@ import keras
 import numpy as np
 
 from tfgates.graph.channels import Channels
+from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.values import PROBES, combine_constants
 
 
 @register_rule(
-    "Mean", "Max", "Min", "Amax", "Amin", "Median", "Sum", "Prod", "Var", "Std", "Any", "All", "Logsumexp",
+    "Mean", "Max", "Min", "Amax", "Amin", "Median", "Sum", "Prod", "Var", "Std", "All", "Logsumexp",
 )  # fmt: skip
 class ReductionRule(Rule):
     """Places are reduced to one; the channels stay apart."""
@@ -53,6 +54,20 @@ class ReductionRule(Rule):
         if node.index in walk.refused or walk.output(node) is None:
             return super().backward(walk, node)
         return walk.need(walk.inputs(node)[0], walk.output(node).need)
+
+
+@register_rule("Any")
+class AnyRule(ReductionRule):
+    """Whether anything is other than 0; over the channels, one that is the constant 0 does not matter, and can go."""
+
+    def forward(self, walk, node):
+        x = walk.inputs(node)[0]
+        if x is None or x.axis not in self.axes(walk, node):
+            return super().forward(walk, node)
+        walk.set(node, None)
+        stuck = (x.live != TRUE) & (x.value != 0.0)
+        walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
+        return None
 
 
 def of_places(operator: Any, value: np.ndarray, dtype: str, places: int) -> np.ndarray:
