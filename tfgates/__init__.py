@@ -1,10 +1,11 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import applications, callbacks, costs, gates, graph, importance, layers, models, optimizers
+from tfgates import applications, callbacks, costs, gates, graph, importance, layers, models, optimizers, reconstruction
 from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, finish, freeze_gates, gate_model, prune_by, reestimate_statistics
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune, report_of
+from tfgates.reconstruction import reconstruct
 from tfgates.version import __version__
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "plan_pruning",
     "prune",
     "prune_by",
+    "reconstruct",
+    "reconstruction",
     "reestimate_statistics",
     "report_of",
     "summary",

@@ -12,6 +12,7 @@ from tfgates.graph.examples import NoExamplesError, random_inputs
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.rule import rule_for
 from tfgates.notices import GatesWarning
+from tfgates.pruning.lineage import remember_origins
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import remember
 from tfgates.pruning.surgery import Surgery, closed_layer
@@ -99,6 +100,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
     remember(pruned, plan)
+    remember_origins(pruned, plan, surgery)
     return pruned
 
 
