@@ -111,7 +111,8 @@ def reconstruct(
     origins = origins_of(small) if isinstance(small, keras.Model) else None
     if origins is None:
         raise ValueError(
-            "`small` must be what `tfgates.prune`, `tfgates.prune_by` or `tfgates.finish` has returned in this process. "
+            "`small` must be what `tfgates.prune`, `tfgates.prune_by` or `tfgates.finish` has returned in this "
+            "process. "
             f"Received: small={getattr(small, 'name', small)!r}"
         )
     if gates_of(dense):

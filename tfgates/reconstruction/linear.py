@@ -57,7 +57,7 @@ def patches(layer: Any, x: Any, group: int) -> np.ndarray:
         widths[1 if axis == 2 else 2] = (before, 0)
         x, padding = ops.pad(x, widths), "valid"
     # A filter for each entry of a patch.
-    unit = np.eye(columns, dtype="float32").reshape(*sizes, inputs, columns)
+    unit: np.ndarray = np.eye(columns, dtype="float32").reshape(*sizes, inputs, columns)
     found = ops.conv(
         ops.cast(x, "float32"),
         unit,
