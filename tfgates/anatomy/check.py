@@ -1,0 +1,150 @@
+"""Trying whether a declaration is true."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgates.anatomy.axes import Keep, positions, take
+from tfgates.anatomy.base import Anatomy, variable_of
+from tfgates.anatomy.registry import anatomy_of
+
+
+def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: float = 1e-4) -> None:
+    """Cuts a layer at random as its anatomy says, and compares what is left of it with the layer.
+
+    The layer has random weights for this, those of the units that go 0; afterwards it is as it was.
+
+    Args:
+        layer: a layer whose class, or which itself, has an anatomy.
+        *inputs: arrays to call it on.
+        seed: int, of the random numbers.
+        tolerance: float, the largest difference allowed, as a fraction of the largest output.
+
+    Raises:
+        ValueError: if no anatomy is declared, or it does not name all of the weights, or if the smaller layer
+            computes something else or has another number of parameters than the anatomy says.
+    """
+    anatomy = anatomy_of(layer)
+    if anatomy is None:
+        raise ValueError(f"`layer` must have an anatomy. Received: layer={layer!r}")
+    generator = np.random.default_rng(seed)
+    layer(*inputs)
+    check_named(anatomy, layer)
+    keep = random_choice(anatomy, layer, generator)
+    cut, zeroed = [*inputs], [*inputs]
+    for i, kind in enumerate([*anatomy.reads.values()][: len(inputs)]):
+        cut[i] = cut_along(anatomy, layer, np.asarray(inputs[i]), kind, keep)
+        zeroed[i] = zero_along(anatomy, layer, np.asarray(inputs[i]), kind, keep)
+    with random_weights(layer, generator):
+        for path, axes in anatomy.kept(layer, keep).items():
+            variable = variable_of(layer, path)
+            variable.assign(zeroed_beside(as_array(variable), axes))
+        expected = as_array(layer(*zeroed))
+        smaller = smaller_layer(anatomy, layer, keep, cut)
+        found = as_array(smaller(*cut))
+    expected = cut_along(anatomy, layer, expected, anatomy.makes, keep)
+    name = type(anatomy).__name__
+    if expected.shape != found.shape:
+        raise ValueError(
+            f"{name} does not fit: the smaller layer makes another shape. Received: {found.shape}, not {expected.shape}"
+        )
+    difference = float(np.max(np.abs(expected - found))) / max(float(np.max(np.abs(expected))), 1e-6)
+    if not difference <= tolerance:
+        raise ValueError(
+            f"{name} does not fit: the smaller layer computes something else. "
+            f"Received: {layer!r}, a difference of {difference:.2g} of the largest output"
+        )
+    counts = {kind: int(left.sum()) for kind, left in keep.items()}
+    if anatomy.parameters(layer, counts) != smaller.count_params():
+        raise ValueError(
+            f"{name} does not fit: the smaller layer has another number of parameters. "
+            f"Received: {smaller.count_params()}, not {anatomy.parameters(layer, counts)}"
+        )
+
+
+def check_named(anatomy: Anatomy, layer: keras.Layer) -> None:
+    """Raises a `ValueError` for weights that an anatomy does not name."""
+    named = {id(variable_of(layer, path)) for path in anatomy.axes(layer)}
+    missing = [weight.path for weight in layer.weights if id(weight) not in named]
+    if missing:
+        raise ValueError(
+            f"`variables` of {type(anatomy).__name__} must name all the weights of {layer.name!r}. "
+            f"Received: nothing of {missing}"
+        )
+
+
+def random_choice(anatomy: Anatomy, layer: keras.Layer, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    """For each kind of units which of them stay: at least one, and not all where there are several."""
+    keep, parts = {}, anatomy.parts(layer)
+    whole = random_booleans(parts, generator)
+    for kind, count in anatomy.counts(layer).items():
+        by_part = parts > 1 and kind in (*anatomy.reads.values(), anatomy.makes)
+        keep[kind] = np.repeat(whole, count // parts) if by_part else random_booleans(count, generator)
+    return keep
+
+
+def random_booleans(count: int, generator: np.random.Generator) -> np.ndarray:
+    keep = generator.random(count) < 0.5
+    keep[generator.integers(count)] = True
+    if count > 1 and keep.all():
+        keep[generator.integers(count)] = False
+    return keep
+
+
+def cut_along(anatomy: Anatomy, layer: Any, value: np.ndarray, kind: str, keep: Keep) -> np.ndarray:
+    """What is left of a tensor along the axis of its channels."""
+    axis = anatomy.channel_axis(layer, value.ndim)
+    indices = positions(kind, value.shape[axis], keep)
+    return value if indices is None else take(value, {axis: indices})
+
+
+def zero_along(anatomy: Anatomy, layer: Any, value: np.ndarray, kind: str, keep: Keep) -> np.ndarray:
+    """A tensor with zeros in the channels that go."""
+    axis = anatomy.channel_axis(layer, value.ndim)
+    indices = positions(kind, value.shape[axis], keep)
+    return value if indices is None else zeroed_beside(value, {axis: indices})
+
+
+def zeroed_beside(value: np.ndarray, kept: Mapping[int, np.ndarray]) -> np.ndarray:
+    """An array with zeros in what `take` leaves out."""
+    mask = np.ones(value.shape, bool)
+    for axis, indices in kept.items():
+        shape = [-1 if i == axis else 1 for i in range(value.ndim)]
+        mask &= np.isin(np.arange(value.shape[axis]), indices).reshape(shape)
+    return np.where(mask, value, 0).astype(value.dtype)
+
+
+@contextlib.contextmanager
+def random_weights(layer: keras.Layer, generator: np.random.Generator) -> Iterator[None]:
+    """Random numbers in the weights of a layer for a while; positive where a square root is taken of them."""
+    before = [as_array(weight) for weight in layer.weights]
+    try:
+        for weight in layer.weights:
+            value = 0.5 * generator.normal(size=weight.shape)
+            positive = any(word in weight.name for word in ("variance", "stddev"))
+            weight.assign(np.abs(value) + 0.5 if positive else value)
+        yield
+    finally:
+        for weight, value in zip(layer.weights, before, strict=True):
+            weight.assign(value)
+
+
+def smaller_layer(anatomy: Anatomy, layer: keras.Layer, keep: Keep, inputs: Any) -> keras.Layer:
+    """The layer that is left, called on `inputs` once."""
+    config = anatomy.plain(layer).get_config(layer)
+    anatomy.resize(layer, config, keep)
+    if isinstance(config.get("activation"), dict):
+        # Of a layer it says for how many channels it was built.
+        config["activation"].pop("build_config", None)
+    smaller = anatomy.plain(layer).from_config(config)
+    smaller(*inputs)
+    for path, axes in anatomy.kept(layer, keep).items():
+        variable_of(smaller, path).assign(take(as_array(variable_of(layer, path)), axes))
+    return smaller
+
+
+def as_array(tensor: Any) -> np.ndarray:
+    return np.asarray(keras.ops.convert_to_numpy(tensor))

@@ -1,0 +1,47 @@
+"""What all layers have in common that sum products over their inputs: y = act(x W + b)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgates.anatomy.base import Anatomy
+
+
+class LinearAnatomy(Anatomy):
+    """A layer that computes `activation(x W + b)` at each place, b a variable named `bias` or none.
+
+    What is more than an `Anatomy` says: constants pass through it, and those of inputs that go can be added
+    to the bias. W is made of `products`.
+    """
+
+    def mixing(self, layer: keras.Layer, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """What each input that is 1 everywhere adds to each output, `(inputs, outputs)`, borders left out.
+
+        Args:
+            layer: a built layer.
+            values: the arrays in place of the variables `products`.
+        """
+        (path,) = self.products
+        axes, value = self.axes(layer)[path], values[path]
+        others = tuple(i for i, axis in enumerate(axes) if axis not in ("inputs", "outputs"))
+        matrix = value.sum(axis=others, dtype=np.float64) if others else value
+        left = [axis for axis in axes if axis in ("inputs", "outputs")]
+        return matrix if left.index("inputs") < left.index("outputs") else matrix.T
+
+    def uniform(self, layer: keras.Layer) -> bool:
+        """Whether a constant input gives the same at all places: no padding is seen."""
+        return True
+
+    def add_bias(self, layer: keras.Layer, config: dict[str, Any]) -> None:
+        """Writes into `config` that the layer has a bias."""
+        config["use_bias"] = True
+
+
+class ChannelAnatomy(Anatomy):
+    """A layer that treats each channel by itself, alike at all places, with weights per channel."""
+
+    products: tuple[str, ...] = ()
+    reads = {"inputs": "channels"}
+    makes = "channels"

@@ -1,0 +1,77 @@
+"""Normalisations, and layers that scale their channels."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+
+from tfgates.anatomy.declare import register_anatomy
+from tfgates.anatomy.linear import ChannelAnatomy
+from tfgates.layers import GatedBatchNormalization
+
+layers = keras.layers
+
+
+@register_anatomy(layers.BatchNormalization, GatedBatchNormalization)
+class BatchNormalizationAnatomy(ChannelAnatomy):
+    variables = dict.fromkeys(
+        ("gamma", "beta", "moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev"),
+        ("channels",),
+    )
+
+    def channel_axis(self, layer: Any, rank: int) -> int:
+        return layer.axis % rank
+
+
+class AveragingAnatomy(ChannelAnatomy):
+    """A normalisation whose statistics run over the channels."""
+
+    variables = {"gamma": ("channels",), "beta": ("channels",)}
+    inseparable = "its statistics are averaged over the channels, so none of them can go"
+
+
+@register_anatomy(layers.LayerNormalization)
+class LayerNormalizationAnatomy(AveragingAnatomy):
+    def declared(self, layer: Any) -> Mapping[str, tuple[Any, ...]]:
+        several = isinstance(layer.axis, (list, tuple)) and len(layer.axis) > 1
+        return dict.fromkeys(self.variables, (...,)) if several else self.variables
+
+    def channel_axis(self, layer: Any, rank: int) -> int:
+        axis = layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis
+        return axis % rank
+
+
+@register_anatomy(layers.GroupNormalization)
+class GroupNormalizationAnatomy(AveragingAnatomy):
+    def channel_axis(self, layer: Any, rank: int) -> int:
+        return layer.axis % rank
+
+
+@register_anatomy(layers.RMSNormalization)
+class RMSNormalizationAnatomy(LayerNormalizationAnatomy):
+    variables = {"scale": ("channels",)}
+
+
+@register_anatomy("LayerScale")
+class LayerScaleAnatomy(ChannelAnatomy):
+    """`x * gamma`, as in keras.applications.convnext."""
+
+    variables = {"gamma": ("channels",)}
+    widths = {"projection_dim": "channels"}
+
+
+@register_anatomy(layers.PReLU)
+class PReLUAnatomy(ChannelAnatomy):
+    """`max(x, 0) + alpha * min(x, 0)`, with alpha of one entry for each channel, or one for all."""
+
+    variables = {"alpha": (...,)}
+
+    def declared(self, layer: Any) -> Mapping[str, tuple[Any, ...]]:
+        shape = layer.alpha.shape if layer.built else ()
+        long = [axis for axis, size in enumerate(shape) if size > 1]
+        # Weights along several axes stay whole.
+        return {"alpha": tuple("channels" if long == [axis] else None for axis in range(len(shape)))}
+
+    def channel_axis(self, layer: Any, rank: int) -> int:
+        carried = self.declared(layer)["alpha"]
+        return 1 + carried.index("channels") if "channels" in carried else rank - 1
