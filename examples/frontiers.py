@@ -77,7 +77,10 @@ def plot(results, path, title):
         for gate in dict.fromkeys(r["gate"] for r in results):
             points = sorted((100 * r[f"{cost}_left"], 100 * r["test_error"]) for r in results if r["gate"] == gate)
             axis.plot(*zip(*points, strict=True), "o-" if gate != "dense" else "k*", label=gate)
-        axis.set_xscale("log")
+        dense = [100 * r["test_error"] for r in results if r["gate"] == "dense"]
+        if dense:
+            axis.axhline(sum(dense) / len(dense), color="k", linestyle="--", linewidth=0.8, label="dense, mean")
+        percent_axis(axis)
         axis.set_xlabel({"macs": "MACs left, %", "params": "parameters left, %"}[cost])
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("test error, %")
@@ -85,3 +88,16 @@ def plot(results, path, title):
     figure.suptitle(title)
     figure.tight_layout()
     write_whole(path, lambda temporary: figure.savefig(temporary, dpi=120))
+
+
+def percent_axis(axis):
+    """A logarithmic axis of per cent whose ticks are plain numbers."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
+
+    axis.set_xscale("log")
+    low, high = axis.get_xlim()
+    steps = [digit * 10.0**power for power in range(-3, 3) for digit in (1, 2, 5)]
+    axis.xaxis.set_major_locator(FixedLocator([step for step in steps if low <= step <= high]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, place: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_minor_formatter(NullFormatter())

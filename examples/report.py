@@ -1,5 +1,6 @@
 """What the networks of a run are worth: the dense, the gated and the pruned one side by side."""
 
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -11,6 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 import tfgates
+
+COLUMNS = ("dense", "gated", "pruned")
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
 RELOAD = """
@@ -46,20 +49,39 @@ def folders(out):
     return {name: out / f"{name}_saved_model" for name in ("gated", "pruned")}
 
 
-def measure(dense, gated, small, plan, data, out):
+@dataclasses.dataclass
+class Found:
+    """What was measured.
+
+    Attributes:
+        rows: rows of the table of results; the first holds the headings.
+        notes: list of sentences on them.
+        difference: the largest difference of what was exported.
+        tested: dict from `"dense"`, if it was trained, `"gated"` and `"pruned"` to accuracies on the test images.
+        validated: the same on the validation images.
+    """
+
+    rows: list
+    notes: list
+    difference: float
+    tested: dict
+    validated: dict
+
+
+def measure(dense, gated, small, plan, data, out, dense_is_trained):
     """Exports the networks, checks and measures what was exported, and touches the test set.
 
     Args:
-        dense: the network without gates; its weights need not be trained.
+        dense: the network without gates.
         gated: the network that was trained.
         small: what pruning and fine-tuning left of it.
         plan: the `PruningPlan` that was applied.
         data: a `Data`.
         out: folder, a `pathlib.Path`.
+        dense_is_trained: bool, whether the weights of `dense` are worth an accuracy.
 
     Returns:
-        Rows of the table of results; a list of notes on them; the largest difference of what was
-        exported; the pruned network's accuracy on the validation images.
+        `Found`.
     """
     images = next(iter(data.validation))[0].numpy()
     exported, notes = exports.side_by_side(
@@ -71,7 +93,10 @@ def measure(dense, gated, small, plan, data, out):
         raise RuntimeError(f"The exported network differs by {difference:.2e} from the pruned one")
 
     # All choices are made: the test set is read here for the first time, and only here.
-    tested = {name: accuracy(model, data.test) for name, model in (("gated", gated), ("pruned", small))}
+    networks = {"dense": dense, "gated": gated, "pruned": small}
+    if not dense_is_trained:
+        del networks["dense"]
+    tested = {name: accuracy(model, data.test) for name, model in networks.items()}
     cost = tfgates.cost(dense)
 
     def percent_left(after, before):
@@ -79,8 +104,11 @@ def measure(dense, gated, small, plan, data, out):
 
     removed = 1.0 - kernel_weights(small) / kernel_weights(dense)
     rows = [
-        ("", "dense", "gated", "pruned"),
-        ("test accuracy", exports.NOTHING, *(f"{100 * value:.2f} %" for value in tested.values())),
+        ("", *COLUMNS),
+        (
+            "test accuracy",
+            *(f"{100 * tested[name]:.2f} %" if name in tested else exports.NOTHING for name in COLUMNS),
+        ),
         (
             "parameters",
             f"{cost.params:,}",
@@ -91,12 +119,17 @@ def measure(dense, gated, small, plan, data, out):
         ("MACs", f"{cost.macs:,.0f}", f"{cost.macs:,.0f}", percent_left(plan.macs, cost.macs)),
         *exported,
     ]
+    what = (
+        "trained as long as the other two together took"
+        if dense_is_trained
+        else "with untrained weights, on which sizes and times do not depend (packed ones hardly)"
+    )
     notes.insert(
         0,
-        "dense: the network without gates and with untrained weights, on which sizes and times do not depend "
-        "(packed ones hardly). .keras is without an optimizer; times are medians of 50 calls.",
+        f"dense: the network without gates, {what}. .keras is without an optimizer; times are medians of 50 calls.",
     )
-    return rows, notes, difference, accuracy(small, data.validation)
+    validated = {name: accuracy(model, data.validation) for name, model in networks.items()}
+    return Found(rows, notes, difference, tested, validated)
 
 
 def accuracy(model, images):

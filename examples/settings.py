@@ -26,6 +26,7 @@ flags.DEFINE_string("macs", None, "Budget in place of --l0: a fraction of the MA
 flags.DEFINE_float("scaling_strength", 0.01, "L1 strength, for --gate=scaling.")
 flags.DEFINE_float("initial_open_probability", 0.832, "Of each gate; 0.832 is hard concrete at logits 0.")
 flags.DEFINE_integer("epochs", 60, "Epochs in total, fine-tuning included.", lower_bound=1)
+flags.DEFINE_bool("dense", True, "Train the network without gates too, as long, to compare with.")
 flags.DEFINE_integer("finetune_epochs", 10, "How many of them fine-tune the pruned network.", lower_bound=0)
 flags.DEFINE_integer("min_units", 1, "Units to keep in a layer that has closed altogether.", lower_bound=0)
 flags.DEFINE_integer("round_to", 1, "Round widths up to a multiple of this.", lower_bound=1)
@@ -39,7 +40,9 @@ flags.DEFINE_float("momentum", 0.9, "Of SGD.")
 flags.DEFINE_bool("nesterov", True, "Of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Of the weights; gates have none.", lower_bound=0.0)
 flags.DEFINE_float("average", None, "Momentum of an average of the weights, which is what is kept.")
-flags.DEFINE_float("gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.001 with a generator.")
+flags.DEFINE_float(
+    "gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.001 with a generator, by the steps with a budget."
+)
 flags.DEFINE_enum("finetune_optimizer", "adam", optimization.OPTIMIZERS, "Of the pruned network.")
 flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network, decayed by a cosine to 0.")
 flags.DEFINE_float("validation_share", 1 / 12, "Share of the training images held out for validation.")

@@ -1,6 +1,7 @@
 """Trains a gated network, prunes it, fine-tunes what is left, exports it and reports.
 
 python examples/train.py                                       # bundled digits, no download
+python examples/train.py --nodense                             # without the network to compare with
 python examples/train.py --macs=0.3                            # a budget in place of penalties
 python examples/train.py --dataset=mnist --data_dir=~/tensorflow_datasets --epochs=20 --batch_size=128
 python examples/train.py --recipe=dep_l0_vgg16_cifar10 --data_dir=~/tensorflow_datasets
@@ -24,7 +25,7 @@ import settings
 import strategies
 import tensorflow as tf
 import write_report
-from absl import app, logging
+from absl import app, flags, logging
 from failure import Failure
 
 import tfgates
@@ -32,6 +33,8 @@ from tfgates.callbacks.sparsity_monitor import check_writable
 from tfgates.files import check_replaceable
 
 FLAGS = settings.FLAGS
+# So that `--help` lists them.
+flags.adopt_module_key_flags(settings)
 
 
 def weights_optimizer(data, epochs, weight_decay):
@@ -48,9 +51,14 @@ def weights_optimizer(data, epochs, weight_decay):
 
 
 def gates_optimizer(data, epochs):
-    """The optimizer of the gates, which never has weight decay; None where scaling factors bring theirs."""
+    """The optimizer of the gates, which never has weight decay; None where scaling factors bring theirs.
+
+    A budget sets their pace by the number of steps, unless a recipe or the command line does.
+    """
     if FLAGS.gate == "scaling":
         return None
+    if settings.budget() is not None and FLAGS.recipe is None and not settings.explicit("gate_learning_rate"):
+        return "auto"
     if FLAGS.gate_learning_rate is None:
         return weights_optimizer(data, epochs, weight_decay=0.0)
     return optimization.optimizer("adam", FLAGS.gate_learning_rate, average=FLAGS.average)
@@ -90,6 +98,27 @@ def train(data, place, logs):
         # It puts an optimizer of its own in charge of the factors.
         callbacks.insert(0, tfgates.callbacks.SparseScaling(FLAGS.scaling_strength))
     return model, fit(model, data, epochs, callbacks)
+
+
+def plain(data):
+    """The network without gates."""
+    return getattr(tfgates.applications, FLAGS.model)(input_shape=data.input_shape, classes=data.classes)
+
+
+def train_dense(data, place, logs):
+    """Trains the network without gates for as many epochs as the other takes in all; returns it and its history."""
+    if not FLAGS.dense:
+        return plain(data), {}
+    say(f"Training {FLAGS.model} without gates, to compare with")
+    with place.scope():
+        model = plain(data)
+        model.compile(
+            weights_optimizer(data, FLAGS.epochs, FLAGS.weight_decay),
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+    history = fit(model, data, FLAGS.epochs, [keras.callbacks.TensorBoard(os.path.join(logs, "dense"))])
+    return place.local(model, lambda: plain(data)), history
 
 
 def finetune(model, data, logs):
@@ -152,6 +181,8 @@ def main(argv):
     say(f"Training {FLAGS.model} with {FLAGS.gate} gates on {data.train_examples:,} images, {place}")
     gated, history = train(data, place, logs)
     gated = place.local(gated, lambda: build(data))
+    # On one machine it comes last, so that the others see the same images with and without it.
+    early = train_dense(data, place, logs) if place.workers > 1 else None
     if not place.chief:
         return
     plan = tfgates.plan_pruning(gated, min_units=FLAGS.min_units, round_to=FLAGS.round_to)
@@ -162,18 +193,17 @@ def main(argv):
     tfgates.reestimate_statistics(small, data.train)
     if FLAGS.finetune_epochs:
         finetune(small, data, logs)
+    dense, dense_history = early or train_dense(data, place, logs)
     print("Exporting, reloading and measuring", flush=True)
-    # The same network without gates, to compare with.
-    dense = getattr(tfgates.applications, FLAGS.model)(input_shape=data.input_shape, classes=data.classes)
-    rows, notes, difference, validation = report.measure(dense, gated, small, plan, data, out)
+    found = report.measure(dense, gated, small, plan, data, out, dense_is_trained=FLAGS.dense)
     title = f"{FLAGS.model} on {FLAGS.dataset}, {FLAGS.gate} gates, last epoch"
-    report.show(rows, title, notes)
+    report.show(found.rows, title, found.notes)
     runs = [r for r in frontiers.read(out) if (r["model"], r["dataset"]) == (FLAGS.model, FLAGS.dataset)]
-    flags = {name: getattr(FLAGS, name) for name in own_flags()}
-    write_report.write(out, title, rows, notes, plan, history, validation, flags, runs)
+    given = {name: getattr(FLAGS, name) for name in own_flags()}
+    write_report.write(out, title, found, plan, history, dense_history, given, runs)
     for name, folder in report.folders(out).items():
         print(f"{name.capitalize()}: {folder}, {folder.parent / name}.keras")
-    print(f"Reloaded without tfgates: outputs equal to {difference:.1e}.")
+    print(f"Reloaded without tfgates: outputs equal to {found.difference:.1e}.")
     print(f"Report: {out / 'report.md'}")
     print(f"TensorBoard: tensorboard --logdir {logs}")
 

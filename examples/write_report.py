@@ -4,6 +4,7 @@ import io
 import platform
 from importlib import metadata
 
+import before_and_after
 import frontiers
 
 from tfgates.files import write_whole
@@ -13,30 +14,31 @@ PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
 
 
-def write(out, title, rows, notes, plan, history, validation, settings, runs=()):
+def write(out, title, found, plan, history, dense_history, settings, runs=()):
     """Writes the report; each file appears whole or not at all, report.md last.
 
     Args:
         out: folder, a `pathlib.Path`.
         title: str.
-        rows: rows of the table of results; the first holds the headings.
-        notes: list of sentences on them.
+        found: a `Found` of `report.measure`.
         plan: the `PruningPlan` that was applied.
         history: dict from names to values per epoch, of the training with gates.
-        validation: the pruned network's accuracy on the validation images.
+        dense_history: the same of the network without gates, empty where it was not trained.
         settings: dict of flags.
         runs: results of `frontier.py` for the same network and data.
     """
     draw_plan(plan, out / "layers.png")
-    draw_history(history, out / "sparsity.png")
-    draw_path(history, plan, validation, out / "path.png")
+    before_and_after.draw(plan, found.tested.get("dense"), found.tested["pruned"], out / "before_and_after.png")
+    draw_history(history, dense_history, out / "sparsity.png")
+    draw_path(history, plan, found.validated, out / "path.png")
     if runs:
         frontiers.plot(runs, out / "report_frontier.png", "frontier.py, the same network and data")
     text = "\n\n".join(
         (
             f"# {title}",
-            "\n".join(table(rows)),
-            *notes,
+            "![The network before and after](before_and_after.png)",
+            "\n".join(table(found.rows)),
+            *found.notes,
             f"## What is left\n\n{summary_line(plan)}.\n\n![Kept and removed, layer by layer](layers.png)",
             "\n".join(table(layer_rows(plan))),
             *reasons(plan),
@@ -118,8 +120,8 @@ def closing(settings):
     yield "\n".join(table([("package", "version"), *versions()]))
 
 
-def draw_path(history, plan, validation, path):
-    """Draws the accuracy on the validation images against what is left, epoch by epoch, and the pruned network."""
+def draw_path(history, plan, validated, path):
+    """Draws validation accuracy against what is left, epoch by epoch, with the pruned and the dense network."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.5))
@@ -130,7 +132,18 @@ def draw_path(history, plan, validation, path):
             axis.plot(left, right, "-", color="#a0a0a0", linewidth=0.8)
             points = axis.scatter(left, right, c=range(1, len(left) + 1), s=14, zorder=2)
             figure.colorbar(points, ax=axis, label="epoch with gates")
-        axis.plot(100 * end, 100 * validation, "r*", markersize=11, label="pruned, after fine-tuning if any", zorder=3)
+        axis.plot(
+            100 * end,
+            100 * validated["pruned"],
+            "r*",
+            markersize=11,
+            label="pruned, after fine-tuning if any",
+            zorder=3,
+        )
+        if "dense" in validated:
+            axis.axhline(
+                100 * validated["dense"], color="k", linestyle="--", linewidth=0.8, label="dense, trained as long"
+            )
         axis.set_xlabel({"macs": "MACs left, %", "params": "parameters left, %"}[name])
         axis.set_ylabel("validation accuracy, %")
         axis.grid(alpha=0.3)
@@ -145,8 +158,8 @@ def save(figure, path):
     write_whole(path, lambda temporary: temporary.write_bytes(picture.getvalue()))
 
 
-def draw_history(history, path):
-    """Draws the totals of `SparsityMonitor` and the accuracy over the epochs."""
+def draw_history(history, dense_history, path):
+    """Draws the totals of `SparsityMonitor` and the accuracy over the epochs, and that of the dense network."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 3.5))
@@ -159,6 +172,9 @@ def draw_history(history, path):
         if name in history:
             values = [100 * value for value in history[name]]
             right.plot(range(1, len(values) + 1), values, label=name)
+    if "val_accuracy" in dense_history:
+        values = [100 * value for value in dense_history["val_accuracy"]]
+        right.plot(range(1, len(values) + 1), values, "k--", linewidth=0.8, label="val_accuracy, dense network")
     for axis, label in ((left, "% of the dense network"), (right, "accuracy, %")):
         axis.set_xlabel("epoch")
         axis.set_ylabel(label)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from matplotlib.figure import Figure
 
 PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "frontier.py"
 
@@ -53,6 +54,22 @@ def test_means_over_seeds(monkeypatch):
     assert frontiers.means([FINISHED, other])[1:] == [
         ("dep_hc_forward", "macs 0.5", "2", "50.00 % (50.00-50.00)", "43.21 % (43.21-43.21)", "18.75 % (12.50-25.00)")
     ]
+
+
+def test_the_dense_network_is_a_line_and_per_cents_are_plain_numbers(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    frontiers = importlib.import_module("frontiers")
+    figures = []
+    monkeypatch.setattr(frontiers, "Figure", lambda **arguments: figures.append(Figure(**arguments)) or figures[-1])
+    whole = {**FINISHED, "gate": "dense", "budget": {}, "macs_left": 1.0, "params_left": 1.0, "test_error": 0.0625}
+    results = [FINISHED, {**FINISHED, "macs_left": 0.03}]
+    for given in ([*results, whole, {**whole, "seed": 1, "test_error": 0.1875}], results):
+        frontiers.plot(given, tmp_path / "plot.png", "title")
+    with_dense, without = (figure.axes[0] for figure in figures)
+    assert [list(line.get_ydata()) for line in with_dense.lines if line.get_label() == "dense, mean"] == [[12.5] * 2]
+    assert not [line for line in without.lines if "dense" in line.get_label()]
+    labels = [label.get_text() for label in with_dense.get_xticklabels()]
+    assert {"5", "10", "50", "100"} <= set(labels) and all(float(label) > 0 for label in labels)
 
 
 @pytest.mark.parametrize("text", ["", "[1]", "[{}]", '{"model": "lenet5"}'])

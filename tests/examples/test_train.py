@@ -57,7 +57,7 @@ def test_digits_from_training_to_saved_model(tmp_path):
     assert "latency" in done.stdout and "weights removed" in done.stdout
     assert f"Pruned: {tmp_path / 'pruned_saved_model'}" in done.stdout
     assert f"tensorboard --logdir {tmp_path / 'logs'}" in done.stdout
-    assert {"gates", "train", "validation", "finetune"} <= {p.name for p in (tmp_path / "logs").iterdir()}
+    assert {"gates", "train", "validation", "finetune", "dense"} <= {p.name for p in (tmp_path / "logs").iterdir()}
     x = np.random.default_rng(0).random((4, 28, 28, 1)).astype("float32")
     small = keras.saving.load_model(tmp_path / "pruned.keras")
     (served,) = predict_in_fresh_process(tmp_path / "pruned_saved_model", x, tmp_path, plain=True)
@@ -66,7 +66,7 @@ def test_digits_from_training_to_saved_model(tmp_path):
     report = (tmp_path / "report.md").read_text()
     for text in ("| conv2 | GatedConv2D |", "| `--macs` | 0.5 |", "| keras |"):
         assert text in report
-    for name in ("layers", "sparsity", "path", "report_frontier"):
+    for name in ("before_and_after", "layers", "sparsity", "path", "report_frontier"):
         assert f"]({name}.png)" in report and (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     check_side_by_side(report, small, tmp_path)
     # The results of frontier.py for this network and data, and no others.
@@ -81,6 +81,9 @@ def check_side_by_side(report, small, folder):
     assert next(line for line in report.splitlines() if line.startswith("|")) == "|  | dense | gated | pruned |"
     assert rows["parameters"][0] == "431,080" and rows["parameters"][2].startswith(f"{small.count_params():,} (")
     assert rows["MACs"][0] == "2,293,000"
+    # The dense network was trained as long: it has an accuracy too.
+    assert all(0 <= float(cell.removesuffix(" %")) <= 100 for cell in rows["test accuracy"])
+    assert "trained as long as the other two together took" in report
     formats = ["SavedModel", "SavedModel, packed", ".keras", "LiteRT"]
     formats += ["ONNX"] if importlib.util.find_spec("onnx") and importlib.util.find_spec("tf2onnx") else []
     for name in formats:
@@ -92,6 +95,29 @@ def check_side_by_side(report, small, folder):
         assert all(float(cell.removesuffix(" ms")) > 0 for cell in rows[name])
     # What is not trained is not left lying about.
     assert (folder / "pruned.tflite").exists() and not list(folder.glob("dense*"))
+
+
+def test_without_the_dense_network_there_is_no_figure_of_it(load_example, tmp_path, monkeypatch):
+    """Nor a line of it in the pictures."""
+    monkeypatch.setattr(load_example("exports"), "side_by_side", lambda networks, images: ([], []))
+    report = load_example("report")
+    monkeypatch.setattr(report, "reload_difference", lambda *rest: 0.0)
+    inputs = keras.Input((4,))
+    gated = tfgates.gate_model(keras.Sequential([inputs, *(keras.layers.Dense(units) for units in (8, 2))]))
+    plan, x, y = tfgates.plan_pruning(gated), np.zeros((6, 4), "float32"), np.zeros(6, "int64")
+    batches = load_example("data").tf.data.Dataset.from_tensor_slices((x, y)).batch(3)
+    data = types.SimpleNamespace(validation=batches, test=batches)
+    found = {
+        trained: report.measure(tfgates.prune(gated), gated, tfgates.prune(gated), plan, data, tmp_path, trained)
+        for trained in (True, False)
+    }
+    assert set(found[True].tested) == set(found[True].validated) == {"dense", "gated", "pruned"}
+    assert set(found[False].tested) == set(found[False].validated) == {"gated", "pruned"}
+    assert [row[1] for row in found[False].rows if row[0] == "test accuracy"] == ["-"]
+    assert "with untrained weights" in found[False].notes[0] and "trained as long" in found[True].notes[0]
+    for name, before in (("with", 0.5), ("without", None)):
+        load_example("before_and_after").draw(plan, before, 0.25, tmp_path / f"{name}.png")
+    assert (tmp_path / "with.png").read_bytes() != (tmp_path / "without.png").read_bytes()
 
 
 def test_a_format_that_does_not_work_gets_a_dash_and_the_reason(load_example, tmp_path, monkeypatch):
@@ -155,6 +181,7 @@ for line in json.loads(sys.argv[2]):
             train.main(["train.py"])
         except SystemExit as end:
             ends[line] = str(end)
+ends["--help"] = sorted(flag.name for flag in train.FLAGS.get_key_flags_for_module("train"))
 print(json.dumps(ends))
 """
 
@@ -184,6 +211,10 @@ def endings(tmp_path_factory):
 @pytest.mark.parametrize("flags", MISTAKES)
 def test_mistakes_are_told_before_training(endings, flags):
     assert MISTAKES[flags] in endings[flags]
+
+
+def test_help_lists_the_flags_of_this_program(endings):
+    assert {"recipe", "model", "dense", "macs", "verbose"} <= set(endings["--help"])
 
 
 def test_a_mistake_is_one_sentence():
@@ -259,7 +290,8 @@ train.settings.apply_recipe()
 train.settings.check()
 data = types.SimpleNamespace(train=types.SimpleNamespace(cardinality=lambda: 10), input_shape=(32, 32, 3), classes=10)
 weights, gates = train.weights_optimizer(data, 200, train.FLAGS.weight_decay), train.gates_optimizer(data, 200)
-print(json.dumps([weights.weight_decay, gates.weight_decay, type(gates).__name__, float(gates.learning_rate),
+rate = getattr(gates, "learning_rate", 0)
+print(json.dumps([weights.weight_decay, getattr(gates, "weight_decay", None), type(gates).__name__, float(rate),
                   train.settings.penalty_params(), train.settings.penalties()]))
 """
 
@@ -282,6 +314,11 @@ def test_gates_never_have_weight_decay():
 def test_a_budget_takes_the_place_of_a_recipe_s_penalty():
     assert settings_of("--recipe=dep_l0_vgg16_cifar10")[4] == 1e-6
     assert settings_of("--recipe=dep_l0_vgg16_cifar10", "--macs=0.5")[4] is None
+
+
+def test_a_budget_sets_the_pace_of_the_gates_unless_told():
+    assert settings_of("--macs=0.5")[2] == "str"
+    assert settings_of("--macs=0.5", "--gate_learning_rate=0.5")[2:4] == ["Adam", 0.5]
 
 
 def test_learning_rates(load_example):

@@ -42,11 +42,12 @@ def draw_plan(plan, path=None, title=None):
         axis.barh(places, after, color="#2b6cb0", label="kept")
         axis.set_title(name, fontsize=9)
         axis.tick_params(labelsize=7)
-        axis.xaxis.set_major_locator(_few_ticks())
+        _few_plain_ticks(axis.xaxis)
     axes[0].set_yticks(list(places), [row.name for row in rows])
     axes[0].invert_yaxis()
-    axes[0].legend(fontsize=7, loc="lower right")
     figure.suptitle(title or summary_line(plan), fontsize=10)
+    # Beside the title, where no bar is.
+    figure.legend(*axes[0].get_legend_handles_labels(), fontsize=7, loc="upper right", ncols=2, frameon=False)
     figure.tight_layout()
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=120)
@@ -68,7 +69,9 @@ def summary_line(plan):
     )
 
 
-def _few_ticks():
-    from matplotlib.ticker import MaxNLocator
+def _few_plain_ticks(axis):
+    """Few ticks, with letters for thousands and millions in place of powers of ten."""
+    from matplotlib.ticker import EngFormatter, MaxNLocator
 
-    return MaxNLocator(4)
+    axis.set_major_locator(MaxNLocator(4, integer=True))
+    axis.set_major_formatter(EngFormatter(sep=""))
