@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfgates.graph.state import activation_variables, complete, copy_state
+from tfgates.graph.state import activation_variables, complete, copy_state, set_value
 
 # Entries of the configs of Keras's layers that can be functions.
 FUNCTIONS = ("activation", "recurrent_activation")
@@ -147,12 +147,12 @@ class Copier:
                 continue
             weights = dict(weights)
             for variable, value in zip(activation_variables(layer), weights.pop("activation", ()), strict=True):
-                variable.assign(value)
+                set_value(variable, value)
             for path, value in weights.items():
                 variable = layer
                 for part in path.split("."):
                     variable = getattr(variable, part)
-                variable.assign(value.reshape(variable.shape))
+                set_value(variable, value.reshape(variable.shape))
 
 
 def input_names(network):

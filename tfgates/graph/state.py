@@ -1,8 +1,13 @@
 """Copying what a layer holds: its variables, and what preprocessing layers keep beside them."""
 
+import collections.abc
 import tempfile
+from collections.abc import Iterator
+from typing import Any
 
 import keras
+import numpy as np
+from keras import ops
 
 
 def complete(layer: keras.Layer) -> None:
@@ -24,6 +29,11 @@ def activation_variables(layer: keras.Layer) -> list:
     return list(activation.variables) if isinstance(activation, keras.Layer) else []
 
 
+def set_value(variable: keras.Variable, value: Any) -> None:
+    """Assigns a value in memory of its own: backends that donate buffers free those of whoever else has them."""
+    variable.assign(np.array(ops.convert_to_numpy(value)))
+
+
 def copy_state(new, old):
     """Gives `new`, a built layer of the same config, the state of `old`, nested layers included.
 
@@ -32,7 +42,7 @@ def copy_state(new, old):
     """
     pairs = list(zip(new.variables, old.variables, strict=True))
     for to, source in pairs:
-        to.assign(source)
+        set_value(to, source)
     for to, source in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
         if keeps_more_than_variables(source):
             copy_saved(to, source)
@@ -51,14 +61,44 @@ def keeps_more_than_variables(layer):
     return own or hasattr(layer, "finalize_state") or hasattr(layer, "save_assets")
 
 
+class Store(collections.abc.MutableMapping):
+    """What `save_own_variables` writes to and `load_own_variables` reads, as they find it in a file of Keras.
+
+    Numbers, lists of them, tensors and variables become arrays; what Keras writes into no file is refused.
+    """
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, np.ndarray] = {}
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        array = np.array(ops.convert_to_numpy(value))
+        # Raises for strings and objects.
+        keras.backend.standardize_dtype(array.dtype)
+        self._arrays[key] = array
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return np.array(self._arrays[key])
+
+    def __delitem__(self, key: str) -> None:
+        del self._arrays[key]
+
+    def __iter__(self) -> Iterator[str]:
+        # Files go by the alphabet.
+        return iter(sorted(self._arrays))
+
+    def __len__(self) -> int:
+        return len(self._arrays)
+
+
 def copy_saved(new, old):
     """Copies by what Keras does when it saves a layer to a file and loads it."""
-    store: dict = {}
+    store = Store()
     old.save_own_variables(store)
     new.load_own_variables(store)
-    if hasattr(old, "save_assets"):
+    if hasattr(old, "save_assets") or hasattr(new, "load_assets"):
         with tempfile.TemporaryDirectory() as folder:
-            old.save_assets(folder)
-            new.load_assets(folder)
+            for method, layer in (("save_assets", old), ("load_assets", new)):
+                if hasattr(layer, method):
+                    getattr(layer, method)(folder)
     if hasattr(old, "get_vocabulary") and list(new.get_vocabulary()) != list(old.get_vocabulary()):
         raise ValueError("the vocabulary of the copy differs, as it does when Keras saves and loads the layer")

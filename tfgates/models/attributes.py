@@ -6,8 +6,9 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
+import numpy as np
 
-from tfgates.graph.state import complete, copy_state
+from tfgates.graph.state import complete, copy_state, set_value
 
 # What Keras sets on a model that was compiled, trained, evaluated, saved or built for a graph.
 _LATER = {
@@ -101,7 +102,7 @@ class Carrier:
             return copy_of_variable(value)
         if isinstance(value, keras.random.SeedGenerator):
             copied = keras.random.SeedGenerator(value.seed)
-            copied.state.assign(value.state)
+            set_value(copied.state, value.state)
             return copied
         return value
 
@@ -142,7 +143,7 @@ def _is_filled(cell: Any) -> bool:
 
 def copy_of_variable(variable: keras.Variable) -> keras.Variable:
     return keras.Variable(
-        keras.ops.convert_to_numpy(variable),
+        np.array(keras.ops.convert_to_numpy(variable)),
         trainable=variable.trainable,
         dtype=variable.dtype,
         name=variable.name,
