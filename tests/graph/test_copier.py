@@ -173,7 +173,103 @@ def test_layers_that_cannot_be_copied_are_named(layer):
         tfgates.gate_model(model)
     with pytest.raises(ValueError, match=message):
         tfgates.prune(model)
-    tfgates.gate_model(model, copy_weights=False)
+    # Pruning would copy it after training.
+    with pytest.raises(ValueError, match=message):
+        tfgates.gate_model(model, copy_weights=False)
+
+
+class Bare(K.Layer):
+    """Takes no keywords, so that its config makes no layer."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+
+class Silent(Bare):
+    """Has no config at all."""
+
+    def get_config(self):
+        raise NotImplementedError("no config")
+
+
+class Own(K.Lambda):
+    """Not Keras's Lambda itself, whose function is taken as it is."""
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: Bare(np.float32(2.0)), lambda: Silent(2.0), lambda: Own(lambda x: 2.0 * x), lambda: Worded()]
+)
+@pytest.mark.parametrize("copy_weights", [True, False])
+def test_layers_without_weights_that_cannot_be_copied_are_used_again(make, copy_weights):
+    layer = make()
+    inputs = keras.Input((4,))
+    model = classifier(inputs, layer(K.Dense(4, name="first")(inputs)))
+    gated = tfgates.gate_model(model, copy_weights=copy_weights, initial_open_probability=0.999)
+    gated.compile("sgd", loss="mse")
+    x = np.random.default_rng(0).normal(size=(8, 4)).astype("float32")
+    gated.fit(x, np.zeros((8, 2)), verbose=0)
+    gate = next(g for g in gated.gates if g.name == "hidden_gate")
+    gate.logits.assign([-5.0] * 3 + [5.0] * 3)
+    pruned = tfgates.prune(gated)
+    assert pruned.get_layer(layer.name) is layer
+    np.testing.assert_allclose(np.asarray(pruned(x)), np.asarray(gated(x)), atol=1e-5)
+
+
+class Worded(K.Layer):
+    """Saves what Keras writes into no file."""
+
+    def call(self, x):
+        return x
+
+    def save_own_variables(self, store):
+        store["words"] = "words"
+
+
+def test_a_layer_that_is_used_again_needs_its_name():
+    inputs = keras.Input((4,))
+    first = keras.Sequential([keras.Input((4,)), K.Dense(4, name="same")])
+    second = Bare(2.0)
+    second.name = "same"
+    model = classifier(inputs, second(first(inputs)))
+    with pytest.raises(ValueError, match="Layer 'same' cannot be copied.*or the layer a name that no other has"):
+        tfgates.gate_model(model)
+
+
+class Around(K.Layer):
+    """Has a weight, and a layer with a function."""
+
+    def __init__(self, inner=None, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.saving.deserialize_keras_object(inner) if isinstance(inner, dict) else inner
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones")
+
+    def call(self, x):
+        return self.factor * self.inner(x)
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
+def test_a_lambda_inside_is_read_where_the_user_allowed_it():
+    inputs = keras.Input((4,))
+    around = Around(K.Lambda(lambda x: 2.0 * x, output_shape=(4,)), name="around")
+    model = classifier(inputs, around(K.Dense(4)(inputs)))
+    with pytest.raises(
+        ValueError, match=r"'around' cannot be copied.*`keras.config.enable_unsafe_deserialization\(\)`"
+    ):
+        tfgates.gate_model(model)
+    keras.config.enable_unsafe_deserialization()
+    try:
+        same_at_inference(model, np.ones((2, 4), "float32"))
+    finally:
+        keras.utils.clear_session()
 
 
 def test_a_layer_that_takes_no_name():

@@ -47,6 +47,9 @@ class Filed(K.Layer):
 
 
 class Worded(Scaled):
+    def build(self, shape):
+        self.add_weight(shape=())
+
     def save_own_variables(self, store):
         store["words"] = "not a number"
 

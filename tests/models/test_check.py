@@ -61,9 +61,9 @@ class Scaled(K.Layer):
 def test_a_config_that_does_not_say_all():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(Scaled(3.0)(inputs))))
-    with pytest.raises(GatingError, match="`copy_weights=False` helps"):
-        tfgates.gate_model(model)
-    tfgates.gate_model(model, copy_weights=False)
+    for copy_weights in (True, False):
+        with pytest.raises(GatingError, match="give its class a complete `get_config`"):
+            tfgates.gate_model(model, copy_weights=copy_weights)
 
 
 def test_gates_that_are_there_already_keep_their_values():

@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from tfgates.graph.state import activation_variables, complete, copy_state, set_value
+from tfgates.graph.network import rebuild
+from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value
 
 # Entries of the configs of Keras's layers that can be functions.
 FUNCTIONS = ("activation", "recurrent_activation")
@@ -48,15 +49,29 @@ def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     return kind.from_config(config)
 
 
+def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:
+    """What to raise for a layer that no copy can be made of, because of `error`."""
+    advice = "Give the class a complete `get_config` (and `from_config`)"
+    if not layer.weights:
+        advice += ", or the layer a name that no other has: without weights it is then used again as it is"
+    if "lambda" in str(error).lower():
+        advice += (
+            "; a Python lambda in its config is read after `keras.config.enable_unsafe_deserialization()`, where you "
+            "trust it, and a function registered by `keras.saving.register_keras_serializable` always"
+        )
+    return ValueError(
+        f"Layer {layer.name!r} cannot be copied: `{type(layer).__name__}.from_config(layer.get_config())` and then its "
+        f"weights must give a layer like it. {advice}; rebuild a subclassed model as `keras.Model(inputs, outputs)`. "
+        f"Received: {type(error).__name__}: {error}"
+    )
+
+
 class Copier:
     """Makes layers while a network is rebuilt and fills in their weights at the end.
 
     Args:
         taken: names that the new layers must not have: those of the new model's inputs.
     """
-
-    # What else a user can do about a layer that cannot be copied, for the message.
-    instead = ""
 
     def __init__(self, taken=()):
         self._made = {}
@@ -94,12 +109,24 @@ class Copier:
             return self._made[id(node.op)]
         if not isinstance(node.op, keras.Layer):
             return self._copy_operator(node)
+        names = set(self._names)
         try:
+            if not node.op.weights:
+                check_saved(node.op)
             layer = self.make(node, type(node.op), config_of(node.op), None)
         except Exception as error:
             # A layer of the user's can raise anything here.
-            raise self._uncopyable(node.op, error) from error
+            self._names = names
+            return self._used_again(node.op, error)
         self._pending[-1] = (layer, node.op)
+        return layer
+
+    def _used_again(self, layer, error):
+        """A layer that cannot be copied, as it is: without weights it can serve two models."""
+        if layer.weights or layer.name in self._names:
+            raise uncopyable(layer, error) from error
+        self._names.add(layer.name)
+        self._made[id(layer)] = layer
         return layer
 
     def _copy_operator(self, node):
@@ -111,14 +138,6 @@ class Copier:
         # One for each call: a nested model that is called twice is laid out twice.
         operator.name = self.name(node)
         return operator
-
-    def _uncopyable(self, layer, error):
-        return ValueError(
-            f"Layer {layer.name!r} cannot be copied: `{type(layer).__name__}.from_config(layer.get_config())` and "
-            "then its weights must give a layer like it. Give the class a complete `get_config` (and "
-            f"`from_config`){self.instead}; rebuild a subclassed model as `keras.Model(inputs, outputs)`. "
-            f"Received: {type(error).__name__}: {error}"
-        )
 
     def name(self, node):
         """The layer's own name, or the path to it: inside of layers, and where nested models share names."""
@@ -143,7 +162,7 @@ class Copier:
                 try:
                     copy_state(layer, weights)
                 except Exception as error:
-                    raise self._uncopyable(weights, error) from error
+                    raise uncopyable(weights, error) from error
                 continue
             weights = dict(weights)
             for variable, value in zip(activation_variables(layer), weights.pop("activation", ()), strict=True):
@@ -153,6 +172,21 @@ class Copier:
                 for part in path.split("."):
                     variable = getattr(variable, part)
                 set_value(variable, value.reshape(variable.shape))
+
+
+def copy_of(network: Any) -> keras.Model:
+    """A copy of a network, laid out flat."""
+    copier = Copier(taken=input_names(network))
+    inputs, outputs = rebuild(network, lambda node, args, kwargs: copier.copy(node)(*args, **kwargs))
+    model = keras.Model(inputs, outputs, name=network.model.name)
+    copier.finish()
+    return model
+
+
+def is_foreign(layer: keras.Layer) -> bool:
+    """Whether a layer, or one that it holds, is neither Keras's nor of tfgates: who knows what its config says."""
+    kinds = (type(each).__module__.split(".")[0] for each in layer._flatten_layers())
+    return any(kind not in ("keras", "tfgates") for kind in kinds)
 
 
 def input_names(network):

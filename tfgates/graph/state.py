@@ -90,6 +90,12 @@ class Store(collections.abc.MutableMapping):
         return len(self._arrays)
 
 
+def check_saved(layer: keras.Layer) -> None:
+    """Raises what Keras raises where it cannot save what a layer holds beside its variables."""
+    if keeps_more_than_variables(layer):
+        layer.save_own_variables(Store())
+
+
 def copy_saved(new, old):
     """Copies by what Keras does when it saves a layer to a file and loads it."""
     store = Store()

@@ -43,6 +43,6 @@ def check_gated(network, gated, gates=()):
         return
     raise GatingError(
         f"Output {difference.output!r} of the gated network, with its gates open, {difference}. Either a layer "
-        "of the model is not copied by its config and weights, and `copy_weights=False` helps, or this is a bug "
-        f"in tfgates: nothing was changed. Received: model {model.name!r}"
+        "of the model is not copied by its config and weights, so give its class a complete `get_config`, or this is "
+        f"a bug in tfgates: nothing was changed. Received: model {model.name!r}"
     )

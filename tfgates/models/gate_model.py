@@ -3,7 +3,9 @@
 from typing import Any
 
 from tfgates.gates.arguments import check_choice
+from tfgates.graph.copier import copy_of, is_foreign
 from tfgates.graph.network import Network, rebuild
+from tfgates.graph.unrolling import calls_forgotten
 from tfgates.models.blocks import block_places, proven_blocks
 from tfgates.models.check import check_gated
 from tfgates.models.gated_builder import GatedBuilder
@@ -61,7 +63,9 @@ def gate_model(
             the gates to close.
         copy_weights: bool. True: the result has weights of its own, equal to the original's.
             False: it uses the layers of `model` itself, so that training trains both, and gates
-            stand behind them. Defaults to True.
+            stand behind them; pruning copies them, so that what cannot be copied is refused here too.
+            Layers that cannot be copied and have no weights are used again as they are in both cases.
+            Defaults to True.
         compensate: bool. True: divides the gated layers' weights by the initial inference value
             of their gates, so that the gated network computes at inference what `model` does.
             Needs `copy_weights`. Defaults to False.
@@ -142,6 +146,10 @@ def gate_network(
         The gated model, the places of its gates, and the gates by the keys of their places.
     """
     model, report = network.model, Report()
+    if not copy_weights and any(node.layer is not None and is_foreign(node.op) for node in network.nodes):
+        # Pruning will copy them: what cannot be copied is refused before it is trained.
+        with calls_forgotten(model):
+            check_gated(network, copy_of(network))
     own_class: Any = type(model)
     kind = gated_class(own_class) if keep_class else GatedModel
     if isinstance(layers, (list, tuple, set)) and all(isinstance(name, str) for name in layers):

@@ -28,8 +28,6 @@ WEIGHTS = {
 class GatedBuilder(Copier):
     """Rebuilds a network with gates at the given places."""
 
-    instead = ", or use the layers of the model itself by `copy_weights=False`"
-
     def __init__(self, network, places, gate, gate_arguments, generator, copy_weights, compensate):
         super().__init__(taken=input_names(network) if copy_weights else own_names(network))
         self._network = network

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
-from tfgates.graph.copier import Copier, input_names
-from tfgates.graph.network import Network, rebuild
+from tfgates.graph.copier import copy_of
+from tfgates.graph.network import Network
 from tfgates.models.gate_model import gate_model
 from tfgates.models.prune_by import prune_by
 from tfgates.pruning.plan import PruningPlan
@@ -52,10 +52,7 @@ class ImportancePhase:
         check_reachable(gate_model(model, **arguments), round_to)
         network = Network(model, arguments.pop("inputs"))
         self._arguments = {**arguments, **given, "round_to": round_to}
-        copier = Copier(taken=input_names(network))
-        inputs, outputs = rebuild(network, lambda node, args, kwargs: copier.copy(node)(*args, **kwargs))
-        self.model = keras.Model(inputs, outputs, name=model.name)
-        copier.finish()
+        self.model = copy_of(network)
         self.description = f"without gates, {arguments['budget']} by {given.get('importance', 'magnitude')!r}"
 
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
