@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value
 
@@ -93,14 +94,14 @@ class Copier:
             kind: its class.
             config: its config.
             weights: dict from the attribute of a variable to its value; `"activation"` to the list of
-                those of an activation that is a layer.
+                those of an activation that is a layer. None: all that the call's layer holds.
         """
         name = self.name(node)
         layer = layer_from(kind, dict(config, name=name) if "name" in config else config)
         # A class of the user's may take no name.
         layer.name = name
         self._made[id(node.op)] = layer
-        self._pending.append((layer, weights))
+        self._pending.append((layer, weights, node.op))
         return layer
 
     def copy(self, node):
@@ -113,13 +114,11 @@ class Copier:
         try:
             if not node.op.weights:
                 check_saved(node.op)
-            layer = self.make(node, type(node.op), config_of(node.op), None)
+            return self.make(node, type(node.op), config_of(node.op), None)
         except Exception as error:
             # A layer of the user's can raise anything here.
             self._names = names
             return self._used_again(node.op, error)
-        self._pending[-1] = (layer, node.op)
-        return layer
 
     def _used_again(self, layer, error):
         """A layer that cannot be copied, as it is: without weights it can serve two models."""
@@ -156,22 +155,38 @@ class Copier:
 
     def finish(self):
         """Fills in the weights, once all layers are built."""
-        for layer, weights in self._pending:
+        for layer, weights, source in self._pending:
             complete(layer)
-            if isinstance(weights, keras.Layer):
+            if weights is None:
                 try:
-                    copy_state(layer, weights)
+                    copy_state(layer, source)
+                    copy_flags(layer, source)
                 except Exception as error:
-                    raise uncopyable(weights, error) from error
-                continue
-            weights = dict(weights)
-            for variable, value in zip(activation_variables(layer), weights.pop("activation", ()), strict=True):
-                set_value(variable, value)
-            for path, value in weights.items():
-                variable = layer
-                for part in path.split("."):
-                    variable = getattr(variable, part)
-                set_value(variable, value.reshape(variable.shape))
+                    raise uncopyable(source, error) from error
+            else:
+                fill(layer, weights, source)
+
+
+def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
+    """Gives a layer that was made from `source` its weights, and what is known of their flags."""
+    weights = dict(weights)
+    variables, values = activation_variables(layer), weights.pop("activation", ())
+    for variable, value, old in zip(variables, values, activation_variables(source), strict=True):
+        set_value(variable, value)
+        copy_flag(variable, old)
+    for path, value in weights.items():
+        variable, old = layer, source
+        for part in path.split("."):
+            variable, old = getattr(variable, part), getattr(old, part, None)
+        set_value(variable, value.reshape(variable.shape))
+        copy_flag(variable, old)
+    if kinds_inside(layer) == kinds_inside(source) and len(layer.variables) == len(source.variables):
+        copy_flags(layer, source)
+
+
+def kinds_inside(layer: keras.Layer) -> list[type]:
+    """The classes of the layers that a layer holds."""
+    return [type(each) for each in layer._flatten_layers(include_self=False)]
 
 
 def copy_of(network: Any) -> keras.Model:

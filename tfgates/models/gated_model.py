@@ -10,6 +10,7 @@ import keras
 from tfgates import distribution, gates
 from tfgates.costs.structure import Structure
 from tfgates.gates import dues
+from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.models import passes
 from tfgates.models.latest import Latest
 from tfgates.models.losses import penalties_of, without_value
@@ -279,6 +280,9 @@ class GatedModel(keras.Model):
                 config[name] = keras.saving.serialize_keras_object(value)
         if self.report is not None:
             config["report"] = self.report.to_dict()
+        if isinstance(self, Functional):
+            flags = {layer.name: flags_of(layer) for layer in self.layers}
+            config["frozen"] = {name: each for name, each in flags.items() if each is not None}
         return config
 
     @classmethod
@@ -287,10 +291,12 @@ class GatedModel(keras.Model):
         for name in ("penalty", "budget"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        report = config.pop("report", None)
+        report, frozen = config.pop("report", None), config.pop("frozen", {})
         model = super().from_config(config, custom_objects=custom_objects)
         if report is not None:
             model.report = Report.from_dict(report)
+        for name, flags in frozen.items():
+            set_flags(model.get_layer(name), flags)
         return model
 
 
