@@ -1,0 +1,90 @@
+"""The README and the guides: their code runs as it stands there, and what they point to exists."""
+
+import pathlib
+import re
+
+import pytest
+
+import tfgates
+
+ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs" / "guides").glob("*.md"))]
+TOUR = ROOT / "docs" / "guides" / "tour.md"
+
+
+def blocks(path, language):
+    """The code blocks of a page that begin at the margin."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def run(code, names, capsys, epochs=None):
+    """Runs a block of code and returns what it printed; `epochs` takes the place of the numbers of epochs in it."""
+    if epochs is not None:
+        code = re.sub(r"\bepochs=\d+", f"epochs={epochs}", code)
+    exec(compile(code, "README.md", "exec"), names)
+    return capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore::tfgates.GatesWarning")
+def test_the_five_lines_run_in_few_epochs(capsys):
+    """As they stand but for the number of epochs: what they print has the form that the README shows."""
+    names = {}
+    printed = "".join(run(code, names, capsys, epochs=1) for code in blocks(ROOT / "README.md", "python"))
+    assert form(printed).splitlines()[:9] == form(blocks(ROOT / "README.md", "text")[0]).splitlines()[:9]
+    assert tfgates.cost(names["small"]).macs <= 0.25 * tfgates.cost(names["model"]).macs
+
+
+def form(text):
+    """A text with every number as 0, and the gaps that hold them as one blank."""
+    return re.sub(r"[ -]+", " ", re.sub(r"\d[\d,.]*", "0", text))
+
+
+@pytest.mark.slow
+def test_the_five_lines_print_what_the_readme_shows(capsys):
+    """As they stand: the size to the unit, accuracies within what other processors may change."""
+    names = {}
+    printed = "".join(run(code, names, capsys) for code in blocks(ROOT / "README.md", "python"))
+    (shown,) = blocks(ROOT / "README.md", "text")
+    assert form(printed).splitlines()[:9] == form(shown).splitlines()[:9]
+    accuracies = [[float(value) for value in re.findall(r": (\d+\.\d) %", text)] for text in (printed, shown)]
+    assert accuracies[0] == pytest.approx(accuracies[1], abs=2.0)
+    budget = 0.25 * tfgates.cost(names["model"]).macs
+    assert 0.9 * budget < tfgates.cost(names["small"]).macs <= budget
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::tfgates.GatesWarning")
+def test_the_tour_runs(capsys, tmp_path, monkeypatch):
+    """The code of the tour goes on from that of the README, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for code in [*blocks(ROOT / "README.md", "python"), *blocks(TOUR, "python")]:
+        printed = run(code, names, capsys, epochs=2)
+    assert (tmp_path / "saved_model").is_dir() and "accuracy" in printed
+    assert tfgates.cost(names["small"]).params <= 0.2 * tfgates.cost(names["model"]).params
+    assert names["by_hand"].count_params() > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_every_picture_is_shown():
+    shown = {match for page in PAGES for match in re.findall(r"images/(\S+?)\)", page.read_text())}
+    assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+
+
+def test_code_of_the_guides_is_code():
+    for page in PAGES:
+        for code in re.findall(r"^ *```python\n(.*?)^ *```$", page.read_text(), re.MULTILINE | re.DOTALL):
+            compile("if True:\n" + code if code.startswith(" ") else code, page.name, "exec")
+
+
+def test_the_commands_of_the_first_screen():
+    """CI finds the command that runs the tests by its form; both stand high up."""
+    lines = (ROOT / "README.md").read_text().splitlines()
+    (train,) = (i for i, line in enumerate(lines) if re.search(r"^python3 -m venv .*examples/train.py$", line))
+    (tests,) = (i for i, line in enumerate(lines) if re.search(r"^python3 -m venv .*pytest$", line))
+    assert max(train, tests) < 30
