@@ -93,7 +93,7 @@ def train(data, place, logs):
             metrics=["accuracy"],
             gate_optimizer=gates_optimizer(data, epochs),
         )
-    callbacks = [tfgates.callbacks.SparsityMonitor(logs), keras.callbacks.TensorBoard(logs)]
+    callbacks = [keras.callbacks.TensorBoard(logs), tfgates.callbacks.SparsityMonitor(logs)]
     if FLAGS.gate == "scaling":
         # It puts an optimizer of its own in charge of the factors.
         callbacks.insert(0, tfgates.callbacks.SparseScaling(FLAGS.scaling_strength))
@@ -128,15 +128,18 @@ def finetune(model, data, logs):
     decay = FLAGS.weight_decay if FLAGS.finetune_optimizer == FLAGS.optimizer else 0.0
     optimizer = optimization.optimizer(FLAGS.finetune_optimizer, rate, FLAGS.momentum, FLAGS.nesterov, decay)
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    fit(model, data, FLAGS.finetune_epochs, [keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))])
+    board = keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))
+    callbacks = [board, tfgates.callbacks.SparsityMonitor(logs)]
+    fit(model, data, FLAGS.epochs, callbacks, initial_epoch=FLAGS.epochs - FLAGS.finetune_epochs)
 
 
-def fit(model, data, epochs, callbacks):
+def fit(model, data, epochs, callbacks, initial_epoch=0):
     try:
         return model.fit(
             data.train,
             validation_data=data.validation,
             epochs=epochs,
+            initial_epoch=initial_epoch,
             callbacks=callbacks,
             shuffle=False,  # The pipeline shuffles.
             verbose=FLAGS.verbose,

@@ -1,6 +1,8 @@
 """What SparsityMonitor writes and what it adds to the logs."""
 
 import importlib.util
+import pathlib
+import sys
 
 import keras
 import numpy as np
@@ -37,16 +39,18 @@ def chain(kind, first=None, **arguments):
     return model
 
 
-def written(log_dir):
-    """All values in the run `gates`: {tag: {step: value}}."""
+def written(log_dir, run=""):
+    """All values in the run `gates`, or one below it: {tag: {step: value}}."""
     found = {}
-    for path in sorted((log_dir / "gates").iterdir()):
+    for path in sorted(file for file in (log_dir / "gates" / run).iterdir() if file.is_file()):
         for record in tf.data.TFRecordDataset(str(path)):
             event = Event.FromString(record.numpy())
             for value in event.summary.value:
                 found.setdefault(value.tag, {})[event.step] = tf.make_ndarray(value.tensor)
     return found
 
+
+KINDS = ("open_probability", "open_probability_by_epoch", "test_gates")
 
 HALF_OPEN = np.array([9.0] * 4 + [-9.0] * 4)
 
@@ -71,27 +75,79 @@ def test_writes_scalars_histograms_and_images(tmp_path):
     model = chain("gated_model", first=HALF_OPEN)
     callbacks = [SparsityMonitor(tmp_path), keras.callbacks.TensorBoard(tmp_path)]
     model.fit(X, Y, epochs=2, verbose=0, callbacks=callbacks)
-    values = written(tmp_path)
-    for tag in ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs"):
-        assert set(values[f"total/{tag}"]) == {0, 1}
-    assert values["first/open_units"][1] == 4
-    np.testing.assert_allclose(
-        values["first/expected_open_units"][1], np.sum(model.gates[0].open_probability()), rtol=1e-5
-    )
+    values, actual, expected = (written(tmp_path, run) for run in ("", "actual", "expected"))
+    # What is expected and what is actual share a chart: they have the same tags, in the order of the alphabet.
+    first = ["cost/macs", "cost/open_units", "cost/params"]
+    assert sorted(actual) == sorted(expected) == [*first, "open_units/first", "open_units/second"]
+    assert all(set(steps) == {0, 1} for steps in (*actual.values(), *expected.values()))
+    cost = tfgates.cost(model)
+    np.testing.assert_allclose(actual["cost/macs"][1], cost.macs / cost.dense_macs, rtol=1e-5)
+    np.testing.assert_allclose(expected["cost/macs"][1], cost.expected_macs / cost.dense_macs, rtol=1e-5)
+    np.testing.assert_allclose(expected["cost/params"][1], cost.expected_params / cost.dense_params, rtol=1e-5)
+    assert actual["open_units/first"][1] == 4 / 8
+    np.testing.assert_allclose(expected["open_units/first"][1], np.mean(model.gates[0].open_probability()), rtol=1e-5)
+    # Without a budget nothing is a target, and gates without an optimizer of their own have the rate of the weights.
+    assert not (tmp_path / "gates" / "target").exists()
+    kinds = {"layers", *(f"{kind}/{gate}" for kind in KINDS for gate in ("first", "second"))}
+    assert set(values) == kinds
     # Buckets of a histogram are rows of (left, right, count).
-    buckets = values["first/open_probability"][1]
+    buckets = values["open_probability/first"][1]
     assert buckets[:, 2].sum() == 8
     assert buckets[0, 2] == 4 and buckets[-1, 2] == 4
-    width, height, png = values["first/test_gates"][1]
+    width, height, png = values["test_gates/first"][1]
     picture = tf.io.decode_png(png).numpy()[..., 0]
     assert picture.shape == (int(height), int(width)) == (24, 24)
     # Three squares a row; the ninth square is no unit.
     np.testing.assert_allclose(picture[4::8, 4::8].ravel(), [255] * 4 + [0] * 4 + [128], atol=1)
-    layer = next(row for row in tfgates.cost(model).layers if row.name == "dense1")
-    assert values["dense1/params"][1] == layer.params == 28
-    assert values["dense1/macs"][1] == layer.macs
-    np.testing.assert_allclose(values["dense1/expected_params"][1], layer.expected_params, rtol=1e-5)
-    np.testing.assert_allclose(values["dense1/expected_macs"][1], layer.expected_macs, rtol=1e-5)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_the_target_and_whose_learning_rate_is_whose(tmp_path, mixed):
+    model = network(tfgates.Budget(params=0.5), tfgates.Budget(macs=0.75, per_layer=True))
+    weights = keras.optimizers.SGD(0.25)
+    if mixed:
+        weights = keras.optimizers.LossScaleOptimizer(weights)
+    model.compile(weights, "mse", gate_optimizer=keras.optimizers.Adam(0.125))
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
+    # Of bounds on the whole model; a chart of each layer would be too much.
+    target = written(tmp_path, "target")
+    assert set(target) == {"cost/params"} and target["cost/params"] == {0: 0.5, 1: 0.5}
+    own = written(tmp_path)
+    assert own["learning_rate/weights"] == {0: 0.25, 1: 0.25} and own["learning_rate/gates"] == {0: 0.125, 1: 0.125}
+
+
+def test_pruning_is_marked_by_a_line_that_begins_there(tmp_path):
+    model = network(tfgates.Budget(params=0.5))
+    model.compile("sgd", "mse")
+    monitor = SparsityMonitor(tmp_path)
+    model.fit(X, Y, epochs=2, verbose=0, callbacks=[monitor])
+    small = tfgates.finish(model, (X, Y))
+    history = small.fit(X, Y, epochs=4, initial_epoch=2, verbose=0, callbacks=[monitor]).history
+    left = tfgates.cost(small).params / tfgates.cost(model).dense_params
+    assert history["params"] == [left] * 2 and left <= 0.5
+    pruned = written(tmp_path, "pruned")
+    assert set(pruned) == {"cost/params", "cost/macs"} and set(pruned["cost/macs"]) == {2, 3}
+    np.testing.assert_allclose(pruned["cost/params"][3], left, rtol=1e-6)
+    marks = written(tmp_path)["pruning"]
+    assert set(marks) == {2} and str(tfgates.report_of(small)) in marks[2].item().decode()
+    assert set(written(tmp_path, "actual")["cost/params"]) == {0, 1}
+
+
+def test_compress_shows_it_both_trainings(tmp_path):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(16), keras.layers.Dense(2)])
+    tfgates.compress(
+        model, (X, Y), tfgates.Budget(params=0.5), "mse", epochs=4, fine_tune=0.5, verbose=0,
+        callbacks=[SparsityMonitor(tmp_path)],
+    )  # fmt: skip
+    assert set(written(tmp_path, "actual")["cost/params"]) == {0, 1}
+    assert set(written(tmp_path, "pruned")["cost/params"]) == {2, 3}
+
+
+def network(*budgets):
+    """Six inputs, eight gated units, two outputs, under budgets."""
+    inputs = keras.Input((6,))
+    hidden = GatedDense(8, gate="hard_concrete")(inputs)
+    return tfgates.GatedModel(inputs, keras.layers.Dense(2)(hidden), budget=list(budgets))
 
 
 def test_other_callbacks_can_use_the_logs(tmp_path):
@@ -120,14 +176,14 @@ def test_frequency(tmp_path):
     model = chain("sequential")
     history = model.fit(X, Y, epochs=5, verbose=0, callbacks=[SparsityMonitor(tmp_path, frequency=2)]).history
     assert len(history["params"]) == 3
-    assert set(written(tmp_path)["total/params"]) == {0, 2, 4}
+    assert set(written(tmp_path, "actual")["cost/params"]) == {0, 2, 4}
 
 
 def test_a_second_fit_goes_on_writing(tmp_path):
     model, monitor = chain("sequential"), SparsityMonitor(tmp_path)
     model.fit(X, Y, epochs=1, verbose=0, callbacks=[monitor])
     model.fit(X, Y, epochs=2, initial_epoch=1, verbose=0, callbacks=[monitor])
-    assert set(written(tmp_path)["total/params"]) == {0, 1}
+    assert set(written(tmp_path, "actual")["cost/params"]) == {0, 1}
 
 
 def test_warns_once_of_a_gate_that_has_closed():
@@ -172,7 +228,7 @@ def test_a_heat_map_has_a_row_per_epoch_and_a_column_per_unit(tmp_path):
         on_epoch_begin=lambda epoch, logs: model.gates[0].logits.assign(HALF_OPEN if epoch < 2 else -HALF_OPEN)
     )
     model.fit(X, Y, epochs=3, verbose=0, callbacks=[close, SparsityMonitor(tmp_path)])
-    maps = written(tmp_path)["first/open_probability_by_epoch"]
+    maps = written(tmp_path)["open_probability_by_epoch/first"]
     assert set(maps) == {0, 1, 2}
     width, height, png = maps[2]
     picture = tf.io.decode_png(png).numpy()[..., 0]
@@ -186,7 +242,7 @@ def test_pictures_of_the_layers(tmp_path, frequency, steps):
     model = chain("gated_model", first=HALF_OPEN)
     model.fit(X, Y, epochs=4, verbose=0, callbacks=[SparsityMonitor(tmp_path, picture_frequency=frequency)])
     values = written(tmp_path)
-    assert set(values["layers"]) == set(values["second/open_probability_by_epoch"]) == steps
+    assert set(values["layers"]) == set(values["open_probability_by_epoch/second"]) == steps
     picture = tf.io.decode_png(values["layers"][3][2]).numpy()
     # The blue of what is kept and the grey of what goes.
     for colour in ((0x2B, 0x6C, 0xB0), (0xD9, 0xD9, 0xD9)):
@@ -200,7 +256,7 @@ def test_without_matplotlib_there_is_no_picture_of_the_layers(tmp_path, monkeypa
     )
     chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
     values = written(tmp_path)
-    assert "layers" not in values and "first/open_probability_by_epoch" in values
+    assert "layers" not in values and "open_probability_by_epoch/first" in values
 
 
 def test_many_epochs_have_few_pictures(tmp_path):
@@ -214,7 +270,7 @@ def test_hparams(tmp_path):
     chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path, hparams=given)])
     (content,) = (
         value.metadata.plugin_data.content
-        for path in (tmp_path / "gates").iterdir()
+        for path in (tmp_path / "gates").glob("events*")
         for record in tf.data.TFRecordDataset(str(path))
         for value in Event.FromString(record.numpy()).summary.value
         if value.tag == "_hparams_/session_start_info"
@@ -230,9 +286,7 @@ def test_refused_hparams(hparams):
 
 
 def test_a_budget_shows_how_the_gates_stand_and_not_how_they_land():
-    inputs = keras.Input((6,))
-    hidden = GatedDense(8, gate="hard_concrete")(inputs)
-    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(hidden), budget=tfgates.Budget(params=0.5))
+    model = network(tfgates.Budget(params=0.5))
     model.compile(keras.optimizers.SGD(0.0), "mse")
     history = model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor()]).history
     assert history["params"] == [1.0] and tfgates.cost(model).params <= 0.5 * tfgates.cost(model).dense_params
@@ -284,14 +338,23 @@ def test_config():
     assert SparsityMonitor(**monitor.get_config()).get_config() == given
 
 
-def test_the_calls_of_a_shared_layer_add_up(tmp_path):
-    inputs = [keras.Input((5,)) for _ in range(2)]
-    shared = keras.layers.Dense(8, name="shared")
-    x = keras.layers.Add()([GatedDense(6, gate="hard_concrete")(shared(x)) for x in inputs])
-    model = tfgates.GatedModel(inputs, keras.layers.Dense(2)(x))
+def test_many_layers_have_few_charts(tmp_path):
+    """Of each gated layer one chart; the other layers have none."""
+    inputs = keras.Input((6,))
+    x = inputs
+    for _ in range(4):
+        x = keras.layers.BatchNormalization()(keras.layers.Dense(4, activation="relu")(x))
+    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(2)(x)), budget=tfgates.Budget(params=0.9))
     model.compile("sgd", "mse")
-    model.fit([X[:, :5], X[:, :5]], Y, verbose=0, callbacks=[SparsityMonitor(str(tmp_path))])
-    found = written(tmp_path)
-    # Stored once, computed twice.
-    assert found["shared/params"] == found["shared/expected_params"] == {0: 48.0}
-    assert found["shared/macs"] == found["shared/expected_macs"] == {0: 80.0}
+    model.fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
+    scalars = {tag for run in ("actual", "expected", "target") for tag in written(tmp_path, run)}
+    scalars |= {tag for tag in written(tmp_path) if tag.startswith("learning_rate/")}
+    assert len(scalars) == 3 + 2 + len(model.gates)
+
+
+def test_a_callback_alone_needs_no_tensorflow():
+    """Only what writes event files does."""
+    source = pathlib.Path(sys.modules[SparsityMonitor.__module__].__file__).parent
+    for name in ("sparsity_monitor", "dashboard", "watched"):
+        lines = (source / f"{name}.py").read_text().splitlines()
+        assert not [line for line in lines if line.startswith(("import tensorflow", "from tensorflow"))]

@@ -1,7 +1,8 @@
-"""The pictures and settings that `SparsityMonitor` writes."""
+"""The pictures that `SparsityMonitor` writes, and what its settings may be."""
+
+import io
 
 import numpy as np
-import tensorflow as tf
 
 from tfgates.pruning import plan as pruning_plan
 from tfgates.pruning.picture import draw_plan
@@ -63,8 +64,10 @@ class HeatMap:
 
 def plan_image(model):
     """What is kept and removed in each layer as the gates stand, `(height, width, 3)` of integers; needs matplotlib."""
+    from matplotlib.image import imread
+
     plan = pruning_plan.PruningPlan(model, selection=Unchanged())
-    return tf.io.decode_png(draw_plan(plan), channels=3).numpy()
+    return np.uint8(np.round(255 * imread(io.BytesIO(draw_plan(plan)))[..., :3]))
 
 
 def check_hparams(hparams):
@@ -78,11 +81,3 @@ def check_hparams(hparams):
             "`hparams` must be a dict from strings to bools, ints, floats and strings, or None. "
             f"Received: hparams={hparams!r}"
         )
-
-
-def write_hparams(writer, hparams):
-    """Writes the settings of a run."""
-    from tensorboard.plugins.hparams import api
-
-    with writer.as_default():
-        api.hparams(hparams)

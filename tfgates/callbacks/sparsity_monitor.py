@@ -7,40 +7,43 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from tfgates.callbacks import dashboard
+from tfgates.callbacks import dashboard, watched
 from tfgates.costs import cost
 from tfgates.models.gated_model import gates_of
-
-TOTALS = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
+from tfgates.pruning.report import report_of
 
 # How often, by default, what is costly to draw is drawn in a run.
 PICTURES = 32
-
-
-def check_tensorboard():
-    """Raises an `ImportError` that says what to do if tf.summary cannot write."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise ImportError(
-            "`log_dir` needs TensorBoard, which TensorFlow does not bring: pip install tensorboard, or "
-            "leave out `log_dir`."
-        )
 
 
 def check_writable(name, folder):
     """Makes `folder` and raises a `ValueError` that calls it `name` if nothing can be written there."""
     probe = os.path.join(folder, f".probe-{uuid.uuid4().hex}")
     try:
+        if "://" in folder:
+            _probe_remote(folder, probe)
+        else:
+            os.makedirs(folder, exist_ok=True)
+            with open(probe, "w"):
+                pass
+            os.remove(probe)
+    except OSError as error:
+        raise ValueError(
+            f"`{name}` must be a folder that can be made and written. Received: {name}={folder!r} ({error})"
+        ) from error
+
+
+def _probe_remote(folder, probe):
+    import tensorflow as tf
+
+    try:
         tf.io.gfile.makedirs(folder)
         with tf.io.gfile.GFile(probe, "w") as file:
             file.write("")
         tf.io.gfile.remove(probe)
-    except (tf.errors.OpError, OSError) as error:
-        reason = getattr(error, "message", None) or str(error)
-        raise ValueError(
-            f"`{name}` must be a folder that can be made and written. Received: {name}={folder!r} ({reason})"
-        ) from error
+    except tf.errors.OpError as error:
+        raise OSError(error.message) from error
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -53,12 +56,18 @@ class SparsityMonitor(keras.callbacks.Callback):
     `expected_macs` (of `tfgates.cost`). The progress bar and History show them; EarlyStopping and
     ModelCheckpoint can use them if they come after this callback in the list.
 
-    Beside `keras.callbacks.TensorBoard(log_dir)` it writes to the run `gates`: the same totals, for
-    each gate its expected and actual open units, a histogram of its open probabilities and an image
-    of its test gates (white is open), for each layer its expected and actual parameters and MACs.
+    Beside `keras.callbacks.TensorBoard(log_dir)` it writes to runs below `gates`. What belongs together is one chart:
+
+    * `cost/macs`, `cost/params`, `cost/open_units`: lines `expected` (the gates as probabilities), `actual` (the gates
+      as inference uses them), `target` (of a budget on the whole model), and from pruning on `pruned`;
+    * `open_units/GATE`: expected and actual share of the units of a gate;
+    * `learning_rate/weights` and `learning_rate/gates`;
+    * `open_probability/GATE`: a histogram; `test_gates/GATE`: the gates as inference uses them, a square per unit,
+      white open, black closed; `open_probability_by_epoch/GATE` and `layers`: pictures.
 
     It warns when all units of a gate have closed. Only `fit` is watched: the training is the same
-    without it.
+    without it. In the `fit` of a network that `tfgates.prune` has returned it goes on with `params` and `macs`
+    alone: in TensorBoard the line `pruned` begins where pruning was, and the text `pruning` says what went.
 
     Args:
         log_dir: folder for the logs, which needs the package tensorboard; `None` adds to `logs` only.
@@ -71,16 +80,17 @@ class SparsityMonitor(keras.callbacks.Callback):
 
     Raises:
         ImportError: when training starts, if there is a `log_dir` and no tensorboard.
-        ValueError: when training starts, if `log_dir` cannot be written or the model has no gates.
+        ValueError: when training starts, if `log_dir` cannot be written, or the model has no gates and was not
+            pruned in this process.
 
     Example:
 
-    >>> model.fit(x, y, callbacks=[tfgates.callbacks.SparsityMonitor("logs"),
-    ...                            keras.callbacks.TensorBoard("logs")])
+    >>> model.fit(x, y, callbacks=[keras.callbacks.TensorBoard("logs"),
+    ...                            tfgates.callbacks.SparsityMonitor("logs")])
     """
 
-    # Tells whoever trains a pruned network too that it is not for that one.
-    needs_gates = True
+    # Tells whoever trains a network without gates that it is not for that one, unless it was pruned.
+    needs_gates, follows_pruning = True, True
 
     def __init__(self, log_dir=None, frequency=1, picture_frequency=None, hparams=None):
         super().__init__()
@@ -94,103 +104,76 @@ class SparsityMonitor(keras.callbacks.Callback):
         self.frequency = frequency
         self.picture_frequency = picture_frequency
         self.hparams = None if hparams is None else dict(hparams)
-        self._writer = None
+        self._files = self._report = None
         self._closed = set()
         self._cost_known = True
         self._maps = {}
         self._last_epoch = self._pictures_at = None
 
     def on_train_begin(self, logs=None):
-        if self.log_dir is not None:
-            check_tensorboard()
-            check_writable("log_dir", self.log_dir)
-            self._writer = tf.summary.create_file_writer(os.path.join(self.log_dir, "gates"))
-            if self.hparams is not None:
-                dashboard.write_hparams(self._writer, self.hparams)
-        if not gates_of(self.model):
+        self._report = None if gates_of(self.model) else self._report_of_pruned()
+        self._last_epoch = None
+        if self.log_dir is None:
+            return
+        # What needs TensorFlow is imported where it is needed.
+        from tfgates.callbacks.event_files import EventFiles, check_tensorboard
+
+        check_tensorboard()
+        check_writable("log_dir", self.log_dir)
+        self._files = EventFiles(os.path.join(self.log_dir, "gates"))
+        if self.hparams is not None and self._report is None:
+            self._files.hparams(self.hparams)
+
+    def _report_of_pruned(self):
+        try:
+            return report_of(self.model)
+        except ValueError as error:
             raise ValueError(
-                "SparsityMonitor needs a model with gates: gated layers, or what `tfgates.gate_model` "
-                f"returns. Received: model={self.model.name!r}"
-            )
+                "SparsityMonitor needs a model with gates: gated layers, what `tfgates.gate_model` returns, or what "
+                f"was pruned in this process. Received: model={self.model.name!r}"
+            ) from error
 
     def on_epoch_end(self, epoch, logs=None):
         if epoch % self.frequency:
             return
-        gates = gates_of(self.model)
-        totals = self._unit_totals(gates)
-        costs = self._cost()
-        if costs is not None:
-            totals.update(self._cost_totals(costs))
+        totals = self._totals() if self._report is None else watched.left(self._report)
         if logs is not None:
             logs.update(totals)
-        self._warn_of_closed(gates)
-        if self._writer is not None:
-            with self._writer.as_default(step=epoch):
-                for name, value in totals.items():
-                    tf.summary.scalar(f"total/{name}", value)
-                for gate in gates:
-                    self._write_gate(gate)
-                if costs is not None:
-                    self._write_layers(costs.layers)
-                if epoch % self._picture_every() == 0:
-                    self._write_pictures(epoch)
-            self._writer.flush()
+        if self._report is None:
+            self._warn_of_closed()
+        if self._files is not None:
+            if self._report is None:
+                self._write(epoch, totals)
+            else:
+                self._write_pruned(epoch, totals)
+            self._files.flush()
         self._last_epoch = epoch
 
     def on_train_end(self, logs=None):
-        if self._writer is not None:
+        if self._files is not None:
             epoch = self._last_epoch
-            if epoch is not None and epoch != self._pictures_at:
-                with self._writer.as_default(step=epoch):
-                    self._write_pictures(epoch)
-            self._writer.close()
-            self._writer = None
+            if self._report is None and epoch is not None and epoch != self._pictures_at:
+                self._write_pictures(epoch)
+            self._files.close()
+            self._files = None
 
-    def _picture_every(self):
-        if self.picture_frequency is not None:
-            return self.picture_frequency
-        return max(1, -(-((self.params or {}).get("epochs") or 1) // PICTURES))
-
-    def _write_pictures(self, epoch):
-        self._pictures_at = epoch
-        for name, rows in self._maps.items():
-            tf.summary.image(f"{name}/open_probability_by_epoch", rows.image()[None, :, :, None])
-        if self._cost_known and importlib.util.find_spec("matplotlib") is not None:
-            tf.summary.image("layers", dashboard.plan_image(self.model)[None])
-
-    def _unit_totals(self, gates):
+    def _totals(self):
+        gates = gates_of(self.model)
         units = sum(gate.units for gate in gates)
         is_open = sum(int(np.sum(gate.open_units())) for gate in gates)
         expected = sum(float(np.sum(gate.open_probability())) for gate in gates)
-        return {"open_units": is_open / units, "expected_open_units": expected / units}
-
-    def _cost(self):
-        if not self._cost_known:
-            return None
-        try:
-            # What a monitor shows is how the gates stand, not what pruning would choose.
-            return cost(self.model, chosen=False)
-        except ValueError as error:
-            self._cost_known = False
-            warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)
-            return None
-
-    def _cost_totals(self, costs):
-        totals = {
-            "params": costs.params / costs.dense_params,
-            "expected_params": costs.expected_params / costs.dense_params,
-        }
-        try:
-            dense = costs.dense_macs
-        except ValueError:
-            # Inputs of unknown size, for which `tfgates.cost` refuses to tell MACs.
-            return totals
-        totals["macs"] = costs.macs / dense
-        totals["expected_macs"] = costs.expected_macs / dense
+        totals = {"open_units": is_open / units, "expected_open_units": expected / units}
+        if self._cost_known:
+            try:
+                # What a monitor shows is how the gates stand, not what pruning would choose.
+                totals.update(watched.fractions(cost(self.model, chosen=False)))
+            except ValueError as error:
+                self._cost_known = False
+                warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)
         return totals
 
-    def _warn_of_closed(self, gates):
-        closed = {gate.name for gate in gates if not np.any(gate.open_units())}
+    def _warn_of_closed(self):
+        closed = {gate.name for gate in gates_of(self.model) if not np.any(gate.open_units())}
         for name in sorted(closed - self._closed):
             warnings.warn(
                 f"All units of gate `{name}` are closed: nothing passes through it any more. If it is not "
@@ -200,25 +183,44 @@ class SparsityMonitor(keras.callbacks.Callback):
             )
         self._closed = closed
 
-    def _write_gate(self, gate):
-        probability = np.asarray(gate.open_probability())
-        test_gates = np.asarray(gate.test_gates())
-        tf.summary.scalar(f"{gate.name}/open_units", int(np.count_nonzero(test_gates)))
-        tf.summary.scalar(f"{gate.name}/expected_open_units", float(probability.sum()))
-        tf.summary.histogram(f"{gate.name}/open_probability", probability.ravel())
-        self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
-        tf.summary.image(f"{gate.name}/test_gates", dashboard.gate_image(test_gates)[None, :, :, None])
+    def _write(self, epoch, totals):
+        from tfgates.callbacks.event_files import ACTUAL, EXPECTED, OWN, TARGET
 
-    def _write_layers(self, layers):
-        sums = {}
-        for layer in layers:
-            for name in ("params", "expected_params", "macs", "expected_macs"):
-                # A layer that is called several times has a row for each call.
-                key = f"{layer.name}/{name}"
-                sums[key] = sums.get(key, 0.0) + getattr(layer, name)
-        for key, value in sums.items():
-            if value == value:
-                tf.summary.scalar(key, float(value))
+        lines = {EXPECTED: {}, ACTUAL: {}, TARGET: watched.targets(self.model), OWN: watched.learning_rates(self.model)}
+        for name, value in totals.items():
+            run = EXPECTED if name.startswith("expected_") else ACTUAL
+            lines[run][f"cost/{name.removeprefix('expected_')}"] = value
+        for gate in gates_of(self.model):
+            probability = np.asarray(gate.open_probability())
+            lines[EXPECTED][f"open_units/{gate.name}"] = float(probability.sum()) / gate.units
+            lines[ACTUAL][f"open_units/{gate.name}"] = float(np.sum(gate.open_units())) / gate.units
+            self._files.histogram(f"open_probability/{gate.name}", probability.ravel(), epoch)
+            self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
+            self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(gate.test_gates()), epoch)
+        for run, values in lines.items():
+            if values:
+                self._files.scalars(run, values, epoch)
+        if epoch % self._picture_every() == 0:
+            self._write_pictures(epoch)
+
+    def _write_pruned(self, epoch, totals):
+        from tfgates.callbacks.event_files import PRUNED
+
+        if self._last_epoch is None:
+            self._files.text("pruning", f"Pruned before epoch {epoch + 1}.\n\n```\n{self._report}\n```", epoch)
+        self._files.scalars(PRUNED, {f"cost/{name}": value for name, value in totals.items()}, epoch)
+
+    def _picture_every(self):
+        if self.picture_frequency is not None:
+            return self.picture_frequency
+        return max(1, -(-((self.params or {}).get("epochs") or 1) // PICTURES))
+
+    def _write_pictures(self, epoch):
+        self._pictures_at = epoch
+        for name, rows in self._maps.items():
+            self._files.image(f"open_probability_by_epoch/{name}", rows.image(), epoch)
+        if self._cost_known and importlib.util.find_spec("matplotlib") is not None:
+            self._files.image("layers", dashboard.plan_image(self.model), epoch)
 
     def get_config(self):
         return {

@@ -66,8 +66,8 @@ def compress(
             learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
             to 0.1: what is left is small and fits its training data to the last example otherwise.
         fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
-        callbacks: list of Keras callbacks for both trainings, or None. `SparsityMonitor` and
-            `SparseScaling`, which need gates, see the first alone.
+        callbacks: list of Keras callbacks for both trainings, or None. `SparseScaling`, which needs gates, sees
+            the first alone.
         resume: a folder, or None. The whole state is kept there after each epoch, and the same call,
             started again after an interruption, goes on from it to where it would have
             ended (see `tfgates.callbacks.Resume`). Defaults to None.
@@ -136,7 +136,8 @@ def compress(
     small.compile(keras.optimizers.AdamW(rate, weight_decay), loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
-        followed = [*without_gates, *_resumed(resume, "pruned"), history.recorder("fine-tuning")]
+        after = [c for c in callbacks if c in without_gates or getattr(c, "follows_pruning", False)]
+        followed = [*after, *_resumed(resume, "pruned"), history.recorder("fine-tuning")]
         _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
     return small
 
