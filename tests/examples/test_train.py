@@ -280,45 +280,58 @@ def test_the_gates_that_flags_ask_for(load_example):
     np.testing.assert_allclose(model.penalty["params"], 266_610e-6)
 
 
-# Prints what a recipe makes of the optimizers and penalties; in a process of its own, as flags are global.
-RECIPE = """
+# Prints what flags make of the optimizers and penalties; in a process of its own, as flags are global.
+RECIPES = """
 import json, sys, types
 sys.path.insert(0, sys.argv[1])
 import train
-train.FLAGS(["train.py", *sys.argv[2:]])
-train.settings.apply_recipe()
-train.settings.check()
+from absl.testing import flagsaver
 data = types.SimpleNamespace(train=types.SimpleNamespace(cardinality=lambda: 10), input_shape=(32, 32, 3), classes=10)
-weights, gates = train.weights_optimizer(data, 200, train.FLAGS.weight_decay), train.gates_optimizer(data, 200)
-rate = getattr(gates, "learning_rate", 0)
-print(json.dumps([weights.weight_decay, getattr(gates, "weight_decay", None), type(gates).__name__, float(rate),
-                  train.settings.penalty_params(), train.settings.penalties()]))
+found = {}
+for line in json.loads(sys.argv[2]):
+    with flagsaver.flagsaver():
+        train.FLAGS(["train.py", *line.split()])
+        train.settings.apply_recipe()
+        train.settings.check()
+        weights, gates = train.weights_optimizer(data, 200, train.FLAGS.weight_decay), train.gates_optimizer(data, 200)
+        rate = getattr(gates, "learning_rate", 0)
+        found[line] = [weights.weight_decay, getattr(gates, "weight_decay", None), type(gates).__name__, float(rate),
+                       train.settings.penalty_params(), train.settings.penalties()]
+print(json.dumps(found))
 """
+FLAGS = (
+    "--recipe=l0_hc_wrn28_10_cifar10",
+    "--recipe=dep_l0_vgg16_cifar10",
+    "--recipe=dep_l0_vgg16_cifar10 --macs=0.5",
+    "--macs=0.5",
+    "--macs=0.5 --gate_learning_rate=0.5",
+)
 
 
-def settings_of(*flags):
+@pytest.fixture(scope="module")
+def made_of_flags():
     done = subprocess.run(
-        [sys.executable, "-c", RECIPE, str(EXAMPLES), *flags], capture_output=True, text=True, check=False
+        [sys.executable, "-c", RECIPES, str(EXAMPLES), json.dumps(FLAGS)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_gates_never_have_weight_decay():
+def test_gates_never_have_weight_decay(made_of_flags):
     """The recipe of the wide ResNet updates gates as weights, but for the decay."""
-    weights, gates, kind, rate, _, l0 = settings_of("--recipe=l0_hc_wrn28_10_cifar10")
+    weights, gates, kind, rate, _, l0 = made_of_flags["--recipe=l0_hc_wrn28_10_cifar10"]
     assert weights == pytest.approx(5e-3) and gates is None
     assert kind == "SGD" and rate == pytest.approx(0.1) and len(l0) == 1
 
 
-def test_a_budget_takes_the_place_of_a_recipe_s_penalty():
-    assert settings_of("--recipe=dep_l0_vgg16_cifar10")[4] == 1e-6
-    assert settings_of("--recipe=dep_l0_vgg16_cifar10", "--macs=0.5")[4] is None
+def test_a_budget_takes_the_place_of_a_recipe_s_penalty(made_of_flags):
+    assert made_of_flags["--recipe=dep_l0_vgg16_cifar10"][4] == 1e-6
+    assert made_of_flags["--recipe=dep_l0_vgg16_cifar10 --macs=0.5"][4] is None
 
 
-def test_a_budget_sets_the_pace_of_the_gates_unless_told():
-    assert settings_of("--macs=0.5")[2] == "str"
-    assert settings_of("--macs=0.5", "--gate_learning_rate=0.5")[2:4] == ["Adam", 0.5]
+def test_a_budget_sets_the_pace_of_the_gates_unless_told(made_of_flags):
+    assert made_of_flags["--macs=0.5"][2] == "str"
+    assert made_of_flags["--macs=0.5 --gate_learning_rate=0.5"][2:4] == ["Adam", 0.5]
 
 
 def test_learning_rates(load_example):

@@ -83,50 +83,52 @@ NETWORKS = {
     "residual, block gates": with_block_gates,
 }
 
+QUICK = ("residual, batch normalisation",)
+
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """Folder of all networks in all formats, with what each reader makes of them."""
+def exported(request, tmp_path_factory):
+    """Folder of a network in all formats, with what each reader makes of it."""
     root = tmp_path_factory.mktemp("exported")
-    expected, counts = {}, {}
-    for name, make in NETWORKS.items():
-        model = make()
-        small = tfgates.prune(model)
-        folder = root / name
-        folder.mkdir()
-        small.export(str(folder / "saved_model"), verbose=False)
-        small.save(folder / "model.keras")
-        small.export(str(folder / "model.tflite"), format="litert", verbose=False)
-        if HAS_ONNX:
-            small.export(str(folder / "model.onnx"), format="onnx", verbose=False)
-        draw = np.random.default_rng(0)
-        inputs = [draw.normal(size=(size, *model.input_shape[1:])).astype("float32") for size in BATCHES]
-        np.savez(folder / "given.npz", *inputs)
-        expected[name] = [keras.ops.convert_to_numpy(model(x, training=False)) for x in inputs]
-        counts[name] = (small.count_params(), model.count_params())
+    model = NETWORKS[request.param]()
+    small = tfgates.prune(model)
+    folder = root / "network"
+    folder.mkdir()
+    small.export(str(folder / "saved_model"), verbose=False)
+    small.save(folder / "model.keras")
+    small.export(str(folder / "model.tflite"), format="litert", verbose=False)
+    if HAS_ONNX:
+        small.export(str(folder / "model.onnx"), format="onnx", verbose=False)
+    draw = np.random.default_rng(0)
+    inputs = [draw.normal(size=(size, *model.input_shape[1:])).astype("float32") for size in BATCHES]
+    np.savez(folder / "given.npz", *inputs)
+    expected = [keras.ops.convert_to_numpy(model(x, training=False)) for x in inputs]
     done = subprocess.run([sys.executable, str(READER), str(root)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
-    return root, expected, counts
+    return folder, expected, (small.count_params(), model.count_params())
 
 
 # Keras's converter to ONNX meets NumPy 2.
 @pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 @pytest.mark.parametrize("kind", list(FORMATS))
-@pytest.mark.parametrize("network", list(NETWORKS))
-def test_export(network, kind, exported):
+@pytest.mark.parametrize(
+    "exported",
+    [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS],
+    indirect=True,
+)
+def test_export(kind, exported):
     if kind == "onnx" and not HAS_ONNX:
         pytest.skip("needs the packages onnx and tf2onnx")
-    root, expected, counts = exported
-    small, gated = counts[network]
+    folder, expected, (small, gated) = exported
     assert small < 0.9 * gated
-    with np.load(root / network / f"{kind}.npz") as made:
+    with np.load(folder / f"{kind}.npz") as made:
         outputs = [made[name] for name in made.files]
-    for size, a, b in zip(BATCHES, expected[network], outputs, strict=True):
+    for size, a, b in zip(BATCHES, expected, outputs, strict=True):
         assert b.shape == (size, a.shape[1])
         np.testing.assert_allclose(b, a, atol=TOLERANCE[kind] + 1e-6)
     # A control: examples differ by more than the formats may.
-    assert np.max(np.abs(expected[network][1][0] - expected[network][1][1])) > 1e-4
-    assert compressed_bytes(root / network / FORMATS[kind]) > 0
+    assert np.max(np.abs(expected[1][0] - expected[1][1])) > 1e-4
+    assert compressed_bytes(folder / FORMATS[kind]) > 0
 
 
 def test_the_matrix_is_whole():

@@ -185,7 +185,7 @@ def test_another_model_that_adds_it() -> None:
     "settings",
     [
         {"steps_per_execution": 2},
-        {"jit_compile": True},
+        pytest.param({"jit_compile": True}, marks=pytest.mark.slow),
         {"run_eagerly": True},
         {"optimizer": keras.optimizers.SGD(0.1, gradient_accumulation_steps=2), "gate_optimizer": None},
     ],
