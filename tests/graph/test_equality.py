@@ -124,32 +124,6 @@ def test_words():
     )
 
 
-class Noise(K.Layer):
-    """Random at inference, from a seed that no copy shares."""
-
-    def call(self, x):
-        return x + keras.random.normal(ops.shape(x))
-
-
-def test_random_outputs_cannot_be_compared():
-    inputs = keras.Input((4,))
-    model = keras.Model(inputs, Noise()(K.Dense(3)(K.Dense(5)(inputs))))
-    with pytest.raises(ValueError, match="`model` gives other outputs each time it is called"):
-        tfgates.prune(model)
-    tfgates.gate_model(model)
-
-
-def test_noise_of_the_same_seed_can_be_compared():
-    inputs = keras.Input((4,))
-    x = K.BatchNormalization()(K.Dropout(0.5)(inputs, training=True), training=True)
-    model = keras.Model(inputs, K.Dense(3)(K.Dense(5)(x)))
-    before = [np.array(v) for v in model.variables]
-    tfgates.prune(model)
-    tfgates.gate_model(model)
-    for variable, value in zip(model.variables, before, strict=True):
-        np.testing.assert_array_equal(np.array(variable), value)
-
-
 def test_the_state_is_put_back():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, K.BatchNormalization()(inputs))

@@ -192,7 +192,7 @@ def test_a_bias_is_added_where_no_normalisation_can_take_the_constants(reader):
     inputs = keras.Input((6, 6, 3))
     x = K.Activation("softplus")(tfgates.gates.HardConcreteGate()(K.Conv2D(8, 3)(inputs)))
     x = K.Conv2D(5, 1, use_bias=False, activation="relu" if reader == "activation" else None, name="behind")(x)
-    y = K.BatchNormalization()(x, **({"training": False} if reader == "training" else {}))
+    y = K.BatchNormalization()(x, **({"training": True} if reader == "training" else {}))
     y = K.Add()([y, x]) if reader == "two" else y
     model = keras.Model(inputs, [y, x] if reader == "output" else y)
     train(model, seed=0)

@@ -1,10 +1,22 @@
-"""Do two models compute the same?"""
+"""Do two models compute the same, called as they will be?"""
 
 import contextlib
 import dataclasses
+from typing import Any
 
+import keras
 import numpy as np
 from keras import ops, tree
+
+from tfgates.gates import Gate
+
+# How a model is called at inference: as `predict` and `evaluate` do it, and as a SavedModel and users do.
+CALLS: tuple[dict[str, Any], ...] = ({"training": False}, {})
+
+
+def called(call: dict[str, Any]) -> str:
+    """How a model was called, for a message."""
+    return "" if call else ", where the models are called without `training`"
 
 
 @dataclasses.dataclass
@@ -43,9 +55,9 @@ def default_tolerance(model):
     return 2e-2 if is_half(model) else 1e-4
 
 
-def first_difference(expected, model, x, tolerance):
+def first_difference(expected, model, x, tolerance, call=CALLS[0]):
     """The first output of a model on `x` that differs from what is expected, a `Difference`, or None."""
-    for name, a, b in zip(model.output_names, expected, outputs_of(model, x), strict=True):
+    for name, a, b in zip(model.output_names, expected, outputs_of(model, x, call), strict=True):
         scale = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
         size = distance(a, b)
         if not size <= tolerance * max(scale, 1e-6):
@@ -62,14 +74,13 @@ def distance(a, b):
     return float(np.max(apart, initial=0.0))
 
 
-def is_random(model, x):
-    """Whether a model gives other outputs when it is called again."""
-    with state_kept(model):
-        first, second = (flat_outputs(model, x) for _ in range(2))
+def is_random(model, x, call=CALLS[0]):
+    """Whether a model gives other outputs when it is called again with the same seeds."""
+    first, second = (outputs_of(model, x, call) for _ in range(2))
     return any(distance(a, b) > 0.0 or np.isnan(distance(a, b)) for a, b in zip(first, second, strict=True))
 
 
-def amplified(model, x, expected, difference):
+def amplified(model, x, expected, difference, call=CALLS[0]):
     """Whether a difference is what a model makes of rounding: of such a change of its input."""
     # A millionth, or what bfloat16 can tell apart.
     change = 4e-3 if is_half(model) else 1e-6
@@ -77,19 +88,21 @@ def amplified(model, x, expected, difference):
     def moved(value):
         return value * (1.0 + change) if "float" in str(value.dtype) else value
 
-    found = outputs_of(model, tree.map_structure(moved, x))
+    found = outputs_of(model, tree.map_structure(moved, x), call)
     names = zip(model.output_names, expected, found, strict=True)
     return any(name == difference.output and difference.size <= 10.0 * distance(a, b) for name, a, b in names)
 
 
-def outputs_of(model, x):
-    """The outputs at inference as a list of float32 arrays; the model is left as it was."""
-    with state_kept(model):
-        return flat_outputs(model, x)
+def outputs_of(model, x, call=CALLS[0]):
+    """The outputs as a list of float32 arrays, gates as they stand and noise as `without_noise` has it.
 
-
-def flat_outputs(model, x):
-    flat = tree.flatten(model(x, training=False))
+    Args:
+        model: the model; it is left as it was.
+        x: what it is called on.
+        call: keyword arguments of the call, one of `CALLS`.
+    """
+    with state_kept(model), without_noise(model):
+        flat = tree.flatten(model(x, **call))
     return [np.asarray(ops.convert_to_numpy(ops.cast(y, "float32"))) for y in flat]
 
 
@@ -103,3 +116,36 @@ def state_kept(model):
         for variable, value in before:
             if not np.array_equal(np.asarray(ops.convert_to_numpy(variable)), value):
                 variable.assign(value)
+
+
+@contextlib.contextmanager
+def without_noise(model):
+    """Lets a model that is random at inference be compared with a smaller one.
+
+    Gates have their values at inference, Keras's dropout and noise do nothing, since what they draw for fewer channels
+    are other numbers, and all else that draws from a `keras.random.SeedGenerator` draws from the same seed.
+    """
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers():
+            if isinstance(layer, Gate):
+                stack.enter_context(layer.held(layer.test_gates()))
+            for name in silent_at_zero(layer):
+                stack.callback(setattr, layer, name, getattr(layer, name))
+                setattr(layer, name, 0.0)
+        for variable in model.non_trainable_variables:
+            if variable.name == "seed_generator_state":
+                variable.assign(ops.ones_like(variable))
+        yield
+
+
+def silent_at_zero(layer):
+    """The attributes of a layer of Keras that say how much noise it makes."""
+    layers = keras.layers
+    if type(layer).__module__.partition(".")[0] != "keras":
+        return ()
+    if isinstance(layer, layers.GaussianNoise):
+        return ("stddev",)
+    if isinstance(layer, (layers.Dropout, layers.AlphaDropout, layers.GaussianDropout)):
+        return ("rate",)
+    # Of cells; what has one has them as properties.
+    return tuple(name for name in ("dropout", "recurrent_dropout") if name in vars(layer))

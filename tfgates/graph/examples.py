@@ -9,8 +9,9 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfgates.graph.calls import inputs_in_order
 from tfgates.graph.equality import outputs_of
-from tfgates.graph.network import Network, inputs_in_order
+from tfgates.graph.network import Network
 from tfgates.graph.sizes import arguments_of, specs_of
 
 # Tried in this order where the network leaves a size open.
@@ -43,13 +44,30 @@ def random_inputs(network: Network, seed: int = 0, like: Any = None) -> list[np.
     Raises:
         NoExamplesError: for inputs of strings, and where no size is found that the layers can take.
     """
+    check_numbers(network)
+    return numbers_of(network, input_shapes(network, like), seed)
+
+
+def batches(network: Network, like: Any = None) -> list[Any]:
+    """Random inputs of two and of three examples, in the structure that the model is called on; see `random_inputs`."""
+    check_numbers(network)
+    shapes = input_shapes(network, like)
+    more = [
+        shape if network.shapes[number][0] else (shape[0] + 1, *shape[1:])
+        for number, shape in zip(network.inputs, shapes, strict=True)
+    ]
+    found = [numbers_of(network, shapes, seed=0), numbers_of(network, more, seed=1)]
+    return [tree.pack_sequence_as(network.functional._inputs_struct, x) for x in found]
+
+
+def check_numbers(network: Network) -> None:
+    """Raises a `NoExamplesError` if a network reads strings."""
     for number in network.inputs:
         if network.dtypes[number] == "string":
             raise NoExamplesError(
                 "No random strings can be made up to compare the networks on: give `inputs`. "
                 f"Received: model {network.model.name!r}, which reads strings"
             )
-    return numbers_of(network, input_shapes(network, like), seed)
 
 
 def numbers_of(network: Network, shapes: Shapes, seed: int = 0) -> list[np.ndarray]:

@@ -1,14 +1,15 @@
 """A Keras model as one flat list of calls, nested models and shared layers included."""
 
 import dataclasses
-import inspect
 from typing import Any
 
 import keras
 from keras import tree
 
+from tfgates.graph.calls import check_nested, in_form, nested_inputs
 from tfgates.graph.classes import is_own
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
+from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.unrolling import Call, NotOpenedError
@@ -61,6 +62,7 @@ class Network:
         self.dtypes = []
         self.producer = []
         self._kept: list = []
+        self._phase, self._phases = Phase(), []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[int, str | None] = {}
         if not isinstance(model, keras.Model):
@@ -77,12 +79,19 @@ class Network:
         produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
         self._expand(functional, produced, prefix="")
         self.outputs = [produced[id(t)] for t in functional.outputs]
+        if self.has_modes:
+            write_down(self.nodes, self._phases)
         self.consumers = [[] for _ in self.shapes]
         for node in self.nodes:
             for tensor in dict.fromkeys(node.inputs):
                 self.consumers[tensor].append(node)
         if subclassed:
             check_inputs(self)
+
+    @property
+    def has_modes(self) -> bool:
+        """Whether calls have modes of their own, which each then has among its keywords: see `tfgates.graph.phase`."""
+        return self._phase.asked
 
     def reader(self, tensor, used=None):
         """The one call that reads a tensor, dropout passed over; None if there are more or none.
@@ -104,23 +113,30 @@ class Network:
         self.producer.append(producer)
         return len(self.shapes) - 1
 
-    def _expand(self, functional, produced, prefix, is_inside=False):
+    def _expand(self, functional, produced, prefix, is_inside=False, training=None):
         """Adds the calls of `functional`; `produced` maps its tensors to numbers, and grows."""
         by_depth = functional._nodes_by_depth
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if not node.is_input:
                     call = Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
-                    self._call(call, produced, prefix, is_inside=is_inside)
+                    self._call(call, produced, prefix, is_inside=is_inside, training=training)
 
-    def _call(self, call, produced, prefix, name=None, is_inside=False):
+    def _call(self, call, produced, prefix, name=None, is_inside=False, training=None):
+        """Adds a call, or those that it makes; `training` is what the model or layer around it tells all of them."""
         op, name = call.op, f"{prefix}{name or call.op.name}"
-        args, kwargs = first_by_position(op, call.args, call.kwargs)
+        args, kwargs = in_form(op, call.args, call.kwargs)
+        phase = None
+        if isinstance(op, keras.Layer):
+            phase = self._phase.of(op, kwargs, training)
+            kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         inner = as_functional(op) if isinstance(op, keras.Model) else None
-        if inner is not None:
+        masked = inner is not None and kwargs.get("mask") is not None
+        if inner is not None and not masked:
+            check_nested(op.name, kwargs)
             given = nested_inputs(inner, args[0], op.name)
             inside = {id(t): produced[id(outer)] for t, outer in zip(inner.inputs, given, strict=True)}
-            self._expand(inner, inside, f"{name}/", is_inside)
+            self._expand(inner, inside, f"{name}/", is_inside, phase)
             for outer, tensor in zip(tree.flatten(call.outputs), inner.outputs, strict=True):
                 produced[id(outer)] = inside[id(tensor)]
             return
@@ -128,10 +144,10 @@ class Network:
         if is_inside and type(op).__name__ == "Cast" and not more and source.dtype == made.dtype:
             produced[id(made)] = produced[id(source)]
             return
-        whole = None
-        if may_be_opened(op):
+        whole = "it is called with a `mask`" if masked else None
+        if not masked and may_be_opened(op):
             try:
-                return self._open(call, args, kwargs, produced, name)
+                return self._open(call, args, kwargs, produced, name, phase)
             except NotOpenedError as reason:
                 if op is self.model:
                     raise unopened(op, str(reason)) from reason
@@ -153,14 +169,15 @@ class Network:
             new.outputs.append(self._tensor(tensor, new))
             produced[id(tensor)] = new.outputs[-1]
         self.nodes.append(new)
+        self._phases.append(phase)
 
-    def _open(self, call, args, kwargs, produced, name):
+    def _open(self, call, args, kwargs, produced, name, phase):
         """Adds the calls that a layer makes in place of its own."""
         unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs))
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
             prefix = "" if call.op is self.model else f"{name}/"
-            self._call(each, within, prefix, own_name, is_inside=True)
+            self._call(each, within, prefix, own_name, is_inside=True, training=phase)
         for outer, tensor in zip(tree.flatten(call.outputs), unrolled.outputs, strict=True):
             produced[id(outer)] = within[id(tensor)]
         # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
@@ -184,50 +201,6 @@ def as_functional(model):
 def has_own_call(layer: keras.Layer) -> bool:
     """Whether the `call` of a layer is neither Keras's nor of tfgates, but the user's."""
     return "call" in vars(layer) or is_own(type(layer), "call")
-
-
-def first_by_position(op, args, kwargs):
-    """The arguments of a call with the first one at the front when it was given by keyword."""
-    if args or not kwargs:
-        return args, kwargs
-    first = next(iter(inspect.signature(op.call).parameters), None)
-    if first not in kwargs:
-        return args, kwargs
-    return (kwargs[first],), {name: value for name, value in kwargs.items() if name != first}
-
-
-def inputs_in_order(functional, given):
-    """What a Functional model is called on as a list in the order of its inputs, matched as Keras does.
-
-    A dict goes by the names of the inputs, unless the model was made with a dict of inputs: then by
-    its keys. None if the names or the number do not match.
-    """
-    structure = functional._inputs_struct
-    if isinstance(given, dict) and isinstance(structure, dict):
-        if set(given) != set(structure):
-            return None
-    elif isinstance(given, dict):
-        names = [t.name for t in functional.inputs]
-        if not set(names) <= set(given):
-            return None
-        given = [given[name] for name in names]
-    flat = tree.flatten(given)
-    return flat if len(flat) == len(functional.inputs) else None
-
-
-def nested_inputs(functional, given, name):
-    """`inputs_in_order` for the call of a nested model, or a ValueError if its graph cannot be followed."""
-    flat = inputs_in_order(functional, given)
-    # Keras adds or removes an axis of length 1 where the rank differs; it passes None on to optional inputs.
-    ranks = None if flat is None else [len(t.shape) if isinstance(t, keras.KerasTensor) else None for t in flat]
-    if ranks != [len(t.shape) for t in functional.inputs]:
-        wanted = {t.name: tuple(t.shape) for t in functional.inputs}
-        received = tree.map_structure(lambda x: getattr(x, "shape", None), given)
-        raise ValueError(
-            f"Nested model {name!r} must be called on one tensor of the same rank for each of its inputs, in a dict "
-            f"by their names, so that its graph can be followed: {wanted}. Received: {received}"
-        )
-    return flat
 
 
 def rebuild(network, emit, used_nodes=None):

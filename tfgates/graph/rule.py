@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfgates.graph.formula import TRUE
+from tfgates.graph.phase import trains
 from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
 from tfgates.graph.values import through_weights
 
@@ -145,7 +146,10 @@ class ElementwiseRule(Rule):
             self.refuse(walk, node)
         else:
             symbolic = walk.symbolic and node.layer is not None and node.layer.weights
-            value = through_weights(x.value, self.keeps_zero) if symbolic else self.apply(walk, node, x)
+            if trains(node):
+                value = self.apply_in_training(walk, node, x)
+            else:
+                value = through_weights(x.value, self.keeps_zero) if symbolic else self.apply(walk, node, x)
             walk.set(node, walk.like(x, value=value))
 
     def keeps_axis(self, walk, node, x):
@@ -155,6 +159,11 @@ class ElementwiseRule(Rule):
     def apply(self, walk, node, x):
         """The constants after f; nan where f makes something else of a constant."""
         return x.value
+
+    def apply_in_training(self, walk, node, x):
+        """The constants that are the same as in training (as which this call runs where the model is called without
+        `training`) and at inference; none by default."""
+        return np.full(len(x), np.nan)
 
     def backward(self, walk, node):
         if node.index in walk.refused:

@@ -1,48 +1,70 @@
 """Proving that a gated network with all gates open computes what the original does."""
 
 import contextlib
+from typing import Any
 
-from keras import ops, tree
+from keras import ops
 
-from tfgates.graph.equality import amplified, default_tolerance, first_difference, is_random, outputs_of
-from tfgates.graph.examples import NoExamplesError, random_inputs
+from tfgates.graph.equality import (
+    CALLS,
+    amplified,
+    called,
+    default_tolerance,
+    first_difference,
+    is_random,
+    outputs_of,
+)
+from tfgates.graph.examples import NoExamplesError, batches
+from tfgates.graph.network import Network
+from tfgates.graph.randomness import random_reason
 
 
 class GatingError(RuntimeError):
     """The gated network does not compute what the original does: a bug, never returned as a result."""
 
 
-def check_gated(network, gated, gates=()):
-    """Compares a gated network with the original at inference, on two random examples.
+def check_gated(network, gated, gates=(), inputs=None):
+    """Compares a gated network with the original at inference, called in each of its ways, on batches of two sizes.
 
-    Nothing is compared where no inputs can be made up, or where the original's outputs are random.
+    Nothing is compared where no inputs are given and none can be made up.
 
     Args:
         network: the `Network` of the original.
         gated: the gated model.
         gates: the gates that are held at 1 meanwhile; others have their inference values.
+        inputs: optional inputs of the model to compare on, beside random numbers.
 
     Raises:
         GatingError: if an output differs by more than rounding.
+        ValueError: if the original's outputs are random, which could not be compared with what `prune` makes either.
     """
     model = network.model
-    try:
-        x = tree.pack_sequence_as(network.functional._inputs_struct, random_inputs(network))
-    except NoExamplesError:
-        return
-    try:
-        expected = outputs_of(model, x)
-    except Exception:
-        # Not every model takes every number; layers complain of it in many ways.
-        return
-    with contextlib.ExitStack() as stack:
-        for gate in gates:
-            stack.enter_context(gate.held(ops.ones(gate.unit_shape)))
-        difference = first_difference(expected, gated, x, default_tolerance(model))
-    if difference is None or is_random(model, x) or amplified(model, x, expected, difference):
-        return
-    raise GatingError(
-        f"Output {difference.output!r} of the gated network, with its gates open, {difference}. Either a layer "
-        "of the model is not copied by its config and weights, so give its class a complete `get_config`, or this is "
-        f"a bug in tfgates: nothing was changed. Received: model {model.name!r}"
-    )
+    for x, call in examples(network, inputs):
+        try:
+            expected = outputs_of(model, x, call)
+        except Exception:
+            # Not every model takes every number; layers complain of it in many ways.
+            continue
+        with contextlib.ExitStack() as stack:
+            for gate in gates:
+                stack.enter_context(gate.held(ops.ones(gate.unit_shape)))
+            difference = first_difference(expected, gated, x, default_tolerance(model), call)
+        if difference is None:
+            continue
+        if is_random(model, x, call):
+            raise ValueError(random_reason(network, x, call))
+        if amplified(model, x, expected, difference, call):
+            continue
+        raise GatingError(
+            f"Output {difference.output!r} of the gated network, with its gates open, {difference}{called(call)}. "
+            "Either a layer of the model is not copied by its config and weights, so give its class a complete "
+            f"`get_config`, or this is a bug in tfgates: nothing was changed. Received: model {model.name!r}"
+        )
+
+
+def examples(network: Network, inputs: Any) -> Any:
+    """What to compare on, and how it is called."""
+    with contextlib.suppress(NoExamplesError):
+        yield from zip(batches(network, like=inputs), CALLS, strict=True)
+    if inputs is not None:
+        yield from ((inputs, call) for call in CALLS)

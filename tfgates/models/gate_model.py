@@ -71,7 +71,8 @@ def gate_model(
             Needs `copy_weights`. Defaults to False.
         verbose: 1 prints what was gated, and what was skipped and why. Defaults to 0.
         inputs: an example batch for a subclassed model, arrays in the structure that its `call` takes:
-            shapes and types are taken from it. Defaults to None: what the model was built for, float32.
+            shapes and types are taken from it. The gated network is compared on it too. Defaults to None: what
+            the model was built for, float32.
         **gate_arguments: arguments of the gate when `gate` is a name, such as
             `initial_open_probability=0.9`.
 
@@ -83,7 +84,8 @@ def gate_model(
 
     Raises:
         ValueError: for a subclassed model that cannot be followed, for names in `layers` that it has not,
-            where no layer can be gated, and for a layer that cannot be copied.
+            where no layer can be gated, for a layer that cannot be copied, and where the outputs are random
+            at inference with the same seeds too (naming the layers): `prune` could not compare them.
         GatingError: if the gated network with its gates open does not compute what `model` does (with
             `compensate`: as it is). Two random examples are compared where they can be made up.
 
@@ -117,6 +119,7 @@ def gate_model(
         copy_weights=copy_weights,
         compensate=compensate,
         keep_class=True,
+        example=inputs,
     )
     if verbose:
         print(gated.report)
@@ -136,11 +139,13 @@ def gate_network(
     copy_weights: bool = True,
     compensate: bool = False,
     keep_class: bool = False,
+    example: Any = None,
 ) -> tuple[Any, list[Place], dict[Any, Any]]:
     """The work of `gate_model`.
 
     Args:
         keep_class: bool, whether the result is trained by the methods of the model's class, if it has own ones.
+        example: what to compare the gated network on, beside random numbers.
 
     Returns:
         The gated model, the places of its gates, and the gates by the keys of their places.
@@ -178,6 +183,6 @@ def gate_network(
     gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
     builder.finish()
     carry_over(network, gated, builder.successor)
-    check_gated(network, gated, () if compensate else builder.gates)
+    check_gated(network, gated, () if compensate else builder.gates, example)
     gated.report = report
     return gated, places, builder.gates_by_key

@@ -6,6 +6,7 @@ from keras import ops
 
 from tfgates import gates as gate_methods
 from tfgates.graph.copier import Copier, config_of, input_names, own_names
+from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
 from tfgates.graph.state import activation_variables
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
@@ -97,8 +98,11 @@ class GatedBuilder(Copier):
         return self.unused(name, name)
 
     def _feeds(self, place, tensor):
-        """Keyword arguments for the call of the gate: generated logits, shared noise."""
-        feeds = {}
+        """Keyword arguments for the call of the gate: generated logits, shared noise, and its mode.
+
+        A gate draws in the mode of the model, whatever calls before it were given.
+        """
+        feeds = self._mode()
         if self._generator is not None:
             if self._logits is None:
                 source = next(iter(self._inputs_of(tensor)))
@@ -117,9 +121,12 @@ class GatedBuilder(Copier):
                 gate = self._gate(place)
                 seed = None if gate.seed is None else gate.seed + 7_919
                 layer = GateNoise(place.units, seed=seed, name=f"{gate.name}_noise")
-                self._noise[place.key] = layer(next(iter(self._inputs_of(tensor))))
+                self._noise[place.key] = layer(next(iter(self._inputs_of(tensor))), **self._mode())
             feeds["noise"] = self._noise[place.key]
         return feeds
+
+    def _mode(self):
+        return {"training": None} if self._network.has_modes else {}
 
     def _inputs_of(self, tensor):
         """The model inputs that a tensor is made from; any will do to hang generators on."""
@@ -141,7 +148,9 @@ class GatedBuilder(Copier):
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
         if kind is not None and self._zero_stays_zero(node.op):
             feeds = self._feeds(first, tensor)
-            result = self._with_gate(node, kind, first)(*args, **kwargs, **feeds)
+            # A layer that a call before told to train: that is not for its gate.
+            told = {**kwargs, **feeds} if trains(node) else {**feeds, **kwargs}
+            result = self._with_gate(node, kind, first)(*args, **told)
         else:
             result, rest = self._same(node)(*args, **kwargs), places
         for place in rest:
@@ -162,7 +171,11 @@ class GatedBuilder(Copier):
         """
         calls = {n.index for n in self._network.nodes if n.op is node.op}
         of_gate = {p.node.index for each in self._places.values() for p in each if p.key == place.key}
-        return place.axis is not None and calls == of_gate
+        # A batch normalisation that is told to train would tell its gate.
+        told = isinstance(node.op, keras.layers.BatchNormalization) and any(
+            trains(n) for n in self._network.nodes if n.index in calls
+        )
+        return place.axis is not None and calls == of_gate and not told
 
     def _zero_stays_zero(self, layer):
         """Whether a gate in front of the layer's activation leaves zeros behind it."""

@@ -4,7 +4,9 @@ from typing import Any
 
 from keras import ops, tree
 
-from tfgates.graph.network import Network, Node, Ref, inputs_in_order
+from tfgates.graph.calls import inputs_in_order
+from tfgates.graph.network import Network, Node, Ref
+from tfgates.graph.phase import heeds
 
 
 class Interpreter:
@@ -62,6 +64,6 @@ class Interpreter:
             return self._values[x.tensor][batch] if isinstance(x, Ref) else x
 
         args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
-        if getattr(node.op, "_call_has_training_arg", False):
-            kwargs.setdefault("training", False)
+        if heeds(node.op):
+            kwargs["training"] = False
         return node.op(*args, **kwargs)

@@ -88,13 +88,20 @@ class RescalingRule(FunctionRule):
         return f"{node.name}: it rescales each channel differently"
 
 
-@register_rule(
-    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
-    layers.AlphaDropout, layers.GaussianDropout, layers.GaussianNoise, layers.ActivityRegularization,
-    layers.Identity, "StochasticDepth",
-)  # fmt: skip
+@register_rule(layers.AlphaDropout, layers.GaussianNoise, layers.ActivityRegularization, layers.Identity)
 class IdentityRule(ElementwiseRule):
     """Does nothing at inference."""
+
+
+@register_rule(
+    layers.Dropout, layers.SpatialDropout1D, layers.SpatialDropout2D, layers.SpatialDropout3D,
+    layers.GaussianDropout, "StochasticDepth",
+)  # fmt: skip
+class DropoutRule(IdentityRule):
+    """`noise * x`, and x at inference."""
+
+    def apply_in_training(self, walk, node, x):
+        return np.where(x.value == 0.0, 0.0, np.nan)
 
 
 @register_rule(layers.Normalization)

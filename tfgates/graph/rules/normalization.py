@@ -4,8 +4,11 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 from tfgates.graph.formula import TRUE
+from tfgates.graph.network import Ref
+from tfgates.graph.phase import trains
 from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
 from tfgates.graph.rules import activations
 from tfgates.graph.values import through_gate
@@ -47,7 +50,9 @@ class PerChannelRule(ElementwiseRule):
         return {name: walk.weight(value) for name, value in found.items() if value is not None}
 
     def sources(self, walk, node, keep):
-        return node.inputs[:1]
+        # Neither the logits nor the noise of a gate.
+        read = tree.flatten((node.args, node.kwargs.get("mask")))
+        return [x.tensor for x in read if isinstance(x, Ref)]
 
     def emit(self, surgery, node, args, kwargs):
         new = surgery.made(node)
@@ -60,7 +65,7 @@ class PerChannelRule(ElementwiseRule):
             keep = np.ones(size, bool) if channels is None else surgery.keep(channels.group)
             self.width(node, config, keep)
             new = surgery.make(node, plain, config, {name: v[keep] for name, v in values.items()})
-        return new(args[0], **{k: v for k, v in kwargs.items() if k == "mask"})
+        return new(args[0], **{k: v for k, v in kwargs.items() if k in ("mask", "training")})
 
     def scaled(self, surgery, node, values):
         """`values` with the factors of gates in them."""
@@ -91,6 +96,11 @@ class BatchNormalizationRule(PerChannelRule):
 
     def forward(self, walk, node):
         super().forward(walk, node)
+        mask = node.kwargs.get("mask")
+        channels = walk.channels[mask.tensor] if isinstance(mask, Ref) else None
+        if channels is not None:
+            walk.groups.lock(channels.group, f"{node.name}: a mask is kept whole")
+            walk.need(channels, TRUE)
         y = walk.output(node)
         if y is not None:
             live, value = through_gate(walk, y.live, y.value, *self.gate(walk, node, len(y)))
@@ -139,9 +149,7 @@ def absorber(walk: Any, node: Any) -> Any:
         return None
     (reader,) = readers
     fits = isinstance(rule_for(reader.op), BatchNormalizationRule) and reader.index not in walk.refused
-    plain = (
-        activations.is_linear(node.op.activation) and reader.kwargs.get("training") is None and len(reader.args) == 1
-    )
+    plain = activations.is_linear(node.op.activation) and not trains(reader)
     once = walk.called_once(node) and walk.called_once(reader)
     return reader if fits and plain and once and walk.output(reader) is not None else None
 

@@ -49,3 +49,7 @@ class ResizingRule(PoolingRule):
         if getattr(node.op, "pad_to_aspect_ratio", False):
             return np.where(x.value == node.op.fill_value, x.value, np.nan)
         return x.value
+
+    def apply_in_training(self, walk, node, x):
+        # Keras calls it so by default, and it does the same.
+        return self.apply(walk, node, x)
