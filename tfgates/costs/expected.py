@@ -10,7 +10,7 @@ from tfgates.costs.terms import with_existence
 from tfgates.costs.widths import Widths
 from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import Term, rule_for
+from tfgates.graph.rule import Term, rule_of
 from tfgates.graph.walk import Walk
 from tfgates.layers import generated_once
 
@@ -46,7 +46,7 @@ class ExpectedCost:
         self.names, self.uncounted = [], []
         rows = []
         for node in walk.network.nodes:
-            terms = rule_for(node.op).terms(walk, node)
+            terms = rule_of(node).terms(walk, node)
             for term, exists in with_existence(walk, node, terms):
                 rows.extend(self._rows(term, exists, len(self.names)))
             self.names.append(node.name)

@@ -10,7 +10,8 @@ from tfgates.graph.walk import Walk
 def with_existence(walk: Walk, node: Any, terms: list[Term]) -> list[tuple[Term, int]]:
     """Pairs of a term and the formula under which it is there, those that count nothing left out.
 
-    MACs are there with their call, parameters with any call of their layer.
+    MACs are there with their call, parameters with any call of their layer, or of one that
+    shares them.
 
     Args:
         walk: a finished symbolic `Walk`.
@@ -18,7 +19,9 @@ def with_existence(walk: Walk, node: Any, terms: list[Term]) -> list[tuple[Term,
         terms: what its rule says it costs.
     """
     here = anywhere = walk.used[node.index]
-    if not walk.called_once(node):
+    if node.tie is not None:
+        anywhere = walk.formulas.some([walk.used[index] for index in node.tie.calls])
+    elif not walk.called_once(node):
         anywhere = walk.formulas.some([walk.used[n.index] for n in walk.network.nodes if n.op is node.op])
     found: list[tuple[Term, int]] = []
     for term in terms:

@@ -8,7 +8,7 @@ import numpy as np
 from tfgates.costs.terms import with_existence
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_places
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 
 
@@ -49,7 +49,7 @@ class Widths:
         members, unless = [], []
         rows: list[tuple] = []
         for number, node in enumerate(walk.network.nodes):
-            for term, exists in with_existence(walk, node, rule_for(node.op).terms(walk, node)):
+            for term, exists in with_existence(walk, node, rule_of(node).terms(walk, node)):
                 over = []
                 for groups in term.over:
                     roots = walk.root[groups]

@@ -10,6 +10,7 @@ import keras
 from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value
+from tfgates.graph.tying import parts_of
 
 # Entries of the configs of Keras's layers that can be functions.
 FUNCTIONS = ("activation", "recurrent_activation")
@@ -76,6 +77,8 @@ class Copier:
 
     def __init__(self, taken=()):
         self._made = {}
+        # Copies of layers inside of others.
+        self._inside = {}
         self._pending = []
         self._names = set(taken)
 
@@ -110,15 +113,49 @@ class Copier:
             return self._made[id(node.op)]
         if not isinstance(node.op, keras.Layer):
             return self._copy_operator(node)
+        if id(node.op) in self._inside:
+            layer = self._made[id(node.op)] = self._inside[id(node.op)]
+            layer.name = self.name(node)
+            return layer
         names = set(self._names)
         try:
             if not node.op.weights:
                 check_saved(node.op)
-            return self.make(node, type(node.op), config_of(node.op), None)
+            layer = self.make(node, type(node.op), config_of(node.op), None)
+            self._tie(layer, node.op)
+            return layer
         except Exception as error:
             # A layer of the user's can raise anything here.
             self._names = names
             return self._used_again(node.op, error)
+
+    def _tie(self, new, old):
+        """Lets a copy hold what it shares with copies that were made before."""
+        for inner, source, replace in list(parts_of(new, old)):
+            other = self._made.get(id(source)) or self._inside.get(id(source))
+            if type(other) is type(inner):
+                replace(other)
+            else:
+                self._inside[id(source)] = inner
+                self._tie(inner, source)
+
+    def call(self, node, args, kwargs):
+        """Calls a copy; weights among the arguments become those of the copies."""
+        if node.tie is not None:
+            args, kwargs = keras.tree.map_structure(
+                lambda x: self._variable(node, x) if isinstance(x, keras.Variable) else x, (args, kwargs)
+            )
+        return self.copy(node)(*args, **kwargs)
+
+    def _variable(self, node, variable):
+        for layer, weights, source in self._pending:
+            found = [i for i, each in enumerate(source.variables) if each is variable] if weights is None else []
+            if found and layer.built:
+                return layer.variables[found[0]]
+        raise ValueError(
+            f"`{node.name}` is given a weight of a layer that comes behind it, so that the copy of the one cannot be "
+            f"given that of the other: call the layer first, or make both one layer. Received: {variable.path}"
+        )
 
     def _used_again(self, layer, error):
         """A layer that cannot be copied, as it is: without weights it can serve two models."""
@@ -165,6 +202,21 @@ class Copier:
                     raise uncopyable(source, error) from error
             else:
                 fill(layer, weights, source)
+        self._check_ties()
+
+    def _check_ties(self):
+        """Refuses what shares weights in the network and does not in the copy."""
+        copies = {}
+        for layer, weights, source in self._pending:
+            for variable, old in zip(layer.weights, source.weights, strict=True) if weights is None else ():
+                name, copied = copies.setdefault(id(old), (source.name, variable))
+                if copied is not variable:
+                    raise ValueError(
+                        f"Layers {name!r} and {source.name!r} share weights that their copies do not share. A layer "
+                        "that uses those of another one must hold that layer as an attribute, in a list or in a dict, "
+                        "be given it as an argument, and have it in its `get_config`. "
+                        f"Received: {source.name!r} ({type(source).__name__}) with {old.path}"
+                    )
 
 
 def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
@@ -192,7 +244,7 @@ def kinds_inside(layer: keras.Layer) -> list[type]:
 def copy_of(network: Any) -> keras.Model:
     """A copy of a network, laid out flat."""
     copier = Copier(taken=input_names(network))
-    inputs, outputs = rebuild(network, lambda node, args, kwargs: copier.copy(node)(*args, **kwargs))
+    inputs, outputs = rebuild(network, copier.call)
     model = keras.Model(inputs, outputs, name=network.model.name)
     copier.finish()
     return model

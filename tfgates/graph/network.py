@@ -12,6 +12,7 @@ from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
+from tfgates.graph.tying import Tie, find_ties
 from tfgates.graph.unrolling import Call, NotOpenedError
 
 
@@ -37,6 +38,8 @@ class Node:
     whole: str | None = None
     # Whether the call is one that a layer of the model makes.
     inside: bool = False
+    # What it shares weights with.
+    tie: Tie | None = None
 
     @property
     def layer(self):
@@ -81,6 +84,7 @@ class Network:
         self.outputs = [produced[id(t)] for t in functional.outputs]
         if self.has_modes:
             write_down(self.nodes, self._phases)
+        find_ties(self.nodes)
         self.consumers = [[] for _ in self.shapes]
         for node in self.nodes:
             for tensor in dict.fromkeys(node.inputs):

@@ -124,6 +124,26 @@ def unknown(op: Any) -> str:
     return f"{Rule.reason}, a subclass of {base.__name__}{own}; it is kept whole"
 
 
+class TiedRule(Rule):
+    """A call that shares weights with calls of other layers: what it has stays as it is, there and here."""
+
+    known = True
+
+    def why(self, node):
+        return f"{node.name} ({node.op.__class__.__name__}): {node.tie.why}"
+
+    def terms(self, walk, node):
+        params = 0
+        if node.layer is not None and not walk.seen_before(node):
+            before = {id(w) for layer in walk.layers_before(node) for w in layer.weights}
+            params = sum(math.prod(w.shape) for w in node.layer.weights if id(w) not in before)
+        costs = [dataclasses.replace(term, params=0) for term in super().terms(walk, node) if term.macs]
+        return [*costs, Term(node.name, params, 0.0)] if params else costs
+
+    def emit(self, surgery, node, args, kwargs):
+        return surgery.call(node, args, kwargs)
+
+
 class ElementwiseRule(Rule):
     """A layer that treats each channel by itself, alike at all places: y = f(x).
 
@@ -195,6 +215,11 @@ def register_rule(*kinds):
         return rule
 
     return register
+
+
+def rule_of(node):
+    """The rule for a call: that for its layer or operator, unless it shares weights with others."""
+    return TiedRule() if node.tie is not None else rule_for(node.op)
 
 
 def rule_for(op):

@@ -8,7 +8,7 @@ from keras import ops
 from tfgates.graph.channels import Channels, Groups
 from tfgates.graph.formula import FALSE, TRUE, Formulas
 from tfgates.graph.network import Network, Node
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.graph.values import is_known, numbers, through_gate
 
 
@@ -133,6 +133,12 @@ class Walk:
         """Whether an earlier call is of the same layer."""
         return self._first_call[id(node.op)] != node.index
 
+    def layers_before(self, node):
+        """The layers that have a call before this one, each once."""
+        nodes = self.network.nodes
+        calls = sorted(first for first in self._first_call.values() if first < node.index)
+        return [nodes[i].op for i in calls if nodes[i].layer is not None]
+
     def count_calls(self, used):
         """From now on only the calls with indices in `used` count as earlier calls of a layer."""
         self._first_call = {}
@@ -189,7 +195,7 @@ class Walk:
     def _forward(self):
         for node in self.network.nodes:
             self._first_call.setdefault(id(node.op), node.index)
-            rule_for(node.op).forward(self, node)
+            rule_of(node).forward(self, node)
             if node.index in self.candidates and self.output(node) is not None:
                 self._imagine(node)
 
@@ -217,7 +223,7 @@ class Walk:
                 if literal is not None:
                     self.state[node.index, "need"] = output.need
                     output.need = self.formulas.both(output.need, literal)
-            rule_for(node.op).backward(self, node)
+            rule_of(node).backward(self, node)
 
     def _decide(self):
         """Sets `alive` per group: it stays if any of its positions is both live and needed."""
@@ -240,7 +246,7 @@ class Walk:
         for node in reversed(self.network.nodes):
             used = self.formulas.some([reached.get(tensor, FALSE) for tensor in node.outputs])
             self.used[node.index] = used
-            for tensor, formula in rule_for(node.op).reads(self, node).items():
+            for tensor, formula in rule_of(node).reads(self, node).items():
                 read = int(self.formulas.both(used, formula))
                 reached[tensor] = int(self.formulas.either(reached.get(tensor, FALSE), read))
 

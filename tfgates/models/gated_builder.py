@@ -142,7 +142,7 @@ class GatedBuilder(Copier):
     def emit(self, node, args, kwargs):
         places = self._places.get(node.index, [])
         if not places:
-            return self._same(node)(*args, **kwargs)
+            return self._called(node, args, kwargs)
         (first, *rest) = places
         kind = WITH_GATE.get(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
@@ -152,7 +152,7 @@ class GatedBuilder(Copier):
             told = {**kwargs, **feeds} if trains(node) else {**feeds, **kwargs}
             result = self._with_gate(node, kind, first)(*args, **told)
         else:
-            result, rest = self._same(node)(*args, **kwargs), places
+            result, rest = self._called(node, args, kwargs), places
         for place in rest:
             gate = self._gate(place)
             result = gate(result, **self._feeds(place, tensor))
@@ -160,9 +160,11 @@ class GatedBuilder(Copier):
                 result = keras.layers.Rescaling(1.0 / self._initial_factor(gate))(result)
         return result
 
-    def _same(self, node):
+    def _called(self, node, args, kwargs):
+        if self._copy_weights:
+            return self.call(node, args, kwargs)
         # Operators have no weights; of one in a nested model that is called twice two are needed.
-        return self.copy(node) if self._copy_weights or node.layer is None else node.op
+        return (self.copy(node) if node.layer is None else node.op)(*args, **kwargs)
 
     def _fits_inside(self, node, place):
         """Whether the gate can be a part of the layer: the layer's in every call, and no other's.

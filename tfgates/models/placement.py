@@ -9,7 +9,7 @@ import numpy as np
 
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.depthwise import DepthwiseRule
 from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.walk import Walk
@@ -84,7 +84,7 @@ def unit_places(network, layers, report, places=(), depthwise=False):
     wanted, seen, found = chooser(layers), {}, []
     walk = Walk(network, symbolic=True, candidates=candidates_of(places))
     for node in network.nodes:
-        rule = rule_for(node.op)
+        rule = rule_of(node)
         if node.whole is not None and not depthwise and node.layer.weights:
             report.skipped.append((node.name, f"{type(node.op).__name__} stays whole: {node.whole}"))
         if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule) != depthwise:

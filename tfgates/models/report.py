@@ -8,7 +8,7 @@ import numpy as np
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GateGenerator
@@ -122,7 +122,7 @@ def gates_on(walk: Walk, node: Node) -> tuple[list[Any], str]:
 
 def reason(walk: Walk, node: Node) -> str:
     """Why a layer has no gate and goes with none."""
-    rule = rule_for(node.op)
+    rule = rule_of(node)
     why = walk.refused.get(node.index) or rule.keeps
     if not why and isinstance(rule, LinearRule):
         # The others are in the report already, unless only gates on whole branches were asked for.

@@ -9,7 +9,7 @@ from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_of, gate_places
 from tfgates.graph.network import Network
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 from tfgates.results import Result, number
 from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
@@ -103,7 +103,7 @@ class PruningPlan(Result):
             if node is None or node.index in used:
                 continue
             used.add(node.index)
-            left = rule_for(node.op).sources(self.walk, node, self.kept_groups)
+            left = rule_of(node).sources(self.walk, node, self.kept_groups)
             stack.extend(network.producer[t] for t in left)
         return used
 
@@ -123,13 +123,13 @@ class PruningPlan(Result):
         everything = np.ones_like(self.keep)
         costs = []
         for node in self.network.nodes:
-            terms = rule_for(node.op).terms(self.walk, node)
+            terms = rule_of(node).terms(self.walk, node)
             costs.append(total(terms, everything))
             self.uncounted.extend(why_uncounted(node, terms))
         # A layer that is called several times is paid for at the first call that is left.
         self.walk.count_calls(self.used)
         for node, dense in zip(self.network.nodes, costs, strict=True):
-            rule = rule_for(node.op)
+            rule = rule_of(node)
             left = (0, 0.0)
             if node.index in self.used:
                 left = total(rule.terms_left(self.walk, node, self.kept_groups), self.keep)

@@ -18,7 +18,7 @@ from tfgates.graph.equality import (
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.randomness import random_reason
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 from tfgates.notices import GatesWarning
 from tfgates.pruning.lineage import remember_origins
 from tfgates.pruning.plan import PruningPlan
@@ -99,7 +99,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     surgery = Surgery(plan.walk, plan.keep, plan.used)
 
     def emit(node, args, kwargs):
-        return rule_for(node.op).emit(surgery, node, args, kwargs)
+        return rule_of(node).emit(surgery, node, args, kwargs)
 
     new_inputs, new_outputs = rebuild(plan.network, emit, plan.used)
     pruned = keras.Model(new_inputs, new_outputs, name=model.name)
