@@ -1,6 +1,7 @@
 """Layers that are several and share weights: they stay whole, and so do their copies, which share theirs."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -72,7 +73,7 @@ def parts_of(new: Any, old: Any) -> Iterator[tuple[Any, Any, Callable[[Any], Non
         return
     for name, value in vars(old).items():
         if name not in _OF_KERAS and name in vars(new):
-            yield from _places(new, vars(new)[name], value, lambda x, n=name: setattr(new, n, x))
+            yield from _places(new, vars(new)[name], value, functools.partial(setattr, new, name))
 
 
 def _places(holder: Any, new: Any, old: Any, put: Callable[[Any], None]) -> Iterator[tuple[Any, Any, Any]]:
@@ -86,10 +87,10 @@ def _places(holder: Any, new: Any, old: Any, put: Callable[[Any], None]) -> Iter
             yield new, old, replace
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for i, value in enumerate(old):
-            yield from _places(holder, new[i], value, lambda x, i=i: list.__setitem__(new, i, x))
+            yield from _places(holder, new[i], value, functools.partial(list.__setitem__, new, i))
     elif isinstance(old, dict) and isinstance(new, dict):
         for key in [key for key in old if key in new]:
-            yield from _places(holder, new[key], old[key], lambda x, k=key: dict.__setitem__(new, k, x))
+            yield from _places(holder, new[key], old[key], functools.partial(dict.__setitem__, new, key))
 
 
 def _exchange(holder: keras.Layer, old: keras.Layer, new: keras.Layer) -> None:
