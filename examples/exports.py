@@ -15,6 +15,7 @@ from tfgates.pruning import compressed_bytes
 
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "tf2onnx"))
 NOTHING = "-"
+NO_ONNX = 'No ONNX: it needs the packages onnx and tf2onnx, pip install "tfgates[onnx]"'
 
 
 def figures(model, folder, name, images):
@@ -52,6 +53,8 @@ def figures(model, folder, name, images):
             cells["ONNX"] = kib(export_as("onnx", model, folder / f"{name}.onnx"))
         except Exception as error:
             notes.append(f"No ONNX of the {name} network: {first_line(error)}")
+    else:
+        notes.append(NO_ONNX)
     return cells | times, notes
 
 
@@ -71,7 +74,7 @@ def side_by_side(networks, images):
         for name, (model, folder) in networks.items():
             cells, missing = figures(model, pathlib.Path(scratch) if folder is None else folder, name, images)
             columns.append(cells)
-            notes.extend(missing)
+            notes.extend(note for note in missing if note not in notes)
     # In the order of the longest column: what did not work is missing in the others.
     names = dict.fromkeys(label for cells in sorted(columns, key=len, reverse=True) for label in cells)
     return [(label, *(cells.get(label, NOTHING) for cells in columns)) for label in names], notes

@@ -136,7 +136,8 @@ def test_a_format_that_does_not_work_gets_a_dash_and_the_reason(load_example, tm
     odd = keras.Model(model.input, model.output, name="odd")
     rows, notes = exports.side_by_side({"dense": (odd, None), "pruned": (model, tmp_path)}, np.zeros((3, 4), "float32"))
     cells = {name: values for name, *values in rows}
-    assert notes == ["No LiteRT of the dense network: No such operation"]
+    assert notes == ["No LiteRT of the dense network: No such operation", exports.NO_ONNX]
+    assert exports.NO_ONNX.endswith('pip install "tfgates[onnx]"')
     assert cells["LiteRT"][0] == "-" and cells["LiteRT"][1].endswith(" KiB")
     assert cells["LiteRT latency, 1 image"][0] == "-" and cells["SavedModel"][0].endswith(" KiB")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["pruned.keras", "pruned.tflite", "pruned_saved_model"]

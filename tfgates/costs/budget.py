@@ -5,6 +5,8 @@ import re
 
 import keras
 
+from tfgates.unknown import arguments_of, check_known
+
 # How far a multiplier goes in a whole run at a constant violation of 1.
 MULTIPLIER_TRAVEL = 50.0
 
@@ -55,6 +57,7 @@ class Budget:
 
     Raises:
         ValueError: if nothing is bounded or a bound is no fraction, number or such string.
+        TypeError: for an argument that it has not.
 
     Reference: Gallego-Posada et al., "Controlled Sparsity via Constrained Optimization", NeurIPS
     2022, arXiv 2208.04425, equations 5 to 8, and section 4 for dual restarts; Sohrabi et al., "On PI
@@ -71,7 +74,9 @@ class Budget:
         warm_up="auto",
         ramp="auto",
         restart=True,
+        **unknown,
     ):
+        check_known("Budget", unknown, arguments_of(Budget))
         if params is None and macs is None:
             raise ValueError("A Budget must bound `params` or `macs`. Received: params=None, macs=None")
         self.params = params

@@ -21,6 +21,26 @@ def check_data(data: Any) -> None:
         )
 
 
+def check_targets(data: Any, loss: Any) -> None:
+    """Raises a `ValueError` if a loss is asked for and `data` has nothing to compare the outputs with."""
+    if loss is None:
+        return
+    parts = data[0] if isinstance(data, keras.utils.PyDataset) else getattr(data, "element_spec", data)
+    if isinstance(parts, (tuple, list)):
+        if len(parts) > 1 and parts[1] is not None:
+            return
+        received = f"{type(data).__name__} of {len(parts)}" + (", the second of them None" if len(parts) > 1 else "")
+    elif hasattr(parts, "shape") or isinstance(parts, dict):
+        received = f"{type(data).__name__} that is no tuple, taken for x alone"
+    else:
+        # What is no data at all is refused elsewhere.
+        return
+    raise ValueError(
+        "`data` must have targets for `loss`: a data set of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple of "
+        f"arrays like these. Received: data={received}"
+    )
+
+
 def batches_of(data: Any, batch_size: int, steps: int) -> Iterator[tuple]:
     """At most `steps` batches `(x, ...)`; of arrays a fixed random choice."""
     if isinstance(data, (tuple, list)):

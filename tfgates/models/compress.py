@@ -7,7 +7,9 @@ import keras
 from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
 from tfgates.graph.classes import own_methods, user_class
+from tfgates.models.batches import check_targets
 from tfgates.models.finishing import reestimate_statistics
+from tfgates.models.gate_model import check_arguments
 from tfgates.models.phases import GatesPhase, ImportancePhase
 from tfgates.models.steps import example_of, steps_per_epoch
 from tfgates.pruning.plan import PruningPlan
@@ -82,17 +84,20 @@ def compress(
         `tfgates.report_of` says what was removed, and has the logs of all epochs.
 
     Raises:
-        ValueError: for a budget that cannot be reached, a model that cannot be gated, `epochs`
+        TypeError: for an argument that neither `compress` nor the gate has.
+        ValueError: for a budget that cannot be reached, a model that cannot be gated, `data` without targets, `epochs`
             and `fine_tune` that leave no epoch for the training with gates, a `Resume` among the
             callbacks: one cannot serve two models, a model whose class has a `train_step` or another method of
             training of its own, or gates beside `importance`.
     """
+    check_arguments("compress", compress, gate, gate_arguments)
     callbacks = list(callbacks or ())
     if any(isinstance(callback, Resume) for callback in callbacks):
         raise ValueError("`callbacks` must not hold a Resume: give its folder as `resume`. Received: one")
     check_class(model)
     last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
+    check_targets(data, loss)
     steps = steps_per_epoch(data, batch_size)
     budgets = list_of(budget)
     if not budgets or steps is None:
@@ -172,8 +177,8 @@ def _resumed(folder, phase):
 
 def _fit(model, data, **settings):
     if isinstance(data, (tuple, list)):
-        x, y, *weights = data
-        return model.fit(x, y, sample_weight=weights[0] if weights else None, **settings)
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))
+        return model.fit(x, y, sample_weight=weights, **settings)
     # A data set shuffles by itself; Keras warns when it is asked to.
     return model.fit(data, shuffle=False, **settings)
 

@@ -8,6 +8,7 @@ import keras
 from tfgates.models.finishing import reestimate_statistics
 from tfgates.notices import GatesWarning
 from tfgates.pruning.prune import prune
+from tfgates.unknown import arguments_of, check_known
 
 
 def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arguments: Any) -> keras.Model:
@@ -29,6 +30,7 @@ def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arg
         lambda as loss, the result is not compiled, and a `tfgates.GatesWarning` says so.
 
     Raises:
+        TypeError: for an argument that neither has.
         ValueError: for what `prune` and `reestimate_statistics` refuse.
 
     Example:
@@ -39,6 +41,7 @@ def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arg
     >>> small = tfgates.finish(gated, (x, y))
     >>> small.evaluate(x_test, y_test)
     """
+    check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
     small = prune(model, **arguments)
     reestimate_statistics(small, data, batch_size, steps)
     if getattr(model, "compiled", False) and not small.compiled:

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tfgates import gates
 from tfgates.gates.arguments import check_choice
 from tfgates.graph.copier import copy_of, is_foreign
 from tfgates.graph.network import Network, rebuild
@@ -13,8 +14,12 @@ from tfgates.models.gated_model import GatedModel
 from tfgates.models.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.models.report import Report
 from tfgates.models.subclasses import carry_over, gated_class
+from tfgates.unknown import arguments_of, check_known
 
 RESIDUAL = ("inner", "tied", "block")
+
+# Arguments of gates that follow from where a gate stands, and those of any layer that mean nothing here.
+SET_HERE = ("axis", "groups", "name", "activity_regularizer", "autocast", "dtype", "trainable")
 
 
 def gate_model(
@@ -83,6 +88,7 @@ def gate_model(
         the gated model, with what the model holds beside its graph (`tfgates.models.subclasses.carry_over`).
 
     Raises:
+        TypeError: for an argument that neither `gate_model` nor the gate has.
         ValueError: for a subclassed model that cannot be followed, for names in `layers` that it has not,
             where no layer can be gated, for a layer that cannot be copied, and where the outputs are random
             at inference with the same seeds too (naming the layers): `prune` could not compare them.
@@ -97,6 +103,7 @@ def gate_model(
     >>> gated.fit(x, y, epochs=30)
     >>> small = tfgates.prune(gated)
     """
+    check_arguments("gate_model", gate_model, gate, gate_arguments)
     kinds = (residual,) if isinstance(residual, str) else tuple(residual)
     for kind in kinds:
         check_choice("residual", kind, RESIDUAL)
@@ -124,6 +131,14 @@ def gate_model(
     if verbose:
         print(gated.report)
     return gated
+
+
+def check_arguments(name: str, function: Any, gate: Any, gate_arguments: dict[str, Any]) -> None:
+    """Raises a `TypeError` for further arguments of a call of `function` that no gate has."""
+    own = arguments_of(function)
+    kinds: list[Any] = [gates.NAMES[gate]] if isinstance(gate, str) and gate in gates.NAMES else [*gates.NAMES.values()]
+    of_gates = [each for kind in kinds for each in arguments_of(kind) if each not in SET_HERE]
+    check_known(name, gate_arguments, [*own, *of_gates])
 
 
 def gate_network(

@@ -1,6 +1,7 @@
 """A Keras model with gates."""
 
 import functools
+import importlib.util
 import inspect
 import weakref
 from typing import Any
@@ -22,6 +23,9 @@ from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_opti
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
 PACED = "paced_gate_optimizer"
+
+# What exporting as ONNX needs: the extra `onnx`.
+ONNX = ("onnx", "tf2onnx")
 
 # Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
 _tensor = keras.Input((1,))
@@ -271,6 +275,16 @@ class GatedModel(keras.Model):
         if self._structure_metric is not None:
             terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in penalties_of(self)]
             self._structure_metric.update_state(keras.ops.stop_gradient(sum(terms, loss)))
+
+    def export(self, filepath, format="tf_saved_model", **kwargs):
+        """As `keras.Model.export`; says by which extra the packages for ONNX are installed."""
+        missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if format == "onnx" else []
+        if missing:
+            raise ImportError(
+                'Exporting as ONNX needs the packages onnx and tf2onnx: pip install "tfgates[onnx]". '
+                f"Received: format='onnx', without {missing}"
+            )
+        return super().export(filepath, format=format, **kwargs)
 
     def get_config(self):
         config = super().get_config()

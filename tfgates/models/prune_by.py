@@ -11,7 +11,7 @@ from tfgates.gates.arguments import check_choice
 from tfgates.graph.network import Network
 from tfgates.importance import NAMES, NEEDS_DATA, Units, first_order_taylor, score_units, units_of
 from tfgates.importance.criteria import ON_WEIGHTS
-from tfgates.models.batches import batches_of, check_data
+from tfgates.models.batches import batches_of, check_data, check_targets
 from tfgates.models.gate_model import gate_network
 from tfgates.models.gated_model import gates_of
 from tfgates.pruning.plan import PruningPlan
@@ -140,4 +140,5 @@ def _checked_loss(model: keras.Model, data: Any, loss: Any) -> Any:
             f"Received: data={data!r}, loss={loss!r}"
         )
     check_data(data)
+    check_targets(data, loss)
     return loss
