@@ -7,7 +7,7 @@ import pytest
 import tfgates
 from tests.reload import predict_in_fresh_process
 from tfgates import layers
-from tfgates.graph.rules.convolution import ConvolutionRule
+from tfgates.anatomy.convolution import ConvolutionAnatomy
 from tfgates.graph.rules.normalization import BatchNormalizationRule
 from tfgates.pruning import ClosedLayerError, PruningError
 from tfgates.pruning.surgery import Surgery
@@ -55,13 +55,13 @@ def test_the_result_is_plain_and_loads_without_tfgates(tmp_path):
 
 
 def test_a_wrong_index_is_found(monkeypatch):
-    original = ConvolutionRule.shrink
+    original = ConvolutionAnatomy.kept
 
-    def wrong(self, walk, node, keep_in, keep_out, *rest):
+    def wrong(self, layer, keep):
         # The right number of channels, one of them the wrong one.
-        return original(self, walk, node, np.roll(keep_in, 1), keep_out, *rest)
+        return original(self, layer, {**keep, "inputs": np.roll(keep["inputs"], 1)})
 
-    monkeypatch.setattr(ConvolutionRule, "shrink", wrong)
+    monkeypatch.setattr(ConvolutionAnatomy, "kept", wrong)
     with pytest.raises(PruningError, match="Output 'last' of the pruned network differs by .* more than the tolerance"):
         tfgates.prune(network())
 

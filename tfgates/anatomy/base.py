@@ -75,9 +75,9 @@ class Anatomy:
         known = {} if anatomy is None else anatomy.axes(activation)
         carried = {id(variable_of(activation, path)): axes for path, axes in known.items()}
         found = {}
-        for i, variable in enumerate(activation.variables):
+        for i, variable in enumerate(activation.weights):
             axes = carried.get(id(variable), (None,) * len(variable.shape))
-            found[f"activation.variables.{i}"] = tuple(self.makes if a == "channels" else a for a in axes)
+            found[f"activation.weights.{i}"] = tuple(self.makes if a == "channels" else a for a in axes)
         return found
 
     def counts(self, layer: keras.Layer) -> dict[str, int]:
@@ -169,6 +169,17 @@ class Anatomy:
             for path, each, kinds in self.summands(layer)
             if path in self.products
         )
+
+    def filters(self, layer: keras.Layer, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        """The weights that each unit of what the layer makes owns, a row for each: those of the last of `products`.
+
+        Args:
+            layer: a built layer.
+            values: the arrays of the variables `products`.
+        """
+        path = self.products[-1]
+        value = np.moveaxis(values[path], self.axes(layer)[path].index(self.makes), 0)
+        return value.reshape(len(value), -1)
 
     def channel_axis(self, layer: keras.Layer, rank: int) -> int:
         """The axis of the channels in tensors of `rank` axes, the batch among them."""

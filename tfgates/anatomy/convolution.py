@@ -14,13 +14,18 @@ from tfgates.layers import GatedConv2D
 layers = keras.layers
 
 
+def unpadded(layer: Any) -> bool:
+    """Whether all places see the same number of inputs."""
+    return layer.padding == "valid" or max(layer.kernel_size) == 1
+
+
 @register_anatomy(layers.Conv1D, layers.Conv2D, layers.Conv3D, GatedConv2D)
 class ConvolutionAnatomy(LinearAnatomy):
     variables = {"kernel": (..., "inputs", "outputs"), "bias": ("outputs",)}
     widths = {"filters": "outputs"}
 
     def uniform(self, layer: Any) -> bool:
-        return layer.padding == "valid" or max(layer.kernel_size) == 1
+        return unpadded(layer)
 
     # What is more with groups: which inputs an output has shows in its place.
 
@@ -69,7 +74,7 @@ class SeparableAnatomy(LinearAnatomy):
     products = ("depthwise_kernel", "pointwise_kernel")
 
     def uniform(self, layer: Any) -> bool:
-        return layer.padding == "valid" or max(layer.kernel_size) == 1
+        return unpadded(layer)
 
     def mixing(self, layer: Any, values: Mapping[str, np.ndarray]) -> np.ndarray:
         depthwise, pointwise = values["depthwise_kernel"], values["pointwise_kernel"]
@@ -83,3 +88,10 @@ class DepthwiseAnatomy(ChannelAnatomy):
 
     variables = {"kernel": (..., "channels", None), "bias": ("channels",)}
     products = ("kernel",)
+
+    def uniform(self, layer: Any) -> bool:
+        return unpadded(layer)
+
+    def filters(self, layer: Any, values: Mapping[str, np.ndarray]) -> np.ndarray:
+        kernel = values["kernel"]
+        return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfgates.anatomy import anatomy_of, declared_base
 from tfgates.graph.formula import TRUE
 from tfgates.graph.phase import trains
 from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
@@ -111,12 +112,20 @@ class Rule:
     def emit(self, surgery, node, args, kwargs):
         return surgery.copy(node)(*args, **kwargs)
 
+    def scales_outputs(self, node: Any, factor: np.ndarray) -> bool:
+        """Whether `factor`, one for each channel that the call makes, can go into the layer's weights."""
+        return False
+
+    def scales_inputs(self, walk: Any, node: Any) -> bool:
+        """Whether factors on the channels that the call reads can go into the layer's weights."""
+        return False
+
 
 def unknown(op: Any) -> str:
     """Why a layer or operator without a rule has none."""
     if hasattr(op, "_nodes_by_depth"):
         return "it is a model whose `call` is its own, so that its layers cannot be followed; it is kept whole"
-    base = next((kind for kind in type(op).__mro__[1:] if kind in _RULES), None)
+    base = next((kind for kind in type(op).__mro__[1:] if kind in _RULES), None) or declared_base(type(op))
     if base is None:
         return Rule.reason
     is_own = getattr(type(op), "call", None) is not getattr(base, "call", None)
@@ -199,6 +208,7 @@ def register_rule(*kinds):
     Args:
         *kinds: layer classes, or names of classes (for Keras's operators, which have no public
             class). A rule serves subclasses of a layer class too only when they are registered.
+            Or classes of anatomies: then for all layers of such an anatomy that have no rule of their own.
 
     Example:
 
@@ -229,6 +239,9 @@ def rule_for(op):
         return _RULES[kind]
     if kind.__module__.split(".")[0] == "keras" and kind.__name__ in _RULES:
         return _RULES[kind.__name__]
+    for anatomy in type(anatomy_of(op)).__mro__:
+        if anatomy in _RULES:
+            return _RULES[anatomy]
     for find in FALLBACKS:
         rule = find(op)
         if rule is not None:

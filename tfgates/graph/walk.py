@@ -159,6 +159,11 @@ class Walk:
             self.groups.tie(slots[name], groups)
         return slots[name]
 
+    def units_of(self, node: Node) -> np.ndarray | None:
+        """The groups of the units of a layer: the channels that it makes. None where it has none of its own."""
+        slots = self.slots.get(id(node.op), {})
+        return slots.get("outputs", slots.get("channels"))
+
     def gate(self, gate):
         """Formula and inference value of each unit of a gate, as two flat arrays."""
         key = id(gate)

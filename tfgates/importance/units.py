@@ -8,11 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.anatomy import anatomy_of, variable_of
 from tfgates.graph.network import Network
-from tfgates.graph.rule import rule_for
-from tfgates.graph.rules.convolution import TransposedRule
-from tfgates.graph.rules.depthwise import DepthwiseRule
-from tfgates.graph.rules.linear import LinearRule
 
 
 @dataclasses.dataclass
@@ -52,17 +49,14 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
 
 
 def weights_of(network: Network, node: Any) -> tuple[keras.Layer, np.ndarray]:
-    """The layer whose weights the channels of a call's output own, and these weights, the channels first."""
-    rule = rule_for(node.op)
-    if not isinstance(rule, LinearRule):
+    """The layer whose weights the channels of a call's output own, and these weights, a row for each channel."""
+    anatomy = anatomy_of(node.op)
+    if anatomy is None:
         # Single positions of a map: what they own is what reads them.
         reader = network.reader(node.outputs[0]).op
         return reader, as_array(reader.kernel)
-    separable = hasattr(node.op, "pointwise_kernel")
-    kernel = as_array(node.op.pointwise_kernel if separable else node.op.kernel)
-    if isinstance(rule, DepthwiseRule):
-        kernel = kernel.reshape(*kernel.shape[:-2], -1)
-    return node.op, np.moveaxis(kernel, -2 if isinstance(rule, TransposedRule) else -1, 0)
+    values = {path: as_array(variable_of(node.op, path)) for path in anatomy.products}
+    return node.op, anatomy.filters(node.op, values)
 
 
 def as_array(variable: Any) -> np.ndarray:

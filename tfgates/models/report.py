@@ -107,7 +107,7 @@ def has_weights(node: Node) -> bool:
 
 def gates_on(walk: Walk, node: Node) -> tuple[list[Any], str]:
     """The gates on the channels of a layer, or on its branch, and what goes with them, in words."""
-    groups = walk.slots.get(id(node.op), {}).get("out")
+    groups = walk.units_of(node)
     if groups is None or node.index in walk.refused:
         return [], ""
     formulas = walk.alive[groups]

@@ -133,7 +133,7 @@ class PruningPlan(Result):
             left = (0, 0.0)
             if node.index in self.used:
                 left = total(rule.terms_left(self.walk, node, self.kept_groups), self.keep)
-            groups = self.walk.slots.get(id(node.op), {}).get("out")
+            groups = self.walk.units_of(node)
             if groups is None and dense == (0, 0):
                 continue
             units = 0 if groups is None else len(groups)

@@ -7,7 +7,7 @@ from keras import ops
 from tfgates.gates import Gate
 from tfgates.graph.copier import Copier, input_names
 from tfgates.graph.network import Node
-from tfgates.graph.rules import activations
+from tfgates.graph.rule import rule_for
 
 
 class ClosedLayerError(ValueError):
@@ -120,10 +120,11 @@ def fold_gates(walk, used):
         before, behind = walk.network.producer[node.inputs[0]], only_reader(node.outputs[0])
         alone = before is not None and walk.network.reader(node.inputs[0], used) is node
         once = alone and calls[id(before.op)] == 1 and free(walk, before, factors)
-        if once and accepts(before, factor):
+        fits = behind is not None and free(walk, behind, input_factors)
+        if once and rule_for(before.op).scales_outputs(before, factor):
             factors[before.index] = factor
             folded.add(node.index)
-        elif behind is not None and free(walk, behind, input_factors) and reads_by_kernel(walk, behind):
+        elif fits and rule_for(behind.op).scales_inputs(walk, behind):
             input_factors[behind.index] = factor
             folded.add(node.index)
     return factors, input_factors, folded
@@ -134,16 +135,6 @@ def free(walk, node, factors):
     return node.index not in walk.refused and node.index not in factors
 
 
-def reads_by_kernel(walk, node):
-    """Whether a layer's kernel can take a factor on its inputs."""
-    layer = node.op
-    if walk.state.get((node.index, "x")) is not walk.inputs(node)[0]:
-        # It mixes another axis than the one that carries the channels.
-        return False
-    convolutions = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-    return isinstance(layer, keras.layers.Dense) or (isinstance(layer, convolutions) and layer.groups == 1)
-
-
 def values_at(walk, node, x):
     """A gate's inference values for each channel of x, or None if it lies along another axis."""
     gate = node.op
@@ -152,15 +143,3 @@ def values_at(walk, node, x):
     if gate.axis % len(walk.shape(node.inputs[0])) != x.axis:
         return None
     return walk.gate_positions(gate, len(x))[1]
-
-
-def accepts(node, factor):
-    """Whether a layer's weights can take a factor on its outputs."""
-    layer = node.op
-    if isinstance(layer, keras.layers.BatchNormalization):
-        return layer.gamma is not None or hasattr(layer, "gate")
-    if not isinstance(layer, (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)):
-        return False
-    if activations.is_linear(layer.activation):
-        return True
-    return bool(np.all(factor >= 0.0)) and activations.is_homogeneous(layer.activation)

@@ -2,11 +2,12 @@
 
 from tfgates.graph.rules import (
     concatenate,
-    convolution,
+    declared,
     dense,
     depthwise,
     elementwise,
     gate,
+    linear,
     masking,
     matmul,
     merge,
@@ -16,7 +17,6 @@ from tfgates.graph.rules import (
     probed,
     reduction,
     reshape,
-    separable,
     sequence,
     slicing,
     stacking,
@@ -24,11 +24,12 @@ from tfgates.graph.rules import (
 
 __all__ = [
     "concatenate",
-    "convolution",
+    "declared",
     "dense",
     "depthwise",
     "elementwise",
     "gate",
+    "linear",
     "masking",
     "matmul",
     "merge",
@@ -38,7 +39,6 @@ __all__ = [
     "probed",
     "reduction",
     "reshape",
-    "separable",
     "sequence",
     "slicing",
     "stacking",

@@ -1,25 +1,22 @@
 """Depthwise convolutions, in one and two dimensions."""
 
-import keras
 import numpy as np
 
-from tfgates.graph.copier import config_of
+from tfgates.anatomy.convolution import DepthwiseAnatomy
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules import activations
-from tfgates.graph.rules.convolution import ConvolutionRule
 from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.values import through_weights
 
-layers = keras.layers
 
-
-class DepthwiseRule(ConvolutionRule):
+@register_rule(DepthwiseAnatomy)
+class DepthwiseRule(LinearRule):
     """Kernel `(*window, inputs, multiplier)`: an output belongs to its one input."""
 
     def sizes(self, node):
-        inputs, multiplier = node.op.kernel.shape[-2:]
-        return inputs, inputs * multiplier
+        inputs = self.anatomy(node).counts(node.op)["channels"]
+        return inputs, inputs * node.op.depth_multiplier
 
     def mix(self, walk, node, live, value, outputs):
         kernel = walk.weight(node.op.kernel)
@@ -36,8 +33,7 @@ class DepthwiseRule(ConvolutionRule):
         return live, total
 
     def output_groups(self, walk, node, x, outputs):
-        slot = np.repeat(x.group, node.op.depth_multiplier)
-        return walk.slot(node, "out", slot)
+        return walk.slot(node, "outputs", np.repeat(x.group, node.op.depth_multiplier))
 
     def backward(self, walk, node):
         if node.index in walk.refused:
@@ -50,35 +46,16 @@ class DepthwiseRule(ConvolutionRule):
         for column in demand.T:
             walk.need(x, column)
 
-    def terms(self, walk, node):
-        if node.index in walk.refused:
-            return LinearRule.terms(self, walk, node)
-        kernel, *rest = LinearRule.terms(self, walk, node)
-        kernel.over = kernel.over[1:]
-        return [kernel, *rest]
-
     def bias_left(self, walk, node, keep):
         # With an input goes its output: nothing is left to fold a constant into.
         return self.bias(walk, node, self.sizes(node)[1]), False
 
-    def smaller(self, surgery, node):
-        walk, layer = surgery.walk, node.op
-        keep_in = surgery.keep(walk.slots[id(layer)]["in"])
-        keep_out = np.repeat(keep_in, layer.depth_multiplier)
-        if not keep_in.any():
-            surgery.nothing_left(node)
-        weights = {"kernel": walk.weight(layer.kernel)[..., keep_in, :]}
-        if layer.bias is not None:
-            weights["bias"] = walk.weight(layer.bias)[keep_out]
-        weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
-        return surgery.make(node, self.plain, config_of(layer, self.plain), weights)
+    def scales_outputs(self, node, factor):
+        return False
 
+    def scales_inputs(self, walk, node):
+        return False
 
-@register_rule(layers.DepthwiseConv1D)
-class DepthwiseConv1DRule(DepthwiseRule):
-    plain = layers.DepthwiseConv1D
-
-
-@register_rule(layers.DepthwiseConv2D)
-class DepthwiseConv2DRule(DepthwiseRule):
-    plain = layers.DepthwiseConv2D
+    def fold(self, surgery, node, keep, config, weights):
+        # Neither constants nor factors go into it.
+        pass

@@ -1,18 +1,17 @@
 """What all layers have in common that mix channels by a kernel: y = act(z * (x W + b))."""
 
-import math
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgates.graph.copier import config_of
+from tfgates.anatomy import LinearAnatomy
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import Rule, Term
+from tfgates.graph.rule import Term, register_rule
 from tfgates.graph.rules import activations
+from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.normalization import absorber
-from tfgates.graph.sizes import places
 from tfgates.graph.values import GENERIC, is_generic, is_known, through_gate
 
 
@@ -26,41 +25,44 @@ def altered(node):
     return f"{node.name}: quantised and LoRA layers are kept whole" if is_altered(node.op) else None
 
 
-class LinearRule(Rule):
-    """Base of convolutions and dense layers.
-
-    A subclass says where the channels are (`axes`), how inputs meet outputs (`mixing`: where the
-    kernel is non-zero; `sums`: what a constant input adds to each output), whether a constant
-    input makes the same at all places (`uniform`), and how the kernel shrinks (`shrink`).
-    """
+@register_rule(LinearAnatomy)
+class LinearRule(DeclaredRule):
+    """Convolutions and dense layers: where their inputs meet their outputs, their anatomy says."""
 
     def axes(self, walk, node):
         """Axis of the channels in the input and in the output."""
-        raise NotImplementedError
+        ranks = (len(walk.shape(tensor)) for tensor in (node.inputs[0], node.outputs[0]))
+        return tuple(self.anatomy(node).channel_axis(node.op, rank) for rank in ranks)
 
     def sizes(self, node):
         """Number of input and output channels."""
-        raise NotImplementedError
-
-    def kernels(self, walk, node):
-        """The weights that mix channels, as numpy arrays."""
-        raise NotImplementedError
+        counts = self.anatomy(node).counts(node.op)
+        return counts["inputs"], counts["outputs"]
 
     def mixing(self, walk, node):
         """Boolean matrix (inputs, outputs): where an input reaches an output."""
-        raise NotImplementedError
+        anatomy = self.anatomy(node)
+        matrix = anatomy.mixing(node.op, {path: self.value(walk, node, path) != 0 for path in anatomy.products})
+        return matrix if matrix.dtype == bool else matrix > 0
 
     def sums(self, walk, node):
         """Float matrix (inputs, outputs): what a unit of constant input adds to an output."""
-        raise NotImplementedError
+        anatomy = self.anatomy(node)
+        return anatomy.mixing(node.op, {path: self.value(walk, node, path) for path in anatomy.products})
 
     def uniform(self, node):
         """Whether a constant input gives the same at all places (no zero padding is seen)."""
-        return True
+        return self.anatomy(node).uniform(node.op)
 
     def supported(self, node):
         """None, or the reason why the layer is left alone."""
-        return altered(node)
+        reason = self.anatomy(node).obstacle(node.op)
+        return altered(node) if reason is None else f"{node.name}: {reason}"
+
+    def value(self, walk, node, path):
+        if path in self.anatomy(node).products and getattr(node.op, "granularity", "unit") == "weight":
+            return np.asarray(keras.ops.convert_to_numpy(node.op.gated_kernel()), np.float32)
+        return super().value(walk, node, path)
 
     # Gates inside of the layer.
 
@@ -93,7 +95,8 @@ class LinearRule(Rule):
         inputs, outputs = self.sizes(node)
         if x is None:
             x = self.unknown_input(walk, node, in_axis, inputs)
-        walk.slot(node, "in", x.group)
+        (kind,) = self.anatomy(node).reads.values()
+        walk.slot(node, kind, x.group)
         walk.state[node.index, "x"] = x
         live, value = through_gate(walk, x.live, x.value, *self.gated(walk, node, "inputs", inputs))
         walk.state[node.index, "constants"] = (live, value)
@@ -124,7 +127,13 @@ class LinearRule(Rule):
         return x
 
     def output_groups(self, walk, node, x, outputs):
-        return walk.slot(node, "out", outputs)
+        slot, parts = walk.slot(node, "outputs", outputs), self.anatomy(node).parts(node.op)
+        if parts > 1:
+            # A part goes as a whole: the others must keep their equal sizes.
+            first = x.group[:: len(x.group) // parts]
+            walk.groups.tie(np.repeat(first, len(x.group) // parts), x.group)
+            walk.groups.tie(np.repeat(first, outputs // parts), slot)
+        return slot
 
     def mix(self, walk, node, live, value, outputs):
         """Through kernel and bias."""
@@ -141,13 +150,9 @@ class LinearRule(Rule):
         total = bias + (known @ self.sums(walk, node) if np.any(known) else 0.0)
         return np.where(alive, TRUE, FALSE).astype(np.int64), np.where(alive, np.nan, total)
 
-    def parts(self, node):
-        """Number of equal parts that share no input and no output, as the groups of a convolution."""
-        return 1
-
     def per_part(self, walk, node, formulas, size):
         """For each of `size` channels the formula "any in its part"."""
-        parts = np.split(formulas, self.parts(node))
+        parts = np.split(formulas, self.anatomy(node).parts(node.op))
         return np.repeat([walk.formulas.any(part) for part in parts], size // len(parts)).astype(np.int64)
 
     def passes(self, node, value):
@@ -183,29 +188,10 @@ class LinearRule(Rule):
 
     # The cost.
 
-    def positions(self, walk, node):
-        """How often the kernel is applied for one example; nan where a dimension is unknown."""
-        return places(walk.network, node.outputs[0], self.axes(walk, node)[1])
-
     def terms(self, walk, node):
-        if node.index in walk.refused:
-            return super().terms(walk, node)
-        slots = walk.slots[id(node.op)]
-        once = 0 if walk.seen_before(node) else 1
-        per_pair = self.kernel_size(node)
-        macs = per_pair * self.positions(walk, node)
-        terms = [Term(node.name, per_pair * once, macs, (slots["in"], slots["out"]))]
-        if getattr(node.op, "bias", None) is not None:
-            terms.append(Term(node.name, once, 0, (slots["out"],)))
-        elif walk.symbolic and once:
-            terms.extend(self.bias_gained(walk, node))
-        for variable in activations.weights_of(node.op.activation):
-            size = math.prod(variable.shape)
-            if size == len(slots["out"]):
-                terms.append(Term(node.name, once, 0, (slots["out"],)))
-            else:
-                terms.append(Term(node.name, once * size, 0, ()))
-        return terms
+        terms = super().terms(walk, node)
+        gains = getattr(node.op, "bias", None) is None and walk.symbolic and not walk.seen_before(node)
+        return [*terms, *self.bias_gained(walk, node)] if gains and node.index not in walk.refused else terms
 
     def bias_gained(self, walk: Any, node: Any) -> Iterator[Term]:
         """The bias that constants of removed inputs will need, whatever the weights are by then."""
@@ -213,54 +199,44 @@ class LinearRule(Rule):
         groups = walk.state[node.index, "x"].group
         folded = (live != TRUE) & (value != 0.0) & (walk.alive[groups] != TRUE)
         if folded.any() and absorber(walk, node) is None:
-            yield Term(node.name, 1, 0, (walk.slots[id(node.op)]["out"],), groups[folded])
-
-    def kernel_size(self, node):
-        """Weights per pair of an input and an output channel."""
-        return 1
+            yield Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],), groups[folded])
 
     # The smaller layer.
 
-    plain = None  # The Keras class without a gate.
+    def scales_outputs(self, node, factor):
+        function = node.op.activation
+        return activations.is_linear(function) or (bool(np.all(factor >= 0.0)) and activations.is_homogeneous(function))
 
-    def sources(self, walk, node, keep):
-        return node.inputs[:1]
+    def scales_inputs(self, walk, node):
+        # Not where it mixes another axis than the one that carries the channels.
+        anatomy = self.anatomy(node)
+        return walk.state.get((node.index, "x")) is walk.inputs(node)[0] and anatomy.parts(node.op) == 1
 
-    def emit(self, surgery, node, args, kwargs):
-        walk = surgery.walk
-        if node.index in walk.refused:
-            return super().emit(surgery, node, args, kwargs)
-        new = surgery.made(node) or self.smaller(surgery, node)
-        return new(self.adapt_input(surgery, node, args[0]))
-
-    def adapt_input(self, surgery, node, tensor):
-        return tensor
-
-    def smaller(self, surgery, node):
-        walk, layer = surgery.walk, node.op
-        slots = walk.slots[id(layer)]
-        keep_in, keep_out = surgery.keep(slots["in"]), surgery.keep(slots["out"])
-        if not keep_out.any() or not keep_in.any():
-            surgery.nothing_left(node)
+    def fold(self, surgery, node, keep, config, weights):
+        walk, anatomy = surgery.walk, self.anatomy(node)
+        sizes = {kind: len(left) for kind, left in keep.items()}
+        factors = {
+            kind: self.gated(walk, node, kind, sizes[kind])[1] * outside(node, sizes[kind])
+            for kind, outside in (("inputs", surgery.input_factor), ("outputs", surgery.factor))
+        }
+        axes = anatomy.axes(node.op)
+        for kind, paths in (("inputs", anatomy.products), ("outputs", anatomy.products[::-1])):
+            if np.all(factors[kind] == 1.0):
+                continue
+            path = next(path for path in paths if kind in axes[path])
+            behind = (1,) * (len(axes[path]) - 1 - axes[path].index(kind))
+            weights[path] = weights[path] * factors[kind][keep[kind]].reshape(-1, *behind)
         bias, added = self.bias_left(walk, node, surgery.keep)
-        factor_in = self.gated(walk, node, "inputs", len(keep_in))[1]
-        factor_in = factor_in * surgery.input_factor(node, len(keep_in))
-        factor_out = self.gated(walk, node, "outputs", len(keep_out))[1]
-        factor_out = factor_out * surgery.factor(node, len(keep_out))
-        config = config_of(layer, self.plain)
-        weights = self.shrink(walk, node, keep_in, keep_out, factor_in, factor_out, config)
-        if added or getattr(layer, "bias", None) is not None:
-            self.add_bias(node, config)
-            weights["bias"] = (bias * factor_out)[keep_out]
-        elif np.any(bias[keep_out]):
-            surgery.offset_mean(absorber(walk, node), bias * factor_out)
-        weights["activation"] = activations.variables_left(walk, layer.activation, keep_out, self.axes(walk, node)[1])
-        return surgery.make(node, self.plain, config, weights)
+        if added or getattr(node.op, "bias", None) is not None:
+            anatomy.add_bias(node.op, config)
+            weights["bias"] = (bias * factors["outputs"])[keep["outputs"]]
+        elif np.any(bias[keep["outputs"]]):
+            surgery.offset_mean(absorber(walk, node), bias * factors["outputs"])
 
     def bias_left(self, walk, node, keep):
         """The bias with the constants of the removed inputs folded in, and whether it is one more weight."""
         slots = walk.slots[id(node.op)]
-        keep_in, keep_out = keep(slots["in"]), keep(slots["out"])
+        keep_in, keep_out = keep(slots["inputs"]), keep(slots["outputs"])
         live, value = walk.state[node.index, "constants"]
         folded = np.where(~keep_in & (live == FALSE) & is_known(value), value, 0.0)
         bias = self.bias(walk, node, len(keep_out))
@@ -274,20 +250,5 @@ class LinearRule(Rule):
         terms = self.terms(walk, node)
         first = node.index not in walk.refused and not walk.seen_before(node)
         if first and self.bias_left(walk, node, keep)[1]:
-            terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["out"],)))
+            terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],)))
         return terms
-
-    def add_bias(self, node, config):
-        """Writes into `config` that the layer has a bias, be it only for folded constants."""
-        config["use_bias"] = True
-
-    def shrink(self, walk, node, keep_in, keep_out, factor_in, factor_out, config):
-        """Slices the kernels, folds the gates' factors in, and writes the widths into `config`."""
-        raise NotImplementedError
-
-
-def kernel_of(walk, layer):
-    """The kernel that acts at inference, gated weights included."""
-    if getattr(layer, "granularity", "unit") == "weight":
-        return np.asarray(keras.ops.convert_to_numpy(layer.gated_kernel()), np.float32)
-    return walk.weight(layer.kernel)

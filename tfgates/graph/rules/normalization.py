@@ -31,14 +31,14 @@ class PerChannelRule(ElementwiseRule):
             size = max(np.size(v) for v in self.values(walk, node).values())
             y = walk.local(1, size)
             walk.groups.lock(y.group, f"{node.name}: it is used where its channels cannot be followed too")
-        walk.slot(node, "out", y.group)
+        walk.slot(node, "channels", y.group)
 
     def terms(self, walk, node):
         once = 0 if walk.seen_before(node) else 1
         if walk.output(node) is None:
             # Not by channel: the weights of a PReLU may lie along several axes.
             return [Term(node.name, once * sum(map(np.size, self.values(walk, node).values())), 0)]
-        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["out"],))]
+        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["channels"],))]
 
     def count(self, node):
         """Weights per channel."""
@@ -137,6 +137,9 @@ class BatchNormalizationRule(PerChannelRule):
         offset = surgery.mean_offset(node, size)
         values = {name: v - offset if name in ("moving_mean", "renorm_mean") else v for name, v in values.items()}
         return {name: v * factor if name in ("gamma", "beta") else v for name, v in values.items()}
+
+    def scales_outputs(self, node, factor):
+        return node.op.gamma is not None or hasattr(node.op, "gate")
 
     def width(self, node, config, keep):
         config["scale"] = node.op.gamma is not None or hasattr(node.op, "gate")

@@ -152,7 +152,7 @@ class EmbeddingRule(Rule):
             np.where(dead, FALSE, TRUE),
             np.where(dead, 0.0, np.nan),
         )
-        y.group = walk.slot(node, "out", table.shape[1])
+        y.group = walk.slot(node, "outputs", table.shape[1])
         walk.set(node, y)
 
     def backward(self, walk, node):
@@ -162,14 +162,14 @@ class EmbeddingRule(Rule):
         if node.index in walk.refused:
             return super().terms(walk, node)
         words = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
-        return [Term(node.name, words, 0, (walk.slots[id(node.op)]["out"],))]
+        return [Term(node.name, words, 0, (walk.slots[id(node.op)]["outputs"],))]
 
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         new = surgery.made(node)
         if new is None:
-            keep = surgery.keep(surgery.walk.slots[id(node.op)]["out"])
+            keep = surgery.keep(surgery.walk.slots[id(node.op)]["outputs"])
             if not keep.any():
                 surgery.nothing_left(node)
             config = dict(node.op.get_config(), output_dim=int(keep.sum()))

@@ -53,7 +53,7 @@ class RecurrentRule(InputFeatures, Rule):
                 walk.groups.lock(mask.group, f"{node.name}: a mask is kept whole")
                 walk.need(mask, TRUE)
         kernel = layer.cell.kernel
-        walk.state[node.index, "x"] = self.take_input(walk, node, x, "in", kernel.shape[0], 2)
+        walk.state[node.index, "x"] = self.take_input(walk, node, x, "inputs", kernel.shape[0], 2)
         y = walk.fresh(len(walk.shape(node.outputs[0])) - 1, layer.units)
         walk.groups.lock(y.group, f"{node.name}: the hidden units of recurrent layers are kept whole")
         walk.set(node, y)
@@ -74,7 +74,7 @@ class RecurrentRule(InputFeatures, Rule):
         recurrent = math.prod(node.op.cell.recurrent_kernel.shape)
         width = kernel.shape[1]
         return [
-            Term(node.name, width * once, width * steps, (walk.slots[id(node.op)]["in"],)),
+            Term(node.name, width * once, width * steps, (walk.slots[id(node.op)]["inputs"],)),
             Term(node.name, rest * once, recurrent * steps),
         ]
 
@@ -84,7 +84,7 @@ class RecurrentRule(InputFeatures, Rule):
         new = surgery.made(node)
         if new is None:
             cell = node.op.cell
-            keep = surgery.keep(surgery.walk.slots[id(node.op)]["in"])
+            keep = surgery.keep(surgery.walk.slots[id(node.op)]["inputs"])
             if not keep.any():
                 surgery.nothing_left(node)
             weights = {"cell.kernel": surgery.walk.weight(cell.kernel)[keep]}
@@ -149,7 +149,7 @@ class AttentionRule(InputFeatures, Rule):
         bias = layer._output_dense.bias
         bias = np.zeros(output.shape[2]) if bias is None else walk.weight(bias)
         y = walk.fresh(len(shape) - 1, output.shape[2], np.where(reached, TRUE, FALSE), np.where(reached, np.nan, bias))
-        y.group = walk.slot(node, "out", output.shape[2])
+        y.group = walk.slot(node, "outputs", output.shape[2])
         walk.set(node, y)
 
     def backward(self, walk, node):
@@ -167,7 +167,7 @@ class AttentionRule(InputFeatures, Rule):
             return super().terms(walk, node)
         layer, slots, tensors = node.op, walk.slots[id(node.op)], self._tensors(node)
         once = 0 if walk.seen_before(node) else 1
-        heads, out, terms = slots["heads"], slots["out"], []
+        heads, out, terms = slots["heads"], slots["outputs"], []
         steps = {name: places(walk.network, tensor, -1) for name, tensor in tensors.items()}
         for name, dense in self._parts(node).items():
             width = dense.kernel.shape[2]
@@ -192,7 +192,7 @@ class AttentionRule(InputFeatures, Rule):
         new = surgery.made(node)
         if new is None:
             slots = walk.slots[id(layer)]
-            heads, out = surgery.keep(slots["heads"]), surgery.keep(slots["out"])
+            heads, out = surgery.keep(slots["heads"]), surgery.keep(slots["outputs"])
             inputs = {name: surgery.keep(slots[name]) for name, _ in self.KERNELS}
             if not heads.any() or not out.any() or not all(keep.any() for keep in inputs.values()):
                 surgery.nothing_left(node)

@@ -1,0 +1,93 @@
+"""What follows from the anatomy of a layer alone: what it costs, and the smaller layer."""
+
+import math
+from typing import Any
+
+import keras
+import numpy as np
+
+from tfgates.anatomy import Anatomy, anatomy_of, take, variable_of
+from tfgates.graph.copier import config_of
+from tfgates.graph.rule import Rule, Term
+from tfgates.graph.sizes import places
+from tfgates.graph.state import activation_variables
+
+
+class DeclaredRule(Rule):
+    """Base of the rules of layers that have an anatomy (`tfgates.anatomy`).
+
+    A subclass says what is known of the channels, and calls the slots of the groups like the kinds of units
+    that the anatomy names. Kinds without a slot stay whole.
+    """
+
+    def anatomy(self, node: Any) -> Anatomy:
+        return anatomy_of(node.op)
+
+    def tensor(self, node: Any, name: str) -> int:
+        """The number of the tensor that an anatomy calls by the name of an argument, or `"outputs"`."""
+        return node.outputs[0] if name == "outputs" else node.inputs[0]
+
+    def places(self, walk: Any, node: Any, name: str) -> float:
+        """In how many places a tensor has channels; nan where a dimension is unknown."""
+        tensor = self.tensor(node, name)
+        return places(walk.network, tensor, self.anatomy(node).channel_axis(node.op, len(walk.shape(tensor))))
+
+    def terms(self, walk, node):
+        if node.index in walk.refused:
+            return super().terms(walk, node)
+        anatomy, slots = self.anatomy(node), walk.slots[id(node.op)]
+        counts, once = anatomy.counts(node.op), 0 if walk.seen_before(node) else 1
+        products, others = [], dict[tuple, Term]()
+        for path, each, kinds in anatomy.summands(node.op):
+            each *= math.prod(counts[kind] for kind in kinds if kind not in slots)
+            over = tuple(slots[kind] for kind in kinds if kind in slots)
+            if path in anatomy.products:
+                macs = each * self.places(walk, node, anatomy.applied_at(path))
+                products.append(Term(node.name, each * once, macs, over))
+            else:
+                others.setdefault(kinds, Term(node.name, 0, 0, over)).params += each * once
+        return [*products, *others.values()]
+
+    def sources(self, walk, node, keep):
+        return node.inputs[:1]
+
+    def emit(self, surgery, node, args, kwargs):
+        if node.index in surgery.walk.refused:
+            return super().emit(surgery, node, args, kwargs)
+        return (surgery.made(node) or self.smaller(surgery, node))(args[0])
+
+    def kept(self, walk: Any, node: Any, keep: Any) -> dict[str, np.ndarray]:
+        """For each kind of units which of them stay, `keep` a function from groups to booleans."""
+        return {kind: keep(groups) for kind, groups in walk.slots[id(node.op)].items()}
+
+    def smaller(self, surgery: Any, node: Any) -> keras.Layer:
+        """The layer that is left, with its weights."""
+        anatomy, layer = self.anatomy(node), node.op
+        keep = self.kept(surgery.walk, node, surgery.keep)
+        if not all(left.any() for left in keep.values()):
+            surgery.nothing_left(node)
+        plain = anatomy.plain(layer)
+        config = config_of(layer, plain)
+        anatomy.resize(layer, config, keep)
+        values = {path: self.value(surgery.walk, node, path) for path in anatomy.axes(layer)}
+        weights = {path: take(values[path], kept) for path, kept in anatomy.kept(layer, keep).items()}
+        self.fold(surgery, node, keep, config, weights)
+        return surgery.make(node, plain, config, by_attribute(layer, weights))
+
+    def value(self, walk: Any, node: Any, path: str) -> np.ndarray:
+        """A variable as it acts at inference."""
+        return walk.weight(variable_of(node.op, path))
+
+    def fold(self, surgery: Any, node: Any, keep: Any, config: dict, weights: dict) -> None:
+        """Changes `weights`, those of the smaller layer, and `config` by what they take up: factors, constants."""
+
+
+def by_attribute(layer: keras.Layer, weights: dict[str, np.ndarray]) -> dict[str, Any]:
+    """`weights` with those of an activation that is a layer as a list, which the anatomy knows by their numbers."""
+    variables = activation_variables(layer)
+    if not variables:
+        return weights
+    inside = {id(variable_of(layer, path)): v for path, v in weights.items() if path.startswith("activation.")}
+    found: dict[str, Any] = {path: v for path, v in weights.items() if not path.startswith("activation.")}
+    found["activation"] = [inside.get(id(v), np.asarray(keras.ops.convert_to_numpy(v))) for v in variables]
+    return found
