@@ -39,6 +39,21 @@ CASES = {
     "into the dense layer behind a flattening": lambda x: keras.layers.Dense(3)(
         HardConcreteGate()(keras.layers.Flatten()(conv(activation="tanh")(x)))
     ),
+    "into the transposed convolution before": lambda x: conv()(
+        HardConcreteGate()(keras.layers.Conv2DTranspose(6, 3, activation="relu")(x))
+    ),
+    "into the transposed convolution behind": lambda x: keras.layers.Conv2DTranspose(4, 3)(
+        HardConcreteGate()(keras.layers.ReLU()(conv()(x)))
+    ),
+    "into the separable convolution before": lambda x: conv()(
+        HardConcreteGate()(keras.layers.SeparableConv2D(6, 3, depth_multiplier=2)(x))
+    ),
+    "into the separable convolution behind": lambda x: keras.layers.SeparableConv2D(4, 3, depth_multiplier=2)(
+        HardConcreteGate()(keras.layers.Activation("tanh")(conv()(x)))
+    ),
+    "into the einsum before": lambda x: conv()(
+        HardConcreteGate()(keras.layers.EinsumDense("abcd,de->abce", (8, 8, 6), bias_axes="e")(x))
+    ),
     "past dropout": lambda x: keras.layers.Dense(3)(
         keras.layers.Dropout(0.5)(HardConcreteGate()(keras.layers.Flatten()(conv(activation="tanh")(x))))
     ),

@@ -6,7 +6,7 @@ from tfgates.anatomy.base import Anatomy, variable_of
 from tfgates.anatomy.check import check_anatomy
 from tfgates.anatomy.declare import register_anatomy
 from tfgates.anatomy.linear import ChannelAnatomy, LinearAnatomy
-from tfgates.anatomy.registry import anatomy_of, declared_base
+from tfgates.anatomy.registry import anatomy_of, declared_base, gated_class
 
 __all__ = [
     "Anatomy",
@@ -19,6 +19,7 @@ __all__ = [
     "declared_base",
     "dense",
     "embedding",
+    "gated_class",
     "normalization",
     "recurrent",
     "register_anatomy",

@@ -74,10 +74,10 @@ class Anatomy:
         anatomy = anatomy_of(activation)
         known = {} if anatomy is None else anatomy.axes(activation)
         carried = {id(variable_of(activation, path)): axes for path, axes in known.items()}
-        found = {}
+        found: dict[str, tuple[Axis, ...]] = {}
         for i, variable in enumerate(activation.weights):
             axes = carried.get(id(variable), (None,) * len(variable.shape))
-            found[f"activation.weights.{i}"] = tuple(self.makes if a == "channels" else a for a in axes)
+            found[f"activation.weights.{i}"] = tuple(self.makes if axis == "channels" else None for axis in axes)
         return found
 
     def counts(self, layer: keras.Layer) -> dict[str, int]:
@@ -89,6 +89,11 @@ class Anatomy:
                     length = size // len(stretches(axis))
                     found[kind] = min(found.get(kind, length), length)
         return found
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether what is made belongs to what is read, channel by channel."""
+        return self.makes in self.reads.values()
 
     def parts(self, layer: keras.Layer) -> int:
         """Number of equal parts of inputs and outputs that stay or go whole, as those of a grouped convolution."""

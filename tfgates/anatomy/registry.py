@@ -23,3 +23,9 @@ def anatomy_of(layer: Any) -> Any:
 def declared_base(kind: type) -> type | None:
     """The nearest class above a class of layers that has an anatomy, or None."""
     return next((base for base in kind.__mro__[1:] if base in KINDS), None)
+
+
+def gated_class(kind: type) -> Any:
+    """The class of tfgates that is a class of Keras's layers with a gate in it, or None."""
+    made = (other for other in KINDS if isinstance(other, type) and other.__module__.partition(".")[0] == "tfgates")
+    return next((other for other in made if kind in other.__bases__), None)

@@ -5,25 +5,12 @@ import numpy as np
 from keras import ops
 
 from tfgates import gates as gate_methods
+from tfgates.anatomy import anatomy_of, gated_class, variable_of
 from tfgates.graph.copier import Copier, config_of, input_names, own_names
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
-from tfgates.graph.state import activation_variables
-from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator, GateNoise
-
-# The layer that carries a gate inside, for each plain layer that has one.
-WITH_GATE = {
-    keras.layers.BatchNormalization: GatedBatchNormalization,
-    keras.layers.Conv2D: GatedConv2D,
-    keras.layers.Dense: GatedDense,
-}
-
-# Its weights, by attribute.
-WEIGHTS = {
-    GatedBatchNormalization: ("gamma", "beta", "moving_mean", "moving_variance"),
-    GatedConv2D: ("kernel", "bias"),
-    GatedDense: ("kernel", "bias"),
-}
+from tfgates.graph.rules.declared import by_attribute
+from tfgates.layers import GatedBatchNormalization, GateGenerator, GateNoise
 
 
 class GatedBuilder(Copier):
@@ -144,7 +131,7 @@ class GatedBuilder(Copier):
         if not places:
             return self._called(node, args, kwargs)
         (first, *rest) = places
-        kind = WITH_GATE.get(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
+        kind = gated_class(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
         if kind is not None and self._zero_stays_zero(node.op):
             feeds = self._feeds(first, tensor)
@@ -189,9 +176,9 @@ class GatedBuilder(Copier):
             return layer
         gate = self._gate(place)
         config = dict(config_of(node.op), gate=gate)
-        weights = {v: getattr(node.op, v) for v in WEIGHTS[kind] if getattr(node.op, v, None) is not None}
-        values = {name: np.asarray(ops.convert_to_numpy(v)) for name, v in weights.items()}
-        values["activation"] = [np.asarray(ops.convert_to_numpy(v)) for v in activation_variables(node.op)]
+        paths = anatomy_of(node.op).axes(node.op)
+        values = {path: np.asarray(ops.convert_to_numpy(variable_of(node.op, path))) for path in paths}
+        values = by_attribute(node.op, values)
         if self._compensate:
             factor = self._initial_factor(gate)
             for name in ("kernel", "bias", "gamma", "beta"):

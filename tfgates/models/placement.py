@@ -7,11 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.anatomy import anatomy_of
+from tfgates.anatomy.dense import DenseAnatomy
+from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.rule import rule_of
-from tfgates.graph.rules.depthwise import DepthwiseRule
-from tfgates.graph.rules.linear import LinearRule
+from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GatedLayer
 
@@ -84,10 +86,13 @@ def unit_places(network, layers, report, places=(), depthwise=False):
     wanted, seen, found = chooser(layers), {}, []
     walk = Walk(network, symbolic=True, candidates=candidates_of(places))
     for node in network.nodes:
-        rule = rule_of(node)
+        anatomy = anatomy_of(node.op)
         if node.whole is not None and not depthwise and node.layer.weights:
             report.skipped.append((node.name, f"{type(node.op).__name__} stays whole: {node.whole}"))
-        if not isinstance(rule, LinearRule) or isinstance(rule, DepthwiseRule) != depthwise:
+        rule = rule_of(node)
+        if not isinstance(rule, DeclaredRule) or rule.keeps:
+            continue
+        if anatomy is None or not anatomy.products or anatomy.by_channel != depthwise:
             continue
         if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):
             continue
@@ -108,7 +113,7 @@ def unit_places(network, layers, report, places=(), depthwise=False):
             continue
         channels = walk.output(after)
         size = len(channels)
-        groups = size // node.op.depth_multiplier if depthwise else getattr(node.op, "groups", 1)
+        groups = anatomy.counts(node.op)["channels"] if depthwise else anatomy.parts(node.op)
         per_group = groups > 1 and size > groups
         owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // size
         if after is not node:
@@ -140,7 +145,7 @@ def flat_places(network, layers):
         if channel is None or len(channel) == len(set(channel.tolist())):
             continue
         dense = network.reader(node.outputs[0])
-        if dense is None or not isinstance(dense.op, keras.layers.Dense) or not wanted(dense.op):
+        if dense is None or not isinstance(anatomy_of(dense.op), DenseAnatomy) or not wanted(dense.op):
             continue
         size, axis = len(channel), walk.output(node).axis
         found.append(
@@ -168,7 +173,7 @@ def place_after(network, node):
     alone = len(readers) == 1 and node.outputs[0] not in network.outputs
     activation = getattr(node.op, "activation", None)
     linear = activation is None or activation is keras.activations.linear
-    if alone and linear and isinstance(readers[0].op, keras.layers.BatchNormalization):
+    if alone and linear and isinstance(anatomy_of(readers[0].op), BatchNormalizationAnatomy):
         return readers[0]
     return node
 

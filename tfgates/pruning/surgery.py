@@ -7,7 +7,7 @@ from keras import ops
 from tfgates.gates import Gate
 from tfgates.graph.copier import Copier, input_names
 from tfgates.graph.network import Node
-from tfgates.graph.rule import rule_for
+from tfgates.graph.rule import rule_of
 
 
 class ClosedLayerError(ValueError):
@@ -121,10 +121,10 @@ def fold_gates(walk, used):
         alone = before is not None and walk.network.reader(node.inputs[0], used) is node
         once = alone and calls[id(before.op)] == 1 and free(walk, before, factors)
         fits = behind is not None and free(walk, behind, input_factors)
-        if once and rule_for(before.op).scales_outputs(before, factor):
+        if once and rule_of(before).scales_outputs(before, factor):
             factors[before.index] = factor
             folded.add(node.index)
-        elif fits and rule_for(behind.op).scales_inputs(walk, behind):
+        elif fits and rule_of(behind).scales_inputs(walk, behind):
             input_factors[behind.index] = factor
             folded.add(node.index)
     return factors, input_factors, folded

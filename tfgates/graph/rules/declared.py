@@ -23,6 +23,11 @@ class DeclaredRule(Rule):
     def anatomy(self, node: Any) -> Anatomy:
         return anatomy_of(node.op)
 
+    def supported(self, node: Any) -> str | None:
+        """None, or the reason why the layer is left alone."""
+        reason = self.anatomy(node).obstacle(node.op)
+        return None if reason is None else f"{node.name}: {reason}"
+
     def tensor(self, node: Any, name: str) -> int:
         """The number of the tensor that an anatomy calls by the name of an argument, or `"outputs"`."""
         return node.outputs[0] if name == "outputs" else node.inputs[0]

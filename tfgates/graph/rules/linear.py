@@ -55,9 +55,7 @@ class LinearRule(DeclaredRule):
         return self.anatomy(node).uniform(node.op)
 
     def supported(self, node):
-        """None, or the reason why the layer is left alone."""
-        reason = self.anatomy(node).obstacle(node.op)
-        return altered(node) if reason is None else f"{node.name}: {reason}"
+        return super().supported(node) or altered(node)
 
     def value(self, walk, node, path):
         if path in self.anatomy(node).products and getattr(node.op, "granularity", "unit") == "weight":

@@ -6,22 +6,25 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfgates.anatomy.normalization import (
+    AveragingAnatomy,
+    BatchNormalizationAnatomy,
+    LayerScaleAnatomy,
+    PReLUAnatomy,
+)
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.phase import trains
 from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
 from tfgates.graph.rules import activations
+from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.values import through_gate
-from tfgates.layers import GatedBatchNormalization
 
 layers = keras.layers
 
 
-class PerChannelRule(ElementwiseRule):
+class PerChannelRule(ElementwiseRule, DeclaredRule):
     """A layer with weights of one entry per channel."""
-
-    weights: tuple[str, ...] = ()
-    plain = None
 
     def forward(self, walk, node):
         super().forward(walk, node)
@@ -34,20 +37,15 @@ class PerChannelRule(ElementwiseRule):
         walk.slot(node, "channels", y.group)
 
     def terms(self, walk, node):
-        once = 0 if walk.seen_before(node) else 1
         if walk.output(node) is None:
             # Not by channel: the weights of a PReLU may lie along several axes.
-            return [Term(node.name, once * sum(map(np.size, self.values(walk, node).values())), 0)]
-        return [Term(node.name, once * self.count(node), 0, (walk.slots[id(node.op)]["channels"],))]
-
-    def count(self, node):
-        """Weights per channel."""
-        return sum(getattr(node.op, name, None) is not None for name in self.weights)
+            params = 0 if walk.seen_before(node) else self.anatomy(node).parameters(node.op)
+            return [Term(node.name, params, 0)]
+        return super().terms(walk, node)
 
     def values(self, walk, node):
         """The weights as a dict from name to array."""
-        found = {name: getattr(node.op, name, None) for name in self.weights}
-        return {name: walk.weight(value) for name, value in found.items() if value is not None}
+        return {path: self.value(walk, node, path) for path in self.anatomy(node).axes(node.op)}
 
     def sources(self, walk, node, keep):
         # Neither the logits nor the noise of a gate.
@@ -55,35 +53,19 @@ class PerChannelRule(ElementwiseRule):
         return [x.tensor for x in read if isinstance(x, Ref)]
 
     def emit(self, surgery, node, args, kwargs):
-        new = surgery.made(node)
-        if new is None:
-            plain = self.plain or type(node.op)
-            channels = surgery.walk.output(node)
-            values = self.scaled(surgery, node, self.values(surgery.walk, node))
-            config = plain.get_config(node.op)
-            size = len(next(iter(values.values()), ()))
-            keep = np.ones(size, bool) if channels is None else surgery.keep(channels.group)
-            self.width(node, config, keep)
-            new = surgery.make(node, plain, config, {name: v[keep] for name, v in values.items()})
+        new = surgery.made(node) or self.smaller(surgery, node)
         return new(args[0], **{k: v for k, v in kwargs.items() if k in ("mask", "training")})
 
-    def scaled(self, surgery, node, values):
-        """`values` with the factors of gates in them."""
-        return values
-
-    def width(self, node, config, keep):
-        """Writes the new number of channels into the layer's config, where it stands there."""
+    def kept(self, walk, node, keep):
+        # Where the channels cannot be followed all of them stay.
+        return {} if walk.output(node) is None else super().kept(walk, node, keep)
 
 
-@register_rule(layers.BatchNormalization, GatedBatchNormalization)
+@register_rule(BatchNormalizationAnatomy)
 class BatchNormalizationRule(PerChannelRule):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, then its gate if it has one."""
 
     reason = "it normalises another axis than the one that carries the channels"
-    plain = layers.BatchNormalization
-    weights = (
-        "gamma", "beta", "moving_mean", "moving_variance", "moving_stddev", "renorm_mean", "renorm_stddev",
-    )  # fmt: skip
 
     def keeps_axis(self, walk, node, x):
         return node.op.axis % len(walk.shape(node.inputs[0])) == x.axis
@@ -121,28 +103,28 @@ class BatchNormalizationRule(PerChannelRule):
             return super().backward(walk, node)
         walk.need(x, walk.formulas.both(y.need, self.gate(walk, node, len(y))[0]))
 
-    def count(self, node):
-        # The gate's factor needs a gamma to live in.
-        return super().count(node) + (hasattr(node.op, "gate") and node.op.gamma is None)
+    def terms(self, walk, node):
+        terms = super().terms(walk, node)
+        if hasattr(node.op, "gate") and node.op.gamma is None:
+            # The gate's factor needs a gamma to live in.
+            gamma = Term(node.name, 0 if walk.seen_before(node) else 1, 0, (walk.slots[id(node.op)]["channels"],))
+            return [*terms, gamma]
+        return terms
 
-    def values(self, walk, node):
-        values = super().values(walk, node)
+    def fold(self, surgery, node, keep, config, weights):
+        size = node.op.moving_mean.shape[0]
+        left = keep.get("channels", np.ones(size, bool))
         if hasattr(node.op, "gate"):
-            values.setdefault("gamma", np.ones_like(values["moving_mean"]))
-        return values
-
-    def scaled(self, surgery, node, values):
-        size = len(values["moving_mean"])
+            config["scale"] = True
+            weights.setdefault("gamma", np.ones(int(left.sum()), np.float32))
         factor = self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size)
-        offset = surgery.mean_offset(node, size)
-        values = {name: v - offset if name in ("moving_mean", "renorm_mean") else v for name, v in values.items()}
-        return {name: v * factor if name in ("gamma", "beta") else v for name, v in values.items()}
+        for name in {"gamma", "beta"} & {*weights}:
+            weights[name] = weights[name] * factor[left]
+        for name in {"moving_mean", "renorm_mean"} & {*weights}:
+            weights[name] = weights[name] - surgery.mean_offset(node, size)[left]
 
     def scales_outputs(self, node, factor):
         return node.op.gamma is not None or hasattr(node.op, "gate")
-
-    def width(self, node, config, keep):
-        config["scale"] = node.op.gamma is not None or hasattr(node.op, "gate")
 
 
 def absorber(walk: Any, node: Any) -> Any:
@@ -157,10 +139,11 @@ def absorber(walk: Any, node: Any) -> Any:
     return reader if fits and plain and once and walk.output(reader) is not None else None
 
 
+@register_rule(AveragingAnatomy, layers.UnitNormalization)
 class AveragingRule(Rule):
     """A normalisation whose statistics run over the channels."""
 
-    reason = keeps = "its statistics are averaged over the channels, so none of them can go"
+    reason = keeps = AveragingAnatomy.inseparable
     multiplies = False
 
     def forward(self, walk, node):
@@ -172,21 +155,11 @@ class AveragingRule(Rule):
         walk.set(node, walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan)))
 
 
-for kind in (
-    layers.LayerNormalization,
-    layers.GroupNormalization,
-    layers.RMSNormalization,
-    layers.UnitNormalization,
-):
-    register_rule(kind)(AveragingRule)
-
-
-@register_rule("LayerScale")
+@register_rule(LayerScaleAnatomy)
 class LayerScaleRule(PerChannelRule):
     """`x * gamma`, as in keras.applications.convnext."""
 
     keeps_zero = True
-    weights = ("gamma",)
 
     def keeps_axis(self, walk, node, x):
         return x.axis == len(walk.shape(node.inputs[0])) - 1
@@ -194,17 +167,13 @@ class LayerScaleRule(PerChannelRule):
     def apply(self, walk, node, x):
         return x.value * walk.weight(node.op.gamma)
 
-    def width(self, node, config, keep):
-        config["projection_dim"] = int(keep.sum())
 
-
-@register_rule(layers.PReLU)
+@register_rule(PReLUAnatomy)
 class PReLURule(PerChannelRule):
     """`max(x, 0) + alpha * min(x, 0)`, alpha shared over all places but not over the channels."""
 
     reason = "its weights lie along other axes too"
     keeps_zero = True
-    weights = ("alpha",)
 
     def keeps_axis(self, walk, node, x):
         shape = node.op.alpha.shape
@@ -213,21 +182,3 @@ class PReLURule(PerChannelRule):
     def apply(self, walk, node, x):
         alpha = walk.weight(node.op.alpha).reshape(-1)
         return np.where(x.value < 0.0, alpha * x.value, x.value)
-
-    def terms(self, walk, node):
-        terms = super().terms(walk, node)
-        if walk.output(node) is not None and np.prod(node.op.alpha.shape) == 1:
-            terms[0].over = ()
-        return terms
-
-    def emit(self, surgery, node, args, kwargs):
-        channels = surgery.walk.output(node)
-        if channels is None:
-            return surgery.copy(node)(*args, **kwargs)
-        new = surgery.made(node)
-        if new is None:
-            alpha = surgery.walk.weight(node.op.alpha)
-            if alpha.shape[channels.axis - 1] > 1:
-                alpha = np.compress(surgery.keep(channels.group), alpha, axis=channels.axis - 1)
-            new = surgery.make(node, layers.PReLU, layers.PReLU.get_config(node.op), {"alpha": alpha})
-        return new(args[0])

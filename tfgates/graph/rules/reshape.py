@@ -5,9 +5,7 @@ import math
 import keras
 import numpy as np
 
-from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
-from tfgates.graph.rules.linear import altered
+from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
 
 layers = keras.layers
 
@@ -132,47 +130,3 @@ class RepeatVectorRule(ElementwiseRule):
         y = walk.output(node)
         if y is not None:
             y.axis = 2
-
-
-@register_rule(layers.Embedding)
-class EmbeddingRule(Rule):
-    """A table `(words, features)`: a column is a channel."""
-
-    keeps = "no gates are placed on the features of an embedding"
-
-    def forward(self, walk, node):
-        reason = altered(node)
-        if reason is not None:
-            return self.refuse(walk, node, reason)
-        table = walk.weight(node.op.embeddings)
-        dead = ~walk.nonzero(table, (0,))
-        y = walk.fresh(
-            len(walk.shape(node.outputs[0])) - 1,
-            table.shape[1],
-            np.where(dead, FALSE, TRUE),
-            np.where(dead, 0.0, np.nan),
-        )
-        y.group = walk.slot(node, "outputs", table.shape[1])
-        walk.set(node, y)
-
-    def backward(self, walk, node):
-        pass
-
-    def terms(self, walk, node):
-        if node.index in walk.refused:
-            return super().terms(walk, node)
-        words = 0 if walk.seen_before(node) else node.op.embeddings.shape[0]
-        return [Term(node.name, words, 0, (walk.slots[id(node.op)]["outputs"],))]
-
-    def emit(self, surgery, node, args, kwargs):
-        if node.index in surgery.walk.refused:
-            return super().emit(surgery, node, args, kwargs)
-        new = surgery.made(node)
-        if new is None:
-            keep = surgery.keep(surgery.walk.slots[id(node.op)]["outputs"])
-            if not keep.any():
-                surgery.nothing_left(node)
-            config = dict(node.op.get_config(), output_dim=int(keep.sum()))
-            table = surgery.walk.weight(node.op.embeddings)[:, keep]
-            new = surgery.make(node, layers.Embedding, config, {"embeddings": table})
-        return new(args[0])

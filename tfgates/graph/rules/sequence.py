@@ -1,15 +1,14 @@
 """Attention and recurrent layers."""
 
 import inspect
-import math
 
 import keras
 import numpy as np
 
-from tfgates.graph.copier import config_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Ref
-from tfgates.graph.rule import Rule, Term, register_rule
+from tfgates.graph.rule import Term, register_rule
+from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.linear import is_altered
 from tfgates.graph.sizes import entries_per_example, places
 
@@ -38,7 +37,7 @@ class InputFeatures:
 
 
 @register_rule(layers.SimpleRNN, layers.LSTM, layers.GRU)
-class RecurrentRule(InputFeatures, Rule):
+class RecurrentRule(InputFeatures, DeclaredRule):
     """Hidden units are kept whole; input features that are the constant 0 go, whatever steps are masked."""
 
     keeps = "the hidden units of recurrent layers are kept whole"
@@ -64,39 +63,17 @@ class RecurrentRule(InputFeatures, Rule):
         used = walk.nonzero(walk.weight(node.op.cell.kernel), (1,))
         self.demand(walk, walk.state[node.index, "x"], used)
 
-    def terms(self, walk, node):
-        if node.index in walk.refused:
-            return super().terms(walk, node)
-        steps = places(walk.network, node.inputs[0], 2)
-        once = 0 if walk.seen_before(node) else 1
-        kernel = node.op.cell.kernel
-        rest = node.op.count_params() - math.prod(kernel.shape)
-        recurrent = math.prod(node.op.cell.recurrent_kernel.shape)
-        width = kernel.shape[1]
-        return [
-            Term(node.name, width * once, width * steps, (walk.slots[id(node.op)]["inputs"],)),
-            Term(node.name, rest * once, recurrent * steps),
-        ]
-
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
-        new = surgery.made(node)
-        if new is None:
-            cell = node.op.cell
-            keep = surgery.keep(surgery.walk.slots[id(node.op)]["inputs"])
-            if not keep.any():
-                surgery.nothing_left(node)
-            weights = {"cell.kernel": surgery.walk.weight(cell.kernel)[keep]}
-            for name in ("recurrent_kernel", "bias"):
-                if getattr(cell, name, None) is not None:
-                    weights[f"cell.{name}"] = surgery.walk.weight(getattr(cell, name))
-            new = surgery.make(node, type(node.op), config_of(node.op), weights)
-        return new(*args, **kwargs)
+        return (surgery.made(node) or self.smaller(surgery, node))(*args, **kwargs)
+
+    def sources(self, walk, node, keep):
+        return node.inputs
 
 
 @register_rule(layers.MultiHeadAttention)
-class AttentionRule(InputFeatures, Rule):
+class AttentionRule(InputFeatures, DeclaredRule):
     """`concat_h(softmax(q_h k_h) v_h) W`: heads that W does not read go, and so do output features."""
 
     keeps = "no gates are placed on the heads of attention"
@@ -162,50 +139,26 @@ class AttentionRule(InputFeatures, Rule):
             reads = walk.nonzero(walk.weight(dense.kernel), (2,))[:, used].any(axis=1)
             self.demand(walk, walk.state[node.index, "taken"][name], reads)
 
+    def tensor(self, node, name):
+        return node.outputs[0] if name == "outputs" else self._tensors(node)[name]
+
+    def places(self, walk, node, name):
+        return places(walk.network, self.tensor(node, name), -1)
+
     def terms(self, walk, node):
+        terms = super().terms(walk, node)
         if node.index in walk.refused:
-            return super().terms(walk, node)
-        layer, slots, tensors = node.op, walk.slots[id(node.op)], self._tensors(node)
-        once = 0 if walk.seen_before(node) else 1
-        heads, out, terms = slots["heads"], slots["outputs"], []
-        steps = {name: places(walk.network, tensor, -1) for name, tensor in tensors.items()}
-        for name, dense in self._parts(node).items():
-            width = dense.kernel.shape[2]
-            terms.append(Term(node.name, width * once, width * steps[name], (slots[name], heads)))
-            if dense.bias is not None:
-                terms.append(Term(node.name, width * once, 0, (heads,)))
-        read, written = (places(walk.network, tensors[name], -1) for name in ("query", "key"))
-        scores = (
-            read * written / entries_per_example(walk.network, tensors["query"]) * (layer._key_dim + layer._value_dim)
+            return terms
+        found = {name: self.places(walk, node, name) for name in ("query", "key")}
+        scores = self.anatomy(node).scores(node.op, found) / entries_per_example(
+            walk.network, self.tensor(node, "query")
         )
-        terms.append(Term(node.name, 0, scores, (heads,)))
-        width = layer._output_dense.kernel.shape[1]
-        terms.append(Term(node.name, width * once, width * read, (heads, out)))
-        if layer._output_dense.bias is not None:
-            terms.append(Term(node.name, once, 0, (out,)))
-        return terms
+        return [*terms, Term(node.name, 0, scores, (walk.slots[id(node.op)]["heads"],))]
+
+    def sources(self, walk, node, keep):
+        return node.inputs
 
     def emit(self, surgery, node, args, kwargs):
-        walk, layer = surgery.walk, node.op
-        if node.index in walk.refused:
+        if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
-        new = surgery.made(node)
-        if new is None:
-            slots = walk.slots[id(layer)]
-            heads, out = surgery.keep(slots["heads"]), surgery.keep(slots["outputs"])
-            inputs = {name: surgery.keep(slots[name]) for name, _ in self.KERNELS}
-            if not heads.any() or not out.any() or not all(keep.any() for keep in inputs.values()):
-                surgery.nothing_left(node)
-            config = dict(layer.get_config(), num_heads=int(heads.sum()), output_shape=int(out.sum()))
-            weights = {}
-            for name, attribute in self.KERNELS:
-                dense = getattr(layer, attribute)
-                weights[f"{attribute}.kernel"] = walk.weight(dense.kernel)[inputs[name]][:, heads]
-                if dense.bias is not None:
-                    weights[f"{attribute}.bias"] = walk.weight(dense.bias)[heads]
-            dense = layer._output_dense
-            weights["_output_dense.kernel"] = walk.weight(dense.kernel)[heads][:, :, out]
-            if dense.bias is not None:
-                weights["_output_dense.bias"] = walk.weight(dense.bias)[out]
-            new = surgery.make(node, layers.MultiHeadAttention, config, weights)
-        return new(*args, **kwargs)
+        return (surgery.made(node) or self.smaller(surgery, node))(*args, **kwargs)
