@@ -44,6 +44,50 @@ def test_whatever_ends_training_above_the_budget_is_told():
         model.fit(X, Y, epochs=10, verbose=0, callbacks=[Stop()])
 
 
+class Back(keras.callbacks.Callback):
+    """Goes back to the first epoch at the end, as a callback that tfgates does not know."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            self.weights = self.model.get_weights()
+
+    def on_train_end(self, logs=None):
+        self.model.set_weights(self.weights)
+
+
+def test_weights_of_an_epoch_before_the_budget_held_are_told():
+    model = gated()
+    with pytest.warns(tfgates.GatesWarning, match="set .* back to weights of an epoch before.*Received: budget="):
+        model.fit(X, Y, epochs=40, batch_size=8, verbose=0, callbacks=[Back()])
+
+
+@pytest.mark.parametrize("kind", ["EarlyStopping", "ModelCheckpoint"])
+def test_a_callback_that_had_no_epoch_to_choose_is_told(kind, tmp_path):
+    path = tmp_path / "best.weights.h5"
+    callback = {
+        "EarlyStopping": keras.callbacks.EarlyStopping("loss", restore_best_weights=True),
+        "ModelCheckpoint": keras.callbacks.ModelCheckpoint(
+            str(path), "loss", save_best_only=True, save_weights_only=True
+        ),
+    }[kind]
+    # One step per epoch: too few for gates to close.
+    with pytest.warns(
+        tfgates.GatesWarning, match=f"held at the end of no epoch, so {kind} had none.*Received: budget="
+    ):
+        gated().fit(X, Y, epochs=2, batch_size=64, verbose=0, callbacks=[callback])
+    assert not path.exists()
+
+
+def test_a_rate_is_lowered_for_plateaus_within_the_budget_alone():
+    """Its loss falls in no epoch, yet until the budget holds the rate stays, and each epoch logs it."""
+    plateau = keras.callbacks.ReduceLROnPlateau("never", 0.5, patience=1, mode="min")
+    constant = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: logs.update(never=1.0))
+    history = gated().fit(X, Y, epochs=40, batch_size=8, verbose=0, callbacks=[constant, plateau]).history
+    rates = history["learning_rate"]
+    assert len(rates) == 40 and rates[:27] == pytest.approx([0.01] * 27)
+    assert rates[-1] < 0.01
+
+
 def test_a_list_of_callbacks_that_is_made_already_is_refused():
     early = keras.callbacks.EarlyStopping("loss")
     with pytest.raises(ValueError, match="`callbacks` must be a list .*Received: a CallbackList"):

@@ -12,11 +12,11 @@ X = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
 Y = X[:, :2] * 0.5
 
 
-def gated(optimizer=None, gate="hard_concrete", **compile_arguments):
+def gated(optimizer=None, gate="hard_concrete", budget=None, **compile_arguments):
     inputs = keras.Input((4,))
     x = keras.layers.Dense(8, activation="tanh")(inputs)
     network = keras.Model(inputs, keras.layers.Dense(2, dtype="float32")(x))
-    model = tfgates.gate_model(network, gate, budget=tfgates.Budget(macs=0.5), seed=1)
+    model = tfgates.gate_model(network, gate, budget=budget or tfgates.Budget(macs=0.5), seed=1)
     model.compile(optimizer or keras.optimizers.Adam(1e-3), "mse", **compile_arguments)
     return model
 
@@ -39,7 +39,9 @@ CALLBACKS = {
 @pytest.mark.parametrize("scaled", [False, True])
 def test_callbacks_set_the_rate_of_the_weights(callback, scaled, tmp_path):
     optimizer = keras.optimizers.Adam(1e-3)
-    model = gated(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer)
+    # It holds from the first step, so that both callbacks see each epoch.
+    budget = tfgates.Budget(macs=1.0, warm_up=0, ramp=0)
+    model = gated(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer, budget=budget)
     board = keras.callbacks.TensorBoard(tmp_path)
     history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[CALLBACKS[callback](), board]).history
     pace = tfgates.optimizers.gate_learning_rate(model.gates, 2)

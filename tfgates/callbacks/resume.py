@@ -1,5 +1,6 @@
 """Going on after an interruption."""
 
+import json
 import os
 import pathlib
 import re
@@ -11,6 +12,10 @@ from tfgates.distribution import worker_of
 from tfgates.files import write_whole
 
 KEPT = 2
+
+# What callbacks of Keras remember from epoch to epoch: how long nothing got better, what was best, and its weights.
+REMEMBERED = ("wait", "best", "best_epoch", "stopped_epoch", "cooldown_counter")
+BEST_WEIGHTS = "best_weights"
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -29,23 +34,30 @@ class Resume(keras.callbacks.Callback):
     nothing else. (`keras.callbacks.BackupAndRestore` writes two, in place.) The last two are kept, also
     after the end: `fit` with more epochs goes on from there, with as many it has nothing left to do.
 
+    What `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` remember is saved where they are given as
+    `callbacks` too; they come before this one in the list of `fit`. A run that `EarlyStopping` had ended does
+    nothing more when it is started again with as many epochs.
+
     With several workers each has a folder of its own, `worker-0` and so on, and all go on from the last
     epoch that all of them have: the folder must be shared between them.
 
     Args:
         folder: where to save, made if it is missing. One training run, one folder.
+        callbacks: list of those other callbacks of the same `fit` that are to remember, across an interruption,
+            what was best and for how long nothing got better. Defaults to None: none.
 
     Raises:
-        ValueError: if `folder` holds the state of another model or optimizer.
+        ValueError: if `folder` holds the state of another model or optimizer, or of other `callbacks`.
 
     Example:
 
     >>> model.fit(data, epochs=100, callbacks=[tfgates.callbacks.Resume("run-1")])
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder, callbacks=None):
         super().__init__()
         self.folder = os.fspath(folder)
+        self.callbacks = list(callbacks or ())
 
     def get_config(self):
         return {"folder": self.folder}
@@ -65,9 +77,11 @@ class Resume(keras.callbacks.Callback):
             left_over.unlink(missing_ok=True)
         epoch = self.last_epoch()
         if epoch:
-            self._restore(path_of(folder, epoch))
+            ended_at = self._restore(path_of(folder, epoch))
             # Keras has no public way for a callback to say where `fit` starts.
-            self.model._initial_epoch = epoch
+            self.model._initial_epoch = (
+                max(epoch, self.params["epochs"]) if ended_at == self.params["epochs"] else epoch
+            )
 
     def on_train_end(self, logs=None):
         # Keras would start every later `fit` of this model there.
@@ -77,6 +91,7 @@ class Resume(keras.callbacks.Callback):
         folder = self._folder()
         values = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         values["layout"] = np.array(self._layout())
+        values.update(self._remembered())
         write_whole(path_of(folder, epoch + 1), lambda temporary: np.savez(temporary, **values))
         for number in sorted(epochs_in(folder))[:-KEPT]:
             path_of(folder, number).unlink(missing_ok=True)
@@ -116,6 +131,39 @@ class Resume(keras.callbacks.Callback):
                     # NumPy does not know bfloat16; it keeps the bytes.
                     value = value.view(keras.ops.convert_to_numpy(variable).dtype)
                 variable.assign(value)
+            return self._recall(saved)
+
+    def _remembered(self):
+        """What the other callbacks remember, and the number of epochs of a `fit` that one of them has ended."""
+        ended = self.model.stop_training and any(getattr(each, "stopped_epoch", 0) for each in self.callbacks)
+        notes, arrays = [], {}
+        for number, each in enumerate(self.callbacks):
+            found = {name: getattr(each, name) for name in REMEMBERED if hasattr(each, name)}
+            weights = getattr(each, BEST_WEIGHTS, None)
+            values = {name: None if value is None else float(value) for name, value in found.items()}
+            notes.append({"kind": type(each).__name__, "values": values, "weights": len(weights or ())})
+            arrays.update({f"c{number}w{i}": np.asarray(weight) for i, weight in enumerate(weights or ())})
+        return {"callbacks": json.dumps({"ended": self.params["epochs"] if ended else None, "notes": notes}), **arrays}
+
+    def _recall(self, saved):
+        """Gives the other callbacks what they remembered; returns the number of epochs of a `fit` that one ended."""
+        noted = json.loads(str(saved["callbacks"])) if "callbacks" in saved else {"ended": None, "notes": []}
+        kinds, expected = [note["kind"] for note in noted["notes"]], [type(each).__name__ for each in self.callbacks]
+        if kinds != expected:
+            raise ValueError(
+                f"`callbacks` must be those of the run whose state lies in `folder`. Received: {expected} where "
+                f"{kinds} were followed"
+            )
+        for number, (each, note) in enumerate(zip(self.callbacks, noted["notes"], strict=True)):
+            for name, value in note["values"].items():
+                kind = type(getattr(each, name))
+                setattr(each, name, kind(value) if kind is int and value is not None else value)
+            if note["weights"]:
+                likes = self.model.get_weights()
+                weights = [saved[f"c{number}w{i}"] for i in range(note["weights"])]
+                pairs = zip(weights, likes, strict=True)
+                each.best_weights = [w.view(like.dtype) if w.dtype.kind == "V" else w for w, like in pairs]
+        return noted["ended"]
 
 
 def path_of(folder, epoch):

@@ -13,12 +13,13 @@ from tfgates.costs.structure import Structure
 from tfgates.gates import dues
 from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.models import passes
+from tfgates.models.callback_checks import check_callbacks
 from tfgates.models.latest import Latest
 from tfgates.models.losses import penalties_of, without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.report import Report
 from tfgates.models.steps import steps_of
-from tfgates.models.within_budget import warn_if_ended_early, within_budget
+from tfgates.models.within_budget import warn_if_above, within_budget
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
@@ -210,11 +211,16 @@ class GatedModel(keras.Model):
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
 
         A `tfgates.GatesWarning` says once if nothing asks the gates to close.
-        Under a budget, callbacks that stop, restore or save by what they monitor (`EarlyStopping`,
-        `ModelCheckpoint(save_best_only=True)`) are shown those epochs alone at whose end the budget is in force
-        and holds; whatever else ends the training above the budget is told by a `tfgates.GatesWarning`.
+        Under a budget, callbacks that stop, restore, save or slow down by what they monitor (`EarlyStopping`,
+        `ModelCheckpoint(save_best_only=True)`, `ReduceLROnPlateau`) are shown those epochs alone at whose end the
+        budget is in force and holds: before that the loss rises because gates close. With the defaults of
+        `tfgates.Budget` these are among the last three tenths of the epochs of the first `fit`, so choose their
+        patience by those. Whatever else ends the training above the budget, or goes back to weights of
+        before, is told by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        if self.optimizer is not None:
+            check_callbacks(given.get("callbacks"), self.optimizer)
         self._set_pace(given)
         if not self._said_that_nothing_closes:
             self._said_that_nothing_closes = True
@@ -222,8 +228,9 @@ class GatedModel(keras.Model):
         if self._multipliers is None:
             return super().fit(*args, **kwargs)
         given = {name: value for name, value in given.items() if name != "self"}
-        history = super().fit(**{**given, "callbacks": within_budget(given.get("callbacks"))})
-        warn_if_ended_early(self)
+        callbacks = within_budget(given.get("callbacks"))
+        history = super().fit(**{**given, "callbacks": callbacks})
+        warn_if_above(self, callbacks)
         return history
 
     def _set_pace(self, given):

@@ -1,4 +1,4 @@
-"""Callbacks that choose among epochs, and a budget that comes into force only late in a run."""
+"""Callbacks that go by what they monitor, and a budget that comes into force only late in a run."""
 
 import warnings
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.callbacks.wrapped import Wrapped
 from tfgates.notices import GatesWarning
 
 # How far above its target an expected cost may be: the multipliers let it swing about the target.
@@ -14,90 +15,121 @@ TOLERANCE = 0.05
 
 def holds(model: Any) -> bool:
     """Whether the bounds of a model with a budget are in force, and kept but for 5 %."""
-    step = int(keras.ops.convert_to_numpy(model._structure_step))
     pace = np.asarray(keras.ops.convert_to_numpy(model._pace))
-    if step < np.max(pace[:, 1] + pace[:, 2]):
+    if steps_of_budget(model) < np.max(pace[:, 1] + pace[:, 2]):
         return False
     structure = model._structure
     probabilities = structure.cost.probabilities()
     return all(bound.of(structure.cost, probabilities) <= (1 + TOLERANCE) * bound.target for bound in structure.bounds)
 
 
-class WithinBudget(keras.callbacks.Callback):
+def steps_of_budget(model: Any) -> int:
+    """How many steps a model has been trained under its budget."""
+    return int(keras.ops.convert_to_numpy(model._structure_step))
+
+
+class WithinBudget(Wrapped):
     """Shows a callback only those epochs at whose end the budget of the model holds."""
 
     def __init__(self, callback: Any) -> None:
-        super().__init__()
-        self.callback = callback
-
-    def set_params(self, params: Any) -> None:
-        super().set_params(params)
-        self.callback.set_params(params)
-
-    def set_model(self, model: Any) -> None:
-        super().set_model(model)
-        self.callback.set_model(model)
+        super().__init__(callback)
+        self.epochs_shown = 0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if holds(self.model):
+            self.epochs_shown += 1
             self.callback.on_epoch_end(epoch, logs)
+        elif logs is not None and lowers_learning_rate(self.callback):
+            # It would have logged that; loggers count on the same names in each epoch.
+            logs.update(learning_rates(self.model.optimizer))
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         # A callback that saves at the end of epochs alone has nothing to choose here.
         if getattr(self.callback, "save_freq", "epoch") == "epoch" or holds(self.model):
             self.callback.on_train_batch_end(batch, logs)
 
-    def on_train_begin(self, logs: Any = None) -> None:
-        self.callback.on_train_begin(logs)
 
-    def on_train_end(self, logs: Any = None) -> None:
-        self.callback.on_train_end(logs)
+class LastEpoch(keras.callbacks.Callback):
+    """Notes how far a model with a budget had come when an epoch ended, which no other callback can change."""
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.callback.on_epoch_begin(epoch, logs)
+    steps = 0
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.callback.on_train_batch_begin(batch, logs)
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self.steps = steps_of_budget(self.model)
 
-    def on_test_begin(self, logs: Any = None) -> None:
-        self.callback.on_test_begin(logs)
 
-    def on_test_end(self, logs: Any = None) -> None:
-        self.callback.on_test_end(logs)
+def keeps_weights(callback: Any) -> bool:
+    """Whether a callback saves or restores the weights of the epochs that it finds best."""
+    return any(getattr(callback, name, False) for name in ("save_best_only", "restore_best_weights"))
 
-    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.callback.on_test_batch_begin(batch, logs)
 
-    def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.callback.on_test_batch_end(batch, logs)
+def lowers_learning_rate(callback: Any) -> bool:
+    """Whether a callback of Keras lowers the learning rate by what it monitors."""
+    return isinstance(callback, keras.callbacks.ReduceLROnPlateau)
 
 
 def chooses(callback: Any) -> bool:
-    """Whether a callback stops, restores or saves by a value that it monitors."""
-    names = ("save_best_only", "restore_best_weights")
-    return isinstance(callback, keras.callbacks.EarlyStopping) or any(getattr(callback, n, False) for n in names)
+    """Whether a callback stops, restores, saves or slows down by a value that it monitors."""
+    return (
+        isinstance(callback, keras.callbacks.EarlyStopping) or keeps_weights(callback) or lowers_learning_rate(callback)
+    )
+
+
+def learning_rates(optimizer: Any) -> dict[str, float]:
+    """What callbacks of Keras log of an optimizer."""
+    inner = getattr(optimizer, "optimizers", None)
+    named = {"learning_rate": optimizer} if inner is None else {f"learning_rate_{each.name}": each for each in inner}
+    return {name: float(keras.ops.convert_to_numpy(each.learning_rate)) for name, each in named.items()}
 
 
 def within_budget(callbacks: Any) -> Any:
-    """`callbacks` of a `fit` under a budget; those that choose among epochs in a `WithinBudget`."""
+    """`callbacks` of a `fit` under a budget; those that go by what they monitor in a `WithinBudget`."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if any(map(chooses, callbacks.callbacks)):
             raise ValueError(
-                "`callbacks` must be a list where one of them chooses among epochs, as EarlyStopping does: "
-                "it is shown those alone at which the budget holds. Received: a CallbackList"
+                "`callbacks` must be a list where one of them goes by what it monitors, as EarlyStopping does: "
+                "it is shown those epochs alone at which the budget holds. Received: a CallbackList"
             )
         return callbacks
     flat = [each for each in keras.tree.flatten(callbacks) if each is not None]
-    return [WithinBudget(each) if chooses(each) else each for each in flat]
+    return [*(WithinBudget(each) if chooses(each) else each for each in flat), LastEpoch()]
 
 
-def warn_if_ended_early(model: Any) -> None:
-    """Says that a callback ended the training of a model above its budget."""
-    if model.stop_training and not holds(model):
-        warnings.warn(
+def warn_if_above(model: Any, callbacks: Any) -> None:
+    """Says what callbacks have made of a training that ends above its budget.
+
+    Args:
+        model: the model after its `fit`.
+        callbacks: what `within_budget` returned for that `fit`.
+    """
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        callbacks = []
+    above = not holds(model)
+    steps = max([each.steps for each in callbacks if isinstance(each, LastEpoch)], default=0)
+    if above and model.stop_training:
+        _warn(
             f"A callback ended the training of `{model.name}` before its budget held: pruning closes at once what "
             "training would have closed step by step, which costs accuracy. Let it train to the end, or give "
-            f"`fit` fewer epochs, to which the budget paces itself. Received: budget={model.budget}",
-            GatesWarning,
-            stacklevel=3,
+            f"`fit` fewer epochs, to which the budget paces itself. Received: budget={model.budget}"
         )
+    elif above and steps_of_budget(model) < steps:
+        _warn(
+            f"A callback has set `{model.name}` back to weights of an epoch before its budget held: pruning closes at "
+            "once what training had closed step by step, which costs accuracy. Restore by "
+            "`keras.callbacks.EarlyStopping(restore_best_weights=True)`, which is shown the epochs alone at which the "
+            f"budget holds. Received: budget={model.budget}"
+        )
+    wrapped = [each for each in callbacks if isinstance(each, WithinBudget)]
+    # One that went on after an interruption may remember epochs of an earlier process.
+    blind = [each for each in wrapped if not each.epochs_shown and getattr(each.callback, "best", None) is None]
+    names = sorted({type(each.callback).__name__ for each in blind if keeps_weights(each.callback)})
+    if names and steps:
+        _warn(
+            f"The budget of `{model.name}` held at the end of no epoch, so {' and '.join(names)} had none to choose: "
+            "no weights were saved or restored. Train for more epochs; the budget paces itself to those of the first "
+            f"`fit`, and is in force after its warm-up and ramp. Received: budget={model.budget}"
+        )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, GatesWarning, stacklevel=4)

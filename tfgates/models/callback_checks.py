@@ -1,0 +1,60 @@
+"""What callbacks need of the optimizer, told before the first step."""
+
+from typing import Any
+
+import keras
+
+
+def flat(callbacks: Any) -> list[Any]:
+    """The callbacks in what `fit` takes as `callbacks`: a list, one alone, or None."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        return list(callbacks.callbacks)
+    return [each for each in keras.tree.flatten(callbacks) if each is not None]
+
+
+def sets_learning_rate(callback: Any) -> bool:
+    """Whether a callback of Keras sets the learning rate."""
+    return isinstance(callback, (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau))
+
+
+def follows_schedule(optimizer: Any) -> bool:
+    """Whether the learning rate of the weights is a schedule, which nobody can set."""
+    optimizer = of_weights(optimizer)
+    return isinstance(optimizer.get_config().get("learning_rate"), dict)
+
+
+def averages(optimizer: Any) -> bool:
+    """Whether an optimizer averages the weights, or one of several does."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    several = getattr(optimizer, "optimizers", None)
+    return any(each.use_ema for each in ([of_weights(optimizer)] if several is None else several))
+
+
+def of_weights(optimizer: Any) -> Any:
+    """The optimizer of the weights in one with a loss scale or with an entry for gates."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(optimizer, "weights_optimizer", optimizer)
+
+
+def check_callbacks(callbacks: Any, optimizer: Any, rate: str = "learning_rate", where: str = "") -> None:
+    """Refuses callbacks that would fail with `optimizer` in the midst of a training.
+
+    Args:
+        callbacks: what `fit` takes.
+        optimizer: a Keras optimizer.
+        rate: str, the argument by which its learning rate was given.
+        where: str, what `callbacks` are to be written for, such as `"optimizer="` of a function.
+    """
+    for callback in flat(callbacks):
+        name = type(callback).__name__
+        if sets_learning_rate(callback) and follows_schedule(optimizer):
+            raise ValueError(
+                f"`callbacks` must not hold a {name} where `{rate}` is a schedule, which nothing else can set: leave "
+                f"out the callback, or give a number as `{rate}`. Received: {name}"
+            )
+        if isinstance(callback, keras.callbacks.SwapEMAWeights) and not averages(optimizer):
+            kind = type(of_weights(optimizer)).__name__
+            raise ValueError(
+                "`callbacks` can hold a SwapEMAWeights where the optimizer averages the weights: give "
+                f"{where}keras.optimizers.{kind}(..., use_ema=True). Received: SwapEMAWeights and {kind} without"
+            )
