@@ -12,6 +12,7 @@ from tests.graph.random_networks import close, random_network, randomise
 from tfgates.graph.examples import random_inputs
 from tfgates.graph.network import Network
 from tfgates.pruning import ClosedLayerError
+from tfgates.pruning.prune import rebuilt
 
 
 def outputs_of(model, x):
@@ -39,6 +40,7 @@ def check(model, min_units=0, round_to=1):
     assert not any("tfgates" in type(layer).__module__ for layer in pruned._flatten_layers())
     assert pruned.count_params() == plan.params
     assert macs_of(pruned) == plan.macs
+    check_slices(plan)
     again = tfgates.plan_pruning(pruned)
     assert (again.dense_params, again.dense_macs) == (plan.params, plan.macs)
     for before, variable in zip(weights, model.variables, strict=True):
@@ -48,6 +50,23 @@ def check(model, min_units=0, round_to=1):
         assert (cost.params, cost.macs) == (plan.params, plan.macs)
         assert (cost.dense_params, cost.dense_macs) == (plan.dense_params, plan.dense_macs)
     return "smaller" if plan.params < plan.dense_params else "equal"
+
+
+def check_slices(plan):
+    """Each variable that is left is what the slices leave of one before, with its folds; the others go by name."""
+    pruned, surgery = rebuilt(plan)
+    slices = plan.slices
+    heirs = surgery.heirs(slices)
+    assert len(slices) == len({id(v) for v in plan.model.variables})
+    assert {id(heir.variable) for heir in heirs} >= {id(v) for v in pruned.weights}
+    for heir in heirs:
+        value = heir.value()
+        np.testing.assert_allclose(np.array(heir.variable), value.reshape(heir.variable.shape), rtol=1e-6, atol=1e-7)
+        assert heir.folds or heir.source is not None
+    sources = {id(heir.source.variable) for heir in heirs if heir.source is not None}
+    for each in slices:
+        assert each.name and (each.dropped == "") == (id(each.variable) in sources), each.name
+        assert each.take(np.zeros(each.variable.shape)).size <= np.zeros(each.variable.shape).size
 
 
 def network(draw_from, steps, seed, gated=True):

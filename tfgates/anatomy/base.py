@@ -119,9 +119,11 @@ class Anatomy:
         """
         found: dict[str, dict[int, np.ndarray]] = {}
         for path, axes in self.axes(layer).items():
-            shape = variable_of(layer, path).shape
-            cut = {i: positions(axis, size, keep) for i, (axis, size) in enumerate(zip(axes, shape, strict=True))}
-            found[path] = {i: indices for i, indices in cut.items() if indices is not None}
+            found[path] = {}
+            for i, (axis, size) in enumerate(zip(axes, variable_of(layer, path).shape, strict=True)):
+                indices = positions(axis, size, keep)
+                if indices is not None and len(indices) < size:
+                    found[path][i] = indices
         return found
 
     def resize(self, layer: keras.Layer, config: dict[str, Any], keep: Keep) -> None:

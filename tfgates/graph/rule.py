@@ -112,6 +112,10 @@ class Rule:
     def emit(self, surgery, node, args, kwargs):
         return surgery.copy(node)(*args, **kwargs)
 
+    def slices(self, walk: Any, node: Any, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
+        """For each variable that is left of the layer the positions that stay, by axis; None: all, whole."""
+        return None
+
     def scales_outputs(self, node: Any, factor: np.ndarray) -> bool:
         """Whether `factor`, one for each channel that the call makes, can go into the layer's weights."""
         return False

@@ -10,7 +10,9 @@ from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_of, gate_places
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_of
+from tfgates.graph.slices import Slices
 from tfgates.graph.walk import Walk
+from tfgates.pruning.slices import slices_of
 from tfgates.results import Result, number
 from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
 from tfgates.tables import aligned, whole
@@ -51,6 +53,8 @@ class PruningPlan(Result):
         selection: the choice of units with which the model keeps its budget (`tfgates.selection`); the
             pruned network computes what the model computes with the gate values `selection.values`.
         chosen: list of pairs (gate, how many units that closes and opens).
+        slices: for each variable of the model a `tfgates.graph.slices.Slice`: which positions of its axes stay.
+            `plan.slices[variable].take(value)` cuts what is shaped like it, an optimizer's slot, say, alike.
     """
 
     def __init__(
@@ -198,6 +202,11 @@ class PruningPlan(Result):
         if self.rounding.asks:
             return "kept for `min_units` or `round_to`, or shared with channels that are open"
         return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
+
+    @property
+    def slices(self) -> Slices:
+        """For each variable of the model which positions of its axes stay, or why nothing of it does."""
+        return slices_of(self)
 
     @property
     def removes_nothing(self):

@@ -96,20 +96,26 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     methods = own_methods(type(model))
     if methods:
         warnings.warn(not_along(model, methods), GatesWarning, stacklevel=2)
-    surgery = Surgery(plan.walk, plan.keep, plan.used)
-
-    def emit(node, args, kwargs):
-        return rule_of(node).emit(surgery, node, args, kwargs)
-
-    new_inputs, new_outputs = rebuild(plan.network, emit, plan.used)
-    pruned = keras.Model(new_inputs, new_outputs, name=model.name)
-    surgery.finish()
+    pruned, surgery = rebuilt(plan)
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
     remember(pruned, plan)
     remember_origins(pruned, plan, surgery)
     return pruned
+
+
+def rebuilt(plan: PruningPlan) -> tuple[keras.Model, Surgery]:
+    """The network that is left, and what was done: its `heirs` say where each variable comes from."""
+    surgery = Surgery(plan.walk, plan.keep, plan.used)
+
+    def emit(node, args, kwargs):
+        return rule_of(node).emit(surgery, node, args, kwargs)
+
+    inputs, outputs = rebuild(plan.network, emit, plan.used)
+    pruned = keras.Model(inputs, outputs, name=plan.model.name)
+    surgery.finish()
+    return pruned, surgery
 
 
 def not_along(model: keras.Model, methods: list[str]) -> str:

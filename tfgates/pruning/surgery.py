@@ -1,13 +1,18 @@
 """Making the smaller network, layer by layer."""
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
+from tfgates.anatomy import variable_of
 from tfgates.gates import Gate
 from tfgates.graph.copier import Copier, input_names
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
+from tfgates.graph.slices import Fold, Heir, Slices
+from tfgates.graph.state import activation_variables
 
 
 class ClosedLayerError(ValueError):
@@ -33,9 +38,10 @@ class Surgery(Copier):
     def __init__(self, walk, keep, used):
         super().__init__(taken=input_names(walk.network))
         self.walk = walk
-        self._keep = keep
+        self._keep, self._used = keep, used
         self._factors, self._input_factors, self._folded = fold_gates(walk, used)
         self._mean_offsets: dict[int, np.ndarray] = {}
+        self._folds: dict[int, dict[str, list[Fold]]] = {}
 
     def keep(self, groups):
         """Which of `groups` stay, as a boolean array."""
@@ -56,6 +62,31 @@ class Surgery(Copier):
     def mean_offset(self, node: Node, size: int) -> np.ndarray:
         """What the input of a batch normalisation has lost, per channel."""
         return self._mean_offsets.get(node.index, np.zeros(size))
+
+    def remember_folds(self, node: Node, folds: dict[str, list[Fold]]) -> None:
+        """Notes what the variables of the call's layer take up."""
+        self._folds[id(node.op)] = {path: each for path, each in folds.items() if each}
+
+    def heirs(self, slices: Slices) -> list[Heir]:
+        """For each variable of the layers that were made where it comes from; after `finish`."""
+        found: dict[int, Heir] = {}
+        for node in self.walk.network.nodes:
+            new = self.successor(node.op) if node.index in self._used else None
+            if not isinstance(new, keras.Layer):
+                continue
+            kept = rule_of(node).slices(self.walk, node, self.keep)
+            folds = self._folds.get(id(node.op), {})
+            pairs: list[tuple[Any, Any, Any]] = []
+            if kept is not None:
+                paths = dict.fromkeys((*kept, *folds))
+                pairs = [(variable_of(new, path), variable_of(node.op, path), folds.get(path, ())) for path in paths]
+            # What is not cut by its axes is copied.
+            variables = [layer.variables if kept is None else activation_variables(layer) for layer in (new, node.op)]
+            pairs += [(to, old, ()) for to, old in zip(*variables, strict=True)]
+            for variable, old, each in pairs:
+                source = None if old is None else slices[old]
+                found.setdefault(id(variable), Heir(variable, source, tuple(each)))
+        return list(found.values())
 
     def is_folded(self, node):
         """Whether a gate's factor has gone into the weights before or behind it."""

@@ -10,6 +10,7 @@ from tfgates.anatomy import Anatomy, anatomy_of, take, variable_of
 from tfgates.graph.copier import config_of
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.sizes import places
+from tfgates.graph.slices import Fold, folded
 from tfgates.graph.state import activation_variables
 
 
@@ -74,17 +75,28 @@ class DeclaredRule(Rule):
         plain = anatomy.plain(layer)
         config = config_of(layer, plain)
         anatomy.resize(layer, config, keep)
-        values = {path: self.value(surgery.walk, node, path) for path in anatomy.axes(layer)}
-        weights = {path: take(values[path], kept) for path, kept in anatomy.kept(layer, keep).items()}
-        self.fold(surgery, node, keep, config, weights)
+        kept = anatomy.kept(layer, keep)
+        folds = self.folds(surgery, node, keep, config)
+        weights = {}
+        for path in dict.fromkeys((*kept, *folds)):
+            # A variable that was not there begins as 0.
+            there = path in kept
+            value = take(surgery.walk.weight(variable_of(layer, path)), kept[path]) if there else np.zeros(())
+            weights[path] = folded(value, folds.get(path, ()))
+        surgery.remember_folds(node, folds)
         return surgery.make(node, plain, config, by_attribute(layer, weights))
 
-    def value(self, walk: Any, node: Any, path: str) -> np.ndarray:
-        """A variable as it acts at inference."""
-        return walk.weight(variable_of(node.op, path))
+    def folds(self, surgery: Any, node: Any, keep: Any, config: dict) -> dict[str, list[Fold]]:
+        """What each variable of the smaller layer takes up: factors, constants.
 
-    def fold(self, surgery: Any, node: Any, keep: Any, config: dict, weights: dict) -> None:
-        """Changes `weights`, those of the smaller layer, and `config` by what they take up: factors, constants."""
+        What a variable that the layer has not had takes up makes it; `config` is to say that it is there.
+        """
+        return {}
+
+    def slices(self, walk, node, keep):
+        if node.index in walk.refused:
+            return super().slices(walk, node, keep)
+        return self.anatomy(node).kept(node.op, self.kept(walk, node, keep))
 
 
 def by_attribute(layer: keras.Layer, weights: dict[str, np.ndarray]) -> dict[str, Any]:

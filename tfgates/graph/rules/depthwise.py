@@ -46,9 +46,9 @@ class DepthwiseRule(LinearRule):
         for column in demand.T:
             walk.need(x, column)
 
-    def bias_left(self, walk, node, keep):
+    def constants_left(self, walk, node, keep):
         # With an input goes its output: nothing is left to fold a constant into.
-        return self.bias(walk, node, self.sizes(node)[1]), False
+        return np.zeros(self.sizes(node)[1]), False
 
     def scales_outputs(self, node, factor):
         return False
@@ -56,6 +56,5 @@ class DepthwiseRule(LinearRule):
     def scales_inputs(self, walk, node):
         return False
 
-    def fold(self, surgery, node, keep, config, weights):
-        # Neither constants nor factors go into it.
-        pass
+    def folds(self, surgery, node, keep, config):
+        return {}

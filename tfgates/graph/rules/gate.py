@@ -47,6 +47,9 @@ class GateRule(ElementwiseRule):
     def sources(self, walk, node, keep):
         return node.inputs[:1]
 
+    def slices(self, walk, node, keep):
+        return {}
+
     def emit(self, surgery, node, args, kwargs):
         if surgery.is_folded(node):
             return args[0]
@@ -74,6 +77,9 @@ class SourceRule(Rule):
 
     def terms(self, walk, node):
         return []
+
+    def slices(self, walk, node, keep):
+        return {}
 
 
 register_rule(GateGenerator, GateNoise)(SourceRule)

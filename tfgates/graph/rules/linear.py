@@ -1,17 +1,19 @@
 """What all layers have in common that mix channels by a kernel: y = act(z * (x W + b))."""
 
+import collections
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgates.anatomy import LinearAnatomy
+from tfgates.anatomy import LinearAnatomy, take, variable_of
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.rule import Term, register_rule
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.normalization import absorber
+from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC, is_generic, is_known, through_gate
 
 
@@ -41,14 +43,19 @@ class LinearRule(DeclaredRule):
 
     def mixing(self, walk, node):
         """Boolean matrix (inputs, outputs): where an input reaches an output."""
-        anatomy = self.anatomy(node)
-        matrix = anatomy.mixing(node.op, {path: self.value(walk, node, path) != 0 for path in anatomy.products})
+        kernels = {path: kernel != 0 for path, kernel in self.kernels(walk, node).items()}
+        matrix = self.anatomy(node).mixing(node.op, kernels)
         return matrix if matrix.dtype == bool else matrix > 0
 
     def sums(self, walk, node):
         """Float matrix (inputs, outputs): what a unit of constant input adds to an output."""
-        anatomy = self.anatomy(node)
-        return anatomy.mixing(node.op, {path: self.value(walk, node, path) for path in anatomy.products})
+        return self.anatomy(node).mixing(node.op, self.kernels(walk, node))
+
+    def kernels(self, walk, node):
+        """The variables that mix, as they act at inference, with gates on single weights in them."""
+        paths, gates = self.anatomy(node).products, weight_gates(node.op)
+        values = {path: walk.weight(variable_of(node.op, path)) for path in paths}
+        return values if gates is None else {path: value * gates for path, value in values.items()}
 
     def uniform(self, node):
         """Whether a constant input gives the same at all places (no zero padding is seen)."""
@@ -56,11 +63,6 @@ class LinearRule(DeclaredRule):
 
     def supported(self, node):
         return super().supported(node) or altered(node)
-
-    def value(self, walk, node, path):
-        if path in self.anatomy(node).products and getattr(node.op, "granularity", "unit") == "weight":
-            return np.asarray(keras.ops.convert_to_numpy(node.op.gated_kernel()), np.float32)
-        return super().value(walk, node, path)
 
     # Gates inside of the layer.
 
@@ -210,43 +212,55 @@ class LinearRule(DeclaredRule):
         anatomy = self.anatomy(node)
         return walk.state.get((node.index, "x")) is walk.inputs(node)[0] and anatomy.parts(node.op) == 1
 
-    def fold(self, surgery, node, keep, config, weights):
-        walk, anatomy = surgery.walk, self.anatomy(node)
-        sizes = {kind: len(left) for kind, left in keep.items()}
-        factors = {
-            kind: self.gated(walk, node, kind, sizes[kind])[1] * outside(node, sizes[kind])
-            for kind, outside in (("inputs", surgery.input_factor), ("outputs", surgery.factor))
-        }
-        axes = anatomy.axes(node.op)
+    def folds(self, surgery, node, keep, config):
+        walk, anatomy, found = surgery.walk, self.anatomy(node), collections.defaultdict[str, list[Fold]](list)
+        axes, gates = anatomy.axes(node.op), weight_gates(node.op)
+        if gates is not None:
+            (path,) = anatomy.products
+            found[path].append(Fold(take(gates, anatomy.kept(node.op, keep)[path])))
+        factors = {}
+        for kind, outside in (("inputs", surgery.input_factor), ("outputs", surgery.factor)):
+            size = len(keep[kind])
+            factors[kind] = self.gated(walk, node, kind, size)[1] * outside(node, size)
         for kind, paths in (("inputs", anatomy.products), ("outputs", anatomy.products[::-1])):
-            if np.all(factors[kind] == 1.0):
-                continue
-            path = next(path for path in paths if kind in axes[path])
-            behind = (1,) * (len(axes[path]) - 1 - axes[path].index(kind))
-            weights[path] = weights[path] * factors[kind][keep[kind]].reshape(-1, *behind)
-        bias, added = self.bias_left(walk, node, surgery.keep)
+            if np.any(factors[kind] != 1.0):
+                path = next(path for path in paths if kind in axes[path])
+                behind = (1,) * (len(axes[path]) - 1 - axes[path].index(kind))
+                found[path].append(Fold(factors[kind][keep[kind]].reshape(-1, *behind)))
+        constants, added = self.constants_left(walk, node, surgery.keep)
+        factor, left = factors["outputs"], keep["outputs"]
         if added or getattr(node.op, "bias", None) is not None:
             anatomy.add_bias(node.op, config)
-            weights["bias"] = (bias * factors["outputs"])[keep["outputs"]]
-        elif np.any(bias[keep["outputs"]]):
-            surgery.offset_mean(absorber(walk, node), bias * factors["outputs"])
+            changes = [Fold(offset=constants[left])] if np.any(constants[left]) else []
+            found["bias"] = [*changes, Fold(factor[left])] if np.any(factor != 1.0) else changes
+        elif np.any(constants[left]):
+            surgery.offset_mean(absorber(walk, node), constants * factor)
+        return found
 
-    def bias_left(self, walk, node, keep):
-        """The bias with the constants of the removed inputs folded in, and whether it is one more weight."""
+    def constants_left(self, walk, node, keep):
+        """What the constants of the removed inputs add to each output, and whether that needs a new bias."""
         slots = walk.slots[id(node.op)]
         keep_in, keep_out = keep(slots["inputs"]), keep(slots["outputs"])
         live, value = walk.state[node.index, "constants"]
         folded = np.where(~keep_in & (live == FALSE) & is_known(value), value, 0.0)
-        bias = self.bias(walk, node, len(keep_out))
         if not np.any(folded):
-            return bias, False
-        bias = bias + folded @ self.sums(walk, node)
+            return np.zeros(len(keep_out)), False
+        constants = folded @ self.sums(walk, node)
         new = getattr(node.op, "bias", None) is None and absorber(walk, node) is None
-        return bias, new and bool(np.any(bias[keep_out]))
+        return constants, new and bool(np.any(constants[keep_out]))
 
     def terms_left(self, walk, node, keep):
         terms = self.terms(walk, node)
         first = node.index not in walk.refused and not walk.seen_before(node)
-        if first and self.bias_left(walk, node, keep)[1]:
+        if first and self.constants_left(walk, node, keep)[1]:
             terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],)))
         return terms
+
+
+def weight_gates(layer: Any) -> np.ndarray | None:
+    """The gates on the single weights of a kernel at inference, or None."""
+    if getattr(layer, "granularity", "unit") != "weight":
+        return None
+    return np.asarray(
+        keras.ops.convert_to_numpy(keras.ops.cast(layer.gate.test_gates(), layer.kernel.dtype)), np.float32
+    )

@@ -1,5 +1,6 @@
 """Normalisations: batch normalisation treats each channel by itself, the others average over them."""
 
+import math
 from typing import Any
 
 import keras
@@ -18,6 +19,7 @@ from tfgates.graph.phase import trains
 from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import DeclaredRule
+from tfgates.graph.slices import Fold
 from tfgates.graph.values import through_gate
 
 layers = keras.layers
@@ -31,7 +33,7 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
         y = walk.output(node)
         if y is None:
             # Another call of the same layer may know its channels: they have to stay all the same.
-            size = max(np.size(v) for v in self.values(walk, node).values())
+            size = max(math.prod(v.shape) for v in node.op.weights)
             y = walk.local(1, size)
             walk.groups.lock(y.group, f"{node.name}: it is used where its channels cannot be followed too")
         walk.slot(node, "channels", y.group)
@@ -42,10 +44,6 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
             params = 0 if walk.seen_before(node) else self.anatomy(node).parameters(node.op)
             return [Term(node.name, params, 0)]
         return super().terms(walk, node)
-
-    def values(self, walk, node):
-        """The weights as a dict from name to array."""
-        return {path: self.value(walk, node, path) for path in self.anatomy(node).axes(node.op)}
 
     def sources(self, walk, node, keep):
         # Neither the logits nor the noise of a gate.
@@ -59,6 +57,9 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
     def kept(self, walk, node, keep):
         # Where the channels cannot be followed all of them stay.
         return {} if walk.output(node) is None else super().kept(walk, node, keep)
+
+    def slices(self, walk, node, keep):
+        return self.anatomy(node).kept(node.op, self.kept(walk, node, keep))
 
 
 @register_rule(BatchNormalizationAnatomy)
@@ -111,17 +112,18 @@ class BatchNormalizationRule(PerChannelRule):
             return [*terms, gamma]
         return terms
 
-    def fold(self, surgery, node, keep, config, weights):
-        size = node.op.moving_mean.shape[0]
+    def folds(self, surgery, node, keep, config):
+        layer, size = node.op, node.op.moving_mean.shape[0]
         left = keep.get("channels", np.ones(size, bool))
-        if hasattr(node.op, "gate"):
+        factor = (self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size))[left]
+        factors = [Fold(factor)] if np.any(factor != 1.0) else []
+        found = {name: factors for name in ("gamma", "beta") if getattr(layer, name) is not None}
+        if hasattr(layer, "gate") and layer.gamma is None:
             config["scale"] = True
-            weights.setdefault("gamma", np.ones(int(left.sum()), np.float32))
-        factor = self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size)
-        for name in {"gamma", "beta"} & {*weights}:
-            weights[name] = weights[name] * factor[left]
-        for name in {"moving_mean", "renorm_mean"} & {*weights}:
-            weights[name] = weights[name] - surgery.mean_offset(node, size)[left]
+            found["gamma"] = [Fold(offset=np.ones(len(factor))), *factors]
+        offset = surgery.mean_offset(node, size)[left]
+        means = [name for name in ("moving_mean", "renorm_mean") if getattr(layer, name, None) is not None]
+        return found | {name: [Fold(offset=-offset)] for name in means if np.any(offset)}
 
     def scales_outputs(self, node, factor):
         return node.op.gamma is not None or hasattr(node.op, "gate")
