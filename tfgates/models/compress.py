@@ -17,6 +17,7 @@ from tfgates.models.gate_model import check_arguments
 from tfgates.models.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, PhaseOptimizers
 from tfgates.models.phases import GatesPhase, ImportancePhase
 from tfgates.models.steps import example_of, steps_per_epoch
+from tfgates.models.teacher import taught, teacher_of
 from tfgates.models.within_budget import chooses
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import History, report_of
@@ -46,6 +47,7 @@ def compress(
     resume=None,
     round_to=1,
     importance=None,
+    teacher=None,
     verbose=1,
     **gate_arguments,
 ):
@@ -90,6 +92,10 @@ def compress(
         importance: None, or a criterion of `tfgates.prune_by` in place of gates, the control for them: a name, a
             function, or a dict of its arguments such as `{"importance": "l1", "compare": "uniform"}`. The
             epochs with gates are then epochs of the dense network, and all else is the same. Defaults to None.
+        teacher: None; or what the network learns from beside the labels, in both trainings: True for `model` itself as
+            it was given, which then has to be trained, another trained `keras.Model` of its inputs and outputs, or a
+            `tfgates.models.Teacher`, which says how: Kullback-Leibler divergence at temperature 2 with weight 1
+            unless told otherwise. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
     Callbacks follow two trainings, whose epochs are counted through. Each begins with a new optimizer and the rate it
@@ -123,6 +129,7 @@ def compress(
     last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
     check_targets(data, loss)
+    teacher = teacher_of(teacher, model)
     steps = steps_per_epoch(data, batch_size)
     budgets = list_of(budget)
     if not budgets or steps is None:
@@ -155,6 +162,8 @@ def compress(
     else:
         phase = ImportancePhase(model, importance, round_to, **places)
     trained = phase.model
+    if teacher is not None:
+        teacher.follow(trained, loss)
     trained.compile(optimizers.first, loss=loss, metrics=metrics)
     settings = {"validation_data": validation_data, "verbose": verbose}
     if isinstance(data, (tuple, list)):
@@ -163,7 +172,8 @@ def compress(
     history = History()
     followed = across.of_whole(phase.has_gates)
     followed += [*_resumed(resume, phase.folder, across.callbacks), history.recorder(phase.folder)]
-    _fit(trained, data, epochs=first, callbacks=followed, **settings)
+    with taught(trained, teacher):
+        _fit(trained, data, epochs=first, callbacks=followed, **settings)
     check_finite(
         trained, "the training with gates" if phase.has_gates else "the training before pruning", optimizers.first
     )
@@ -175,7 +185,7 @@ def compress(
     small.compile(optimizers.second, loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
-        with across.of_pruned() as followed:
+        with across.of_pruned() as followed, taught(small, teacher):
             others = [*_resumed(resume, "pruned", across.callbacks), history.recorder("fine-tuning")]
             followed = [*optimizers.callbacks, *followed, *others]
             _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)

@@ -95,6 +95,8 @@ class GatedModel(keras.Model):
         self.budget = budget
         # What `gate_model` has to say of it.
         self.report: Report | None = None
+        # A `tfgates.models.Teacher` while one teaches.
+        self.teacher: Any = None
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer = self._structure_metric = None
@@ -116,7 +118,9 @@ class GatedModel(keras.Model):
 
     @passes.completed
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        return super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
+        # Inside of each pass, so that the gates see it.
+        return loss if self.teacher is None or not training else loss + self.teacher.loss(x, y_pred)
 
     def structure_loss(self, training=True):
         """What penalty and budget ask of a training step that does not use `compute_loss`, a scalar.
