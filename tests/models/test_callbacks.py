@@ -51,7 +51,8 @@ class Watch(keras.callbacks.Callback):
         seen["rates"].append(float(optimizer.learning_rate))
         seen["val_loss"].append(logs["val_loss"])
         if self.gated():
-            seen["paces"].append(float(optimizer.gate_optimizer.learning_rate))
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            seen["paces"].append(float(inner.gate_optimizer.learning_rate))
             seen["held"].append(epoch if holds(self.model) else None)
 
     def on_train_end(self, logs=None):

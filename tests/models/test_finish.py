@@ -40,3 +40,10 @@ def test_a_loss_that_cannot_be_written_down_is_named():
     model.compile("adam", loss=lambda y, p: keras.ops.sum(keras.ops.square(y - p), axis=-1))
     with pytest.warns(tfgates.GatesWarning, match="`finish` could not compile what is left.*Received: model="):
         assert not tfgates.finish(model, (X, Y)).compiled
+
+
+def test_a_function_as_learning_rate_is_kept():
+    model = gated()
+    model.compile(keras.optimizers.SGD(lambda: 0.25, momentum=0.5), "mse")
+    small = tfgates.finish(model, (X, Y))
+    assert small.optimizer.learning_rate == 0.25 and small.optimizer.momentum == 0.5

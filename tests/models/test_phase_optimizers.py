@@ -83,6 +83,14 @@ def test_a_schedule_goes_on_after_pruning():
     assert train(optimizers(keras.optimizers.SGD(SCHEDULE))) == [SCHEDULE(8 + step) for step in range(8)]
 
 
+def test_a_function_without_arguments_serves_both_trainings():
+    both = optimizers(keras.optimizers.SGD(lambda: 0.25))
+    assert both.callbacks == [] and float(both.first.learning_rate) == 0.25
+    assert train(both) == [0.25] * 8
+    with pytest.raises(ValueError, match="must not hold a ReduceLROnPlateau where `optimizer` is a schedule"):
+        optimizers(keras.optimizers.SGD(lambda: 0.25), callbacks=keras.callbacks.ReduceLROnPlateau())
+
+
 def test_the_rate_of_fine_tuning_can_be_given():
     assert train(optimizers(fine_tuning=0.25)) == [0.25] * 8
     by_steps = train(optimizers(fine_tuning=SCHEDULE))

@@ -1,5 +1,7 @@
 """To callbacks and loggers the learning rate of a gated model is that of its weights; gates keep their pace."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -102,6 +104,23 @@ def test_saved_and_restored_with_the_rate_that_was_set(tmp_path):
     again = GatedOptimizer.from_config(model.optimizer.get_config())
     assert float(again.learning_rate) == 0.0625
     assert float(again.gate_optimizer.learning_rate) == float(model.optimizer.gate_optimizer.learning_rate)
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_written_down_and_read_again(scaled):
+    """As JSON, with the schedule of the weights."""
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 10, 0.5)
+    optimizer = keras.optimizers.SGD(schedule, momentum=0.25)
+    written = json.dumps(
+        keras.optimizers.serialize(
+            gated(keras.optimizers.LossScaleOptimizer(optimizer) if scaled else optimizer).optimizer
+        )
+    )
+    again = keras.optimizers.get(json.loads(written))
+    inner = again.inner_optimizer if scaled else again
+    assert isinstance(inner, GatedOptimizer) and inner.weights_optimizer.momentum == 0.25
+    assert float(again.learning_rate) == 0.5
+    assert json.dumps(keras.optimizers.serialize(again)) == written
 
 
 def test_on_replicas():

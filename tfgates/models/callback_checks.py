@@ -18,9 +18,14 @@ def sets_learning_rate(callback: Any) -> bool:
 
 
 def follows_schedule(optimizer: Any) -> bool:
-    """Whether the learning rate of the weights is a schedule, which nobody can set."""
-    optimizer = of_weights(optimizer)
-    return isinstance(optimizer.get_config().get("learning_rate"), dict)
+    """Whether the learning rate of the weights is a schedule or another function, which nobody can set."""
+    return callable(rate_of(optimizer))
+
+
+def rate_of(optimizer: Any) -> Any:
+    """The learning rate of the weights as it was given, or the variable that holds it."""
+    # Keras has no public way to a schedule.
+    return of_weights(optimizer)._learning_rate
 
 
 def averages(optimizer: Any) -> bool:

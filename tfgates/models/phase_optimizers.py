@@ -7,8 +7,8 @@ from typing import Any
 
 import keras
 
-from tfgates.models.callback_checks import check_callbacks, flat, follows_schedule, of_weights, sets_learning_rate
-from tfgates.pruning.prune import fresh_optimizer
+from tfgates.models.callback_checks import check_callbacks, flat, follows_schedule, rate_of, sets_learning_rate
+from tfgates.pruning.prune import copy_of, fresh_optimizer
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.1
 Schedule = keras.optimizers.schedules.LearningRateSchedule
@@ -47,7 +47,7 @@ class PhaseOptimizers:
                     f"give them to `optimizer`. Received: learning_rate={learning_rate}, weight_decay={weight_decay}, "
                     f"optimizer={type(given).__name__}"
                 )
-        self.first = type(given).from_config(given.get_config())
+        self.first = copy_of(given)
         check_callbacks(callbacks, self.first, "learning_rate" if optimizer is None else "optimizer", "optimizer=")
         if isinstance(fine_tuning_learning_rate, keras.optimizers.Optimizer):
             self.second = _plain("fine_tuning_learning_rate", fine_tuning_learning_rate)
@@ -104,14 +104,16 @@ def _value(optimizer: Any) -> float:
     return float(keras.ops.convert_to_numpy(optimizer.learning_rate))
 
 
-def _rate(optimizer: Any, steps: tuple[int, int]) -> tuple[float, Callable[[int], float]]:
+def _rate(optimizer: Any, steps: tuple[int, int]) -> tuple[Any, Callable[[int], float] | None]:
     """Where fine-tuning starts, and the rate of each step, for `fine_tuning_learning_rate=None`."""
     first, last = steps
-    optimizer = of_weights(optimizer)
     if not follows_schedule(optimizer):
         start = _value(optimizer)
         return start, functools.partial(cosine, start, max(1, last))
-    schedule = keras.saving.deserialize_keras_object(optimizer.get_config()["learning_rate"])
+    schedule = rate_of(optimizer)
+    if not isinstance(schedule, Schedule):
+        # A function of a user, which knows of no steps.
+        return schedule, None
 
     def rate(step: int) -> float:
         return float(keras.ops.convert_to_numpy(schedule(first + step)))
@@ -131,7 +133,7 @@ def _with_rate(optimizer: Any, rate: Any) -> Any:
         return keras.optimizers.LossScaleOptimizer(
             inner, initial_scale=optimizer.initial_scale, dynamic_growth_steps=optimizer.dynamic_growth_steps
         )
-    return type(optimizer).from_config({**optimizer.get_config(), "learning_rate": rate})
+    return copy_of(optimizer, rate)
 
 
 def _plain(name: str, optimizer: Any) -> Any:

@@ -193,7 +193,21 @@ def fresh_optimizer(optimizer: Any) -> Any:
     ours = type(optimizer).__module__.partition(".")[0] == "tfgates"
     if ours or isinstance(optimizer, keras.optimizers.MultiOptimizer):
         return None
-    return type(optimizer).from_config(optimizer.get_config())
+    return copy_of(optimizer)
+
+
+def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
+    """A new optimizer of the same settings, with another learning rate if one is given."""
+    if learning_rate is None:
+        # In a config a schedule is written down, which not every function of a user can be.
+        learning_rate = getattr(optimizer, "_learning_rate", None)
+    with warnings.catch_warnings():
+        # Keras warns of a lambda that is written down.
+        warnings.simplefilter("ignore")
+        config = optimizer.get_config()
+    if "learning_rate" in config and (callable(learning_rate) or isinstance(learning_rate, (int, float))):
+        config["learning_rate"] = learning_rate
+    return type(optimizer).from_config(config)
 
 
 def compile_like(pruned, model):
