@@ -22,6 +22,8 @@ EXAMPLES = [
 ONNX = ["onnx>=1.17", "tf2onnx>=1.16"]
 # What `to_pandas()` of a plan, a cost or a report needs.
 PANDAS = ["pandas>=2.2"]
+# Instead of TensorFlow, which is installed all the same: with KERAS_BACKEND=jax it is not imported.
+JAX = ["jax>=0.10"]
 TEST = ["pytest>=8", "pytest-cov>=5", "pytest-xdist>=3.6", "hypothesis>=6.100", *EXAMPLES, *ONNX, *PANDAS]
 DEV = ["ruff>=0.6", "mypy>=1.11", *TEST]
 
@@ -50,5 +52,5 @@ setup(
     entry_points={"console_scripts": ["tfgates = tfgates_cli:main"]},
     python_requires=">=3.11",
     install_requires=["keras>=3.15", "tensorflow>=2.21"],
-    extras_require={"examples": EXAMPLES, "onnx": ONNX, "pandas": PANDAS, "test": TEST, "dev": DEV},
+    extras_require={"examples": EXAMPLES, "jax": JAX, "onnx": ONNX, "pandas": PANDAS, "test": TEST, "dev": DEV},
 )

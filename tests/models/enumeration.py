@@ -4,7 +4,6 @@ import itertools
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from tfgates import GatedModel, gates, layers
@@ -146,10 +145,32 @@ def fit_moments(model, x, y, steps, sample_weight=None, loss=centred_loss, jit_c
     optimizer = GradientMoments()
     model.compile(optimizer, loss=loss, steps_per_execution=500, jit_compile=jit_compile, **settings)
     data = (x, y) if sample_weight is None else (x, y, sample_weight)
-    repeated = tf.data.Dataset.from_tensors(data).repeat()
-    model.fit(repeated, shuffle=False, steps_per_epoch=steps, epochs=1, verbose=0)
+    model.fit(repeated(data, steps), shuffle=False, steps_per_epoch=steps, epochs=1, verbose=0)
     assert int(optimizer.iterations) == steps
     return [optimizer.moments(gate.logits) for gate in model.gates]
+
+
+class Repeated(keras.utils.PyDataset):
+    """One batch again and again."""
+
+    def __init__(self, batch, steps):
+        super().__init__()
+        self.batch, self.steps = batch, steps
+
+    def __len__(self):
+        return self.steps
+
+    def __getitem__(self, index):
+        return self.batch
+
+
+def repeated(batch, steps):
+    """One batch, `steps` times, as the backend takes it fastest."""
+    if keras.backend.backend() != "tensorflow":
+        return Repeated(batch, steps)
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensors(batch).repeat()
 
 
 def assert_unbiased(moments, exact, visible=0.05):

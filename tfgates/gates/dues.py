@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from keras import ops
+from tfgates.backend import watched
 
 
 class Due:
@@ -97,18 +97,11 @@ def guarded(states: Any, gate: Any, dues: Sequence[Sequence[Due]]) -> Any:
     if not dues:
         return states
 
-    @ops.custom_gradient
-    def guard(states: Any) -> Any:
-        def gradient(*arguments: Any, upstream: Any = None) -> Any:
-            upstream = arguments[0] if upstream is None else upstream
-            for alternatives in dues:
-                if not any(due.settled for due in alternatives):
-                    raise ValueError(
-                        f"{alternatives[0].message} Received: a gradient through the draw of the gate `{gate.name}`"
-                    )
-            return 1.0 * upstream
+    def check() -> None:
+        for alternatives in dues:
+            if not any(due.settled for due in alternatives):
+                raise ValueError(
+                    f"{alternatives[0].message} Received: a gradient through the draw of the gate `{gate.name}`"
+                )
 
-        return 1.0 * states, gradient
-
-    # Of a variable a copy: TensorFlow's custom gradients take no variables.
-    return guard(ops.copy(states))
+    return watched(states, check)

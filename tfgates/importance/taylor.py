@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.backend import gradients
 from tfgates.graph.equality import state_kept
 from tfgates.selection import held
 
@@ -27,17 +28,16 @@ def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], los
         A dict from each gate to an array of one number per unit.
 
     Raises:
-        ValueError: if there is no batch, or on a backend other than TensorFlow.
+        ValueError: if there is no batch, or on a backend other than TensorFlow and JAX.
 
     Reference: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv 1906.10771,
     equations 8 and 9 (gates).
     """
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() not in ("tensorflow", "jax"):
         raise ValueError(
-            f"`importance='taylor'` needs the TensorFlow backend. Received: backend={keras.backend.backend()!r}"
+            "`importance='taylor'` needs the TensorFlow or the JAX backend. "
+            f"Received: backend={keras.backend.backend()!r}"
         )
-    import tensorflow as tf
-
     # The same layers without what a gated model adds to the loss, which is not what is judged.
     plain = keras.Model(model._inputs_struct, model._outputs_struct)
     plain.compile(loss=loss)
@@ -45,16 +45,16 @@ def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], los
     with state_kept(model):
         for batch in batches:
             x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
-            values = {gate: ops.ones(gate.unit_shape, "float32") for gate in gates}
-            with tf.GradientTape(watch_accessed_variables=False) as tape:
-                tape.watch(list(values.values()))
-                with held(values):
+
+            def loss_at(values: list[Any], x: Any = x, y: Any = y, weight: Any = weight) -> Any:
+                with held(dict(zip(gates, values, strict=True))):
                     outputs = plain(x, training=False)
-                found = plain.compute_loss(x, y, outputs, weight, training=False)
-            gradients = tape.gradient(found, list(values.values()))
-            for gate, gradient in zip(gates, gradients, strict=True):
+                return plain.compute_loss(x, y, outputs, weight, training=False)
+
+            found = gradients(loss_at, [ops.ones(gate.unit_shape, "float32") for gate in gates])
+            for gate, gradient in zip(gates, found, strict=True):
                 if gradient is not None:
-                    sums[gate] += np.ravel(ops.convert_to_numpy(gradient)).astype(np.float64) ** 2
+                    sums[gate] += np.ravel(gradient).astype(np.float64) ** 2
             count += 1
     if not count:
         raise ValueError("`data` must have at least one batch. Received: none")

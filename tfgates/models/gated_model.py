@@ -15,12 +15,15 @@ from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.models import passes
 from tfgates.models.callback_checks import check_callbacks
 from tfgates.models.latest import Latest
-from tfgates.models.losses import penalties_of, without_value
+from tfgates.models.losses import without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.report import Report
 from tfgates.models.steps import steps_of
 from tfgates.models.within_budget import warn_if_above, within_budget
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
+
+# JAX has no 64 bits unless told to.
+STEP_DTYPE = "int32" if keras.backend.backend() == "jax" else "int64"
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
 PACED = "paced_gate_optimizer"
@@ -116,6 +119,11 @@ class GatedModel(keras.Model):
         symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((args, kwargs)))
         return call() if symbolic else passes.first_pass(self, call)
 
+    def stateless_call(self, *args, **kwargs):
+        """As `keras.Model.stateless_call`: the forward pass of a training step on JAX."""
+        with passes.stateless(self):
+            return super().stateless_call(*args, **kwargs)
+
     @passes.completed
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
@@ -145,7 +153,7 @@ class GatedModel(keras.Model):
 
     def _aggregate_additional_loss(self, loss):
         total = super()._aggregate_additional_loss(loss)
-        return without_value(total) if any(loss is penalty for penalty in penalties_of(self)) else total
+        return without_value(total) if any(loss is penalty for penalty in passes.penalties(self)) else total
 
     def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
         """As `keras.Model.compile`, with an optimizer of their own for the gates.
@@ -209,7 +217,7 @@ class GatedModel(keras.Model):
             pace = keras.initializers.Constant(self._structure.pace(None))
             pace_state = {**state, "initializer": pace}
             self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **pace_state)
-            self._structure_step = self.add_weight(shape=(), dtype="int64", name="structure_step", **state)
+            self._structure_step = self.add_weight(shape=(), dtype=STEP_DTYPE, name="structure_step", **state)
 
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
@@ -284,7 +292,7 @@ class GatedModel(keras.Model):
     def _note_structure_loss(self, loss):
         """Adds `loss`, that of penalty and budget, and the gates' `l0` to the metric."""
         if self._structure_metric is not None:
-            terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in penalties_of(self)]
+            terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in passes.penalties(self)]
             self._structure_metric.update_state(keras.ops.stop_gradient(sum(terms, loss)))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):

@@ -9,4 +9,4 @@ class Latest(keras.metrics.Mean):
 
     def update_state(self, values, sample_weight=None):
         self.total.assign(keras.ops.cast(values, self.dtype))
-        self.count.assign(keras.ops.ones_like(self.count))
+        self.count.assign(keras.ops.ones(self.count.shape, self.count.dtype))

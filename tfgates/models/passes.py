@@ -18,9 +18,10 @@ from keras import ops
 
 from tfgates.gates import dues, recording
 from tfgates.gates.recording import Draw, Recording
-from tfgates.models.losses import constant_losses, observed
+from tfgates.models.losses import constant_losses, observed, penalties_of
 
-# Of a thread: the last recording, until its model computes the loss, and the model that does so.
+# Of a thread: the last recording, until its model computes the loss, and the model that does so; the model whose
+# `stateless_call` is about to run its `call`, and what the gates of it added to the losses in that call.
 _thread = threading.local()
 
 # The methods that are wrapped by `recorded` or `completed`.
@@ -44,6 +45,7 @@ def state_of(model: Any) -> list[tuple[Any, Any]]:
 
 def first_pass(model: Any, call: Callable[[], Any]) -> Any:
     """Runs the `__call__` of a model, noting what its gates draw if that is needed for their gradient."""
+    _thread.penalties = None
     with dues.call_of(model):
         # Within the pass of an outer GatedModel the outer one records.
         if recording.current() is not None or not any(map(is_estimated, model.gates)):
@@ -81,6 +83,12 @@ def recorded(call: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(call)
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if is_stateless(self):
+            # As on other backends: the pass is recorded, and its losses are those of one call of the model.
+            _thread.stateless = None
+            outputs = self(*args, **kwargs)
+            _thread.penalties = (self, penalties_of(self))
+            return outputs
         record = recording.current()
         if record is not None and record.model is self and not record.replaying:
             record.begin(state_of(self))
@@ -88,6 +96,30 @@ def recorded(call: Callable[..., Any]) -> Callable[..., Any]:
 
     _wrapped.add(wrapper)
     return wrapper
+
+
+@contextlib.contextmanager
+def stateless(model: Any) -> Iterator[None]:
+    """Within it the next `call` of `model` is made a `__call__`: `stateless_call` of Keras, the forward pass of a
+    training step on JAX, runs `call` alone."""
+    before = getattr(_thread, "stateless", None)
+    _thread.stateless, _thread.penalties = model, None
+    try:
+        yield
+    finally:
+        _thread.stateless = before
+
+
+def is_stateless(model: Any) -> bool:
+    """Whether the next `call` of `model` comes from its `stateless_call`."""
+    return getattr(_thread, "stateless", None) is model
+
+
+def penalties(model: Any) -> list[Any]:
+    """What the gates of a model added to its losses in its last call, each for its `l0`."""
+    noted = getattr(_thread, "penalties", None)
+    # Outside of the scope of a `stateless_call` layers do not know their losses.
+    return noted[1] if noted is not None and noted[0] is model else penalties_of(model)
 
 
 @contextlib.contextmanager
@@ -178,10 +210,15 @@ def repeated(record: Recording, number: int) -> Iterator[Any]:
     for variable in [*model.variables, *model.metrics_variables]:
         state.setdefault(id(variable), (variable, variable.value))
     mapping = [(variable, ops.stop_gradient(value)) for variable, value in state.values()]
-    with keras.StatelessScope(state_mapping=mapping, collect_losses=True), computing(model):
-        with record.replay(number):
-            outputs = record.repeat()
-        yield outputs
+    # What Keras's trainer on JAX puts in the place of `model.losses`: those of the first pass.
+    first, model._losses_override = model._losses_override, []
+    try:
+        with keras.StatelessScope(state_mapping=mapping, collect_losses=True), computing(model):
+            with record.replay(number):
+                outputs = record.repeat()
+            yield outputs
+    finally:
+        model._losses_override = first
 
 
 def with_outputs(bound: inspect.BoundArguments, first: Any, other: Any) -> inspect.BoundArguments:
