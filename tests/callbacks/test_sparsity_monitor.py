@@ -307,12 +307,13 @@ def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
     assert list((tmp_path / "new").iterdir()) == []
 
 
-def test_a_log_dir_without_tensorboard_is_refused_before_training(tmp_path, monkeypatch):
+@pytest.mark.parametrize("package, name", [("tensorboard", "TensorBoard"), ("tensorflow", "TensorFlow")])
+def test_a_log_dir_without_what_writes_it_is_refused_before_training(package, name, tmp_path, monkeypatch):
     real = importlib.util.find_spec
     monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name, *rest: None if name == "tensorboard" else real(name, *rest)
+        importlib.util, "find_spec", lambda wanted, *rest: None if wanted == package else real(wanted, *rest)
     )
-    with pytest.raises(ImportError, match="`log_dir` needs TensorBoard.*pip install tensorboard"):
+    with pytest.raises(ImportError, match=f"`log_dir` needs {name}.*pip install {package}"):
         chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor(tmp_path)])
     history = chain("sequential").fit(X, Y, verbose=0, callbacks=[SparsityMonitor()]).history
     assert "params" in history

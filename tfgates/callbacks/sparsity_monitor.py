@@ -115,6 +115,10 @@ class SparsityMonitor(keras.callbacks.Callback):
         self._last_epoch = None
         if self.log_dir is None:
             return
+        if importlib.util.find_spec("tensorflow") is None:
+            raise ImportError(
+                "`log_dir` needs TensorFlow, whose tf.summary writes: pip install tensorflow, or leave out `log_dir`."
+            )
         # What needs TensorFlow is imported where it is needed.
         from tfgates.callbacks.event_files import EventFiles, check_tensorboard
 

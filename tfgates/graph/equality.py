@@ -134,7 +134,7 @@ def without_noise(model):
                 setattr(layer, name, 0.0)
         for variable in model.non_trainable_variables:
             if variable.name == "seed_generator_state":
-                variable.assign(ops.ones_like(variable))
+                variable.assign(ops.ones(variable.shape, variable.dtype))
         yield
 
 
