@@ -41,6 +41,8 @@ def macs_of_call(layer, inputs, output):
         total = read * query[-1] * heads * key_width + written * key[-1] * heads * (key_width + value_width)
         total += heads * read * written * (key_width + value_width)
         return total + read * heads * value_width * y[-1]
+    if hasattr(layer, "macs_of_call"):
+        return layer.macs_of_call(tree.flatten(inputs)[0])
     if type(layer).__name__ == "Matmul":
         return math.prod(y[1:]) * x[-1]
     return 0

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tests.graph.odd_layers import OddSteps
 from tfgates import gates, layers
 
 K = keras.layers
@@ -21,7 +22,9 @@ INPUTS = {
 MOVES = [
     lambda x, places: ops.max(x, axis=places, keepdims=True) + x,
     lambda x, places: ops.mean(x, axis=places) if places else x * 2.0,
-    lambda x, places: ops.concatenate(ops.split(x, [1, 3], axis=-1)[1:], axis=-1),
+    lambda x, places: ops.concatenate(
+        ops.split(x, [1, 3] if x.shape[-1] > 3 else [x.shape[-1] // 2], axis=-1)[1:], axis=-1
+    ),
     lambda x, places: ops.flip(x, axis=-1) * np.linspace(0.0, 1.0, x.shape[-1], dtype="float32"),
     lambda x, places: ops.pad(x, [[0, 0], *([[0, 1]] * len(places)), [1, 0]])[..., : x.shape[-1]],
     lambda x, places: ops.sum(ops.stack([x, ops.relu(x)], axis=1), axis=1),
@@ -44,7 +47,7 @@ class Parts(K.Layer):
         return x + self.drop(self.norm(self.dense(x), training=training), training=training)
 
 
-class Builder:
+class Builder(OddSteps):
     """Grows a graph from an input, one random step at a time.
 
     Args:
@@ -118,7 +121,7 @@ class Builder:
             + ["normal"] * 2
             + ["gate"] * 3
             + ["merge"] * 2
-            + ["activation", "shape", "pooling", "noise", "rare", "again", "operator"]
+            + ["activation", "shape", "pooling", "noise", "rare", "again", "operator", "odd", "odd"]
         )
         getattr(self, f"step_{family}")(x, len(x.shape) - 2)
 
@@ -396,7 +399,7 @@ class Builder:
                 x = K.Flatten()(x)
             outputs.append(K.Identity()(x) if head == "none" else K.Dense(3)(x))
         inputs = self.inputs[0] if len(self.inputs) == 1 else self.inputs
-        return make(inputs, outputs[0] if len(outputs) == 1 else outputs)
+        return self.freeze(make(inputs, outputs[0] if len(outputs) == 1 else outputs))
 
 
 def differs_only_along(axis, a, b):

@@ -49,8 +49,9 @@ def exceeded(gated, plan, expected=None, values=None):
     promised = expected.layers([(np.ravel(t) != 0.0).astype(float) for t in tests])
     calls: dict = {}
     for row in plan.layers:
-        # The weights of a layer that is called several times are paid for once.
-        calls.setdefault(id(plan.network.nodes[row.call].op), []).append(row)
+        # The weights of a layer that is called several times, or shares them with others, are paid for once.
+        node = plan.network.nodes[row.call]
+        calls.setdefault(id(node.op) if node.tie is None else node.tie.calls, []).append(row)
     found = []
     for rows in calls.values():
         left = np.array([sum(row.params_left for row in rows), sum(row.macs_left for row in rows)])

@@ -300,3 +300,13 @@ def test_a_layer_that_saves_in_a_way_of_its_own():
     layer.table = np.arange(4.0, dtype="float32")
     inputs = keras.Input((4,))
     same_at_inference(classifier(inputs, layer(inputs)), np.ones((2, 4), "float32"))
+
+
+class Whole(Around):
+    """A dense layer inside, whose function has a name that stands for another one."""
+
+
+def test_functions_of_layers_inside():
+    inputs = keras.Input((4,))
+    whole = Whole(K.Dense(4, activation=keras.ops.gelu))
+    same_at_inference(classifier(inputs, whole(inputs)), np.linspace(-2.0, 2.0, 8).reshape(2, 4).astype("float32"))

@@ -7,11 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tfgates
+from tests.graph.odd_layers import flags
 from tests.graph.oracle import macs_of
 from tests.graph.random_networks import close, random_network, randomise
 from tfgates.graph.examples import random_inputs
 from tfgates.graph.network import Network
 from tfgates.pruning import ClosedLayerError
+from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.pruning.prune import rebuilt
 
 
@@ -39,6 +41,7 @@ def check(model, min_units=0, round_to=1):
             np.testing.assert_allclose(b, a, rtol=0, atol=1e-4 * max(np.max(np.abs(a)), 1e-6))
     assert not any("tfgates" in type(layer).__module__ for layer in pruned._flatten_layers())
     assert pruned.count_params() == plan.params
+    check_flags(plan.network, pruned)
     assert macs_of(pruned) == plan.macs
     check_slices(plan)
     again = tfgates.plan_pruning(pruned)
@@ -69,6 +72,16 @@ def check_slices(plan):
         assert each.take(np.zeros(each.variable.shape)).size <= np.zeros(each.variable.shape).size
 
 
+def check_flags(network, pruned):
+    """What is left is trained as it was, down to single variables."""
+    calls = names_of(network)
+    for name, origin in origins_of(pruned).items():
+        new, old = pruned.get_layer(name), next(n.op for n in (calls.get(name) or calls[origin.name]))
+        assert new.trainable == old.trainable, name
+        if len(new.weights) == len(old.weights) and type(new) is type(old):
+            assert [v.trainable for v in new.weights] == [v.trainable for v in old.weights], name
+
+
 def network(draw_from, steps, seed, gated=True):
     keras.utils.clear_session(free_memory=False)
     keras.utils.set_random_seed(seed)
@@ -84,6 +97,7 @@ def check_gating(model, seed, residual):
     except ValueError as error:
         assert "has no layer that can be gated" in str(error)
         return "refused"
+    assert flags(gated.weights) == flags(model.weights)
     for gate in gated.gates:
         gate.logits.assign(np.full(gate.unit_shape, 5.0))
     for other in (1, 2):

@@ -43,6 +43,14 @@ def config_of(layer: keras.Layer, kind: Any = None) -> dict[str, Any]:
     return config
 
 
+def give_functions(new: keras.Layer, old: keras.Layer) -> None:
+    """Gives a layer that Keras has made from a config the functions themselves: see `config_of`."""
+    for name in FUNCTIONS:
+        function = getattr(old, name, None)
+        if isinstance(function, FUNCTION_TYPES) and getattr(new, name, None) is not function:
+            setattr(new, name, function)
+
+
 def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     """The layer of a config that `config_of` made."""
     if kind is keras.layers.Lambda:
@@ -137,6 +145,7 @@ class Copier:
                 replace(other)
             else:
                 self._inside[id(source)] = inner
+                give_functions(inner, source)
                 self._tie(inner, source)
 
     def call(self, node, args, kwargs):

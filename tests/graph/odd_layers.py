@@ -1,0 +1,121 @@
+"""Layers that are hard to copy, for random networks: tied, with other state than variables, without config."""
+
+import keras
+import numpy as np
+from keras import ops
+
+K = keras.layers
+NAMED = [None, "relu", "tanh", ops.gelu]
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Holder(K.Layer):
+    """A layer that is given a dense layer, which others call too."""
+
+    supports_masking = True
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = keras.saving.deserialize_keras_object(inner) if isinstance(inner, dict) else inner
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+    def macs_of_call(self, x):
+        return int(np.prod(x.shape[1:-1])) * int(np.prod(self.inner.kernel.shape))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Transposed(Holder):
+    """The way back through it, as in an autoencoder with tied weights."""
+
+    def build(self, shape):
+        self.offset = self.add_weight(shape=(self.inner.kernel.shape[0],), name="bias")
+
+    def call(self, x):
+        return ops.matmul(x, ops.transpose(self.inner.kernel)) + self.offset
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Around(Holder):
+    """Calls it, and has a weight of its own, so that it is not opened."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+
+    def call(self, x):
+        return self.factor * self.inner(x)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Numbers(K.Layer):
+    """Saves plain numbers."""
+
+    supports_masking = True
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.height, self.offset = 1, 0.0
+
+    def call(self, x):
+        return x * float(self.height) + self.offset
+
+    def save_own_variables(self, store):
+        store["height"], store["offset"] = self.height, self.offset
+
+    def load_own_variables(self, store):
+        self.height, self.offset = int(store["height"]), float(store["offset"])
+
+
+class Bare(K.Layer):
+    """Takes no keywords, so that no config makes one like it."""
+
+    supports_masking = True
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def call(self, x):
+        return ops.tanh(self.factor * x)
+
+
+class OddSteps:
+    """Steps of the builder of random networks with these layers."""
+
+    def step_odd(self, x, dims):
+        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare"])
+        # No config says what a lambda is.
+        made = [
+            each
+            for each in self.made
+            if type(each[0]) is K.Dense and getattr(each[0].activation, "__name__", "") != "<lambda>"
+        ]
+        if kind == "numbers":
+            layer = Numbers()
+            layer.height, layer.offset = self.pick([2, 3]), self.pick([0.0, 0.5])
+            self.add(layer, x)
+        elif kind == "bare" and not x.sparse:
+            self.add(Bare(self.pick([0.5, np.float32(2.0)])), x)
+        elif kind == "transposed":
+            fitting = [layer for layer, _ in made if layer.units == x.shape[-1]]
+            layer = self.pick(fitting) if fitting else K.Dense(self.width(), activation=self.pick(NAMED))
+            self.add(Transposed(layer), x if fitting else self.add(layer, x))
+        elif kind == "around":
+            fitting = [layer for layer, shape in made if shape[-1] == x.shape[-1]]
+            layer = self.pick(fitting) if fitting else K.Dense(x.shape[-1], activation=self.pick(NAMED))
+            self.add(Around(layer), x if fitting else self.add(layer, x))
+
+    def freeze(self, model):
+        """Freezes some layer, wherever it lies, or a single variable of it."""
+        layers = [each for each in model._flatten_layers(include_self=False) if each.weights]
+        if layers and self.pick([True, False, False]):
+            layer = self.pick(layers)
+            part = self.pick(layer.weights) if self.pick([True, False, False]) else layer
+            part.trainable = False
+        return model
+
+
+def flags(weights):
+    """The shapes of weights, and whether they are trained, in no order; those of gates left out."""
+    return sorted((tuple(v.shape), v.trainable) for v in weights if not getattr(v, "belongs_to_gate", False))
