@@ -32,6 +32,7 @@ MOVES = [
     lambda x, places: ops.where(x > 0.3, x, -0.1),
     lambda x, places: ops.moveaxis(ops.tanh(ops.moveaxis(x, -1, 1)), 1, -1),
     lambda x, places: Parts(x.shape[-1])(x),
+    lambda x, places: Parts(x.shape[-1])(x, training=True),
 ]
 
 
@@ -57,13 +58,15 @@ class Builder(OddSteps):
 
     def __init__(self, pick, gated=True):
         self.pick, self.gated = pick, gated
+        # Once told to train, all that comes later trains: most networks tell nothing.
+        self.tells = pick([True, False, False])
         self.kind = pick([*INPUTS, "image", "image", "image", "sequence"])
         self.inputs = [self.new_input()]
         self.pool = self.inputs[:]
         # Layers made so far with the shape they take, to be used again.
         self.made = []
         if self.kind == "tokens":
-            self.add(K.Embedding(7, self.width()), self.inputs[0])
+            self.add(K.Embedding(7, self.width(), mask_zero=self.pick([False, False, True])), self.inputs[0])
             self.pool.pop(0)
         elif pick([True, False, False, False]):
             self.second_input()
@@ -98,9 +101,21 @@ class Builder(OddSteps):
     def flag(self):
         return self.pick([True, False])
 
-    def add(self, layer, *inputs):
+    def mode(self):
+        """Keywords of a call that tell it whether to train, or nothing."""
+        if not self.tells:
+            return {}
+        return self.pick([{}, {}, {"training": True}, {"training": True}, {"training": False}, {"training": None}])
+
+    def mask(self, x):
+        """Keywords of a call with a mask of the steps of x, or nothing."""
+        if len(x.shape) != 3 or self.pick([True, True, True, False]):
+            return {}
+        return {"mask": ops.any(x > 0.3, axis=-1)}
+
+    def add(self, layer, *inputs, **keywords):
         """Calls a layer and puts the result into the pool."""
-        x = layer(*inputs)
+        x = layer(*inputs, **keywords)
         if len(inputs) == 1 and isinstance(layer, (K.Conv1D, K.Conv2D, K.Dense, K.BatchNormalization)):
             self.made.append((layer, tuple(inputs[0].shape)))
         self.pool.append(x)
@@ -202,7 +217,8 @@ class Builder(OddSteps):
     def step_normal(self, x, dims):
         kind = self.pick(["batch"] * 6 + ["gated"] * 6 * self.gated + ["layer", "group", "unit", "rms"])
         if kind == "batch":
-            x = self.add(K.BatchNormalization(center=self.flag(), scale=self.flag()), x)
+            layer = K.BatchNormalization(center=self.flag(), scale=self.flag())
+            x = self.add(layer, x, **self.mode(), **self.mask(x))
         elif kind == "gated":
             settings = {"center": self.flag(), "scale": self.flag()}
             x = self.add(layers.GatedBatchNormalization(gate=self.gate(inside=True), **settings), x)
@@ -231,7 +247,10 @@ class Builder(OddSteps):
 
     def step_noise(self, x, dims):
         spatial = [[], [], [K.SpatialDropout1D], [K.SpatialDropout2D], [K.SpatialDropout3D]][dims + 1]
-        self.add(self.pick([K.Dropout, K.GaussianNoise, K.GaussianDropout, *spatial])(0.3), x)
+        if dims == 1 and self.pick([True, False, False]):
+            self.add(K.Masking(self.pick([0.0, 0.5])), x)
+        else:
+            self.add(self.pick([K.Dropout, K.GaussianNoise, K.GaussianDropout, *spatial])(0.3), x, **self.mode())
 
     def step_operator(self, x, dims):
         kind = self.pick(["plus", "times", "minus", "function", "rescale", "half", "difference", "moved", "moved"])
@@ -288,7 +307,8 @@ class Builder(OddSteps):
             return
         kind = self.pick(["Max", "Average"])
         if self.flag():
-            self.add(getattr(K, f"Global{kind}Pooling{dims}D")(keepdims=self.flag()), x)
+            masks = self.mask(x) if kind == "Average" else {}
+            self.add(getattr(K, f"Global{kind}Pooling{dims}D")(keepdims=self.flag()), x, **masks)
         elif min(x.shape[1:-1]) > 1:
             self.add(getattr(K, f"{kind}Pooling{dims}D")(2, padding=self.pick(["valid", "same"])), x)
 
@@ -325,7 +345,7 @@ class Builder(OddSteps):
         """`x + z * f(x)`; with the gate closed the addition goes."""
         y = self.like(x)
         if self.flag():
-            y = K.BatchNormalization()(y)
+            y = K.BatchNormalization()(y, **self.mode())
         where = self.pick([None, -1, -1])
         y = self.gate(axis=where)(y) if self.pick([True, True, False]) else y
         self.add(K.Add(), [x, y])
@@ -365,15 +385,17 @@ class Builder(OddSteps):
             y = K.Dense(self.width(), activation=self.activation())(inside)
             y = self.gate(size=y.shape[-1])(y)
             if self.flag():
+                y = K.Dropout(0.3)(K.BatchNormalization()(y, **self.mode()))
+            if self.flag():
                 outside = K.Dense(self.width())(y)
                 if self.flag():
                     outside = self.pick([1.0, 0.5]) * outside + K.Dense(outside.shape[-1])(inside)
                 model = keras.Model(inside, outside)
             else:
                 model = keras.Sequential([keras.Input(x.shape[1:]), K.Dense(5), K.Activation(self.activation())])
-            self.pool.append(model(x))
+            self.pool.append(model(x, **self.mode(), **self.mask(x)))
             if self.flag():
-                self.pool.append(model(x))
+                self.pool.append(model(x, **self.mode()))
             return
         x = self.tensor((3,))
         if x is None:
@@ -381,11 +403,18 @@ class Builder(OddSteps):
         if kind == "attention":
             others = [y for y in self.pool if len(y.shape) == 3]
             y = self.pick(others)
-            attention = K.MultiHeadAttention(2, 2, value_dim=self.pick([2, 3]), use_bias=self.flag())
-            self.pool.append(attention(x, y))
+            rate = self.pick([0.0, 0.0, 0.3])
+            attention = K.MultiHeadAttention(
+                2, 2, value_dim=self.pick([2, 3]), use_bias=self.flag(), dropout=rate, flash_attention=False
+            )
+            more = self.pick([{}, {}, {"use_causal_mask": True}, {"return_attention_scores": True}])
+            self.pool.extend(keras.tree.flatten(attention(x, y, **more, **self.mode()))[:1])
         else:
-            recurrent = self.pick([K.LSTM, K.GRU, K.SimpleRNN])
-            self.pool.append(recurrent(3, return_sequences=self.flag())(x))
+            recurrent, rate = self.pick([K.LSTM, K.GRU, K.SimpleRNN]), self.pick([0.0, 0.0, 0.3])
+            layer = recurrent(3, return_sequences=self.flag(), dropout=rate)
+            state = K.Dense(3)(x[:, 0]) if recurrent is not K.LSTM and self.pick([True, False, False, False]) else None
+            started = {} if state is None else {"initial_state": state}
+            self.pool.append(layer(x, **started, **self.mask(x), **self.mode()))
 
     # The whole.
 

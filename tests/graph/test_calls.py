@@ -87,3 +87,15 @@ def test_a_masked_nested_model_stays_whole():
     x = np.random.default_rng(0).normal(size=(5, 7, 4)).astype("float32")
     with pytest.warns(UserWarning, match="does not support masking"):
         np.testing.assert_allclose(pruned(x), gated(x), atol=1e-4)
+
+
+def test_gates_in_what_stays_whole_are_refused():
+    inputs, inner = keras.Input((7, 4)), keras.Input((7, 4))
+    base = keras.Model(inner, K.Dense(6)(tfgates.layers.GatedDense(6, name="gated")(inner)), name="base")
+    with pytest.warns(UserWarning, match="does not support masking"):
+        x = base(inputs, mask=ops.any(inputs > 0.5, axis=-1))
+        model = keras.Model(inputs, K.Dense(2)(x))
+        with pytest.raises(
+            ValueError, match=r"Gates must be where .*Received: model='functional.*', in which gates .*gate"
+        ):
+            tfgates.prune(model)

@@ -246,3 +246,61 @@ def test_by_position():
     x = K.BatchNormalization()(K.Dense(8, name="before")(inputs), None, mask)
     (node,) = [n for n in Network(keras.Model(inputs, x)).nodes if isinstance(n.op, K.BatchNormalization)]
     assert len(node.args) == 1 and set(node.kwargs) == {"mask"}
+
+
+class Block(K.Layer):
+    """Layers in a layer, told to train or not by the layer itself."""
+
+    def __init__(self, how="passed on", **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.norm, self.drop = K.Dense(6, name="dense"), K.BatchNormalization(), K.Dropout(0.3)
+        self.how = how
+
+    def call(self, x, training=None):
+        x = self.norm(self.dense(x), training=False if self.how == "frozen" else training)
+        return self.drop(x, training=True if self.how == "random" else training)
+
+    def get_config(self):
+        return {**super().get_config(), "how": self.how}
+
+
+def around_a_block(how, **keywords):
+    inputs = keras.Input((6,))
+    x = Block(how, name="block")(K.Dense(6)(inputs), **keywords)
+    x = K.BatchNormalization(name="norm")(K.Dense(8, name="after")(x))
+    return keras.Model(inputs, K.Dense(3)(K.ReLU()(x)))
+
+
+@pytest.mark.parametrize("keywords", [{"training": True}, {"training": False}, {}])
+@pytest.mark.parametrize("how", ["passed on", "frozen", "random"])
+def test_modes_in_a_layer_that_calls_layers(how, keywords):
+    model = around_a_block(how, **keywords)
+    gated = half_closed(model)
+    pruned = tfgates.prune(gated)
+    names = [layer.name for layer in pruned.layers]
+    # What the layer itself says to its layers is no model's to say, so that it stays whole.
+    assert ("block" in names) == (how != "passed on") and pruned.get_layer("after").units == 4
+    for each in (gated, pruned):
+        norm = next(layer for layer in each.layers if layer.name == "norm")
+        mean = np.array(norm.moving_mean)
+        with state_kept(each):
+            first, second = (np.asarray(each(X)) for _ in range(2))
+            trains = not np.array_equal(mean, norm.moving_mean)
+        # The mode holds for the normalisation behind the layer too.
+        assert trains == (how == "random" or keywords.get("training", False))
+        assert (np.abs(first - second).max() > 1e-3) == trains
+
+
+def test_subclassed_models_that_tell_their_layers_are_refused_by_name():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__(name="mine")
+            self.first, self.norm, self.last = K.Dense(6), K.BatchNormalization(), K.Dense(2)
+
+        def call(self, x):
+            return self.last(self.norm(self.first(x), training=True))
+
+    model = Model()
+    model(X)
+    with pytest.raises(ValueError, match="gives something else at inference.* Received: model=Model named 'mine'"):
+        tfgates.gate_model(model)

@@ -22,6 +22,18 @@ def in_form(op: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, 
     return args, kwargs
 
 
+def has_own_mask(args: Any, kwargs: dict[str, Any]) -> bool:
+    """Whether a call is given other masks than those that what it is called on carries.
+
+    Keras writes these down as if they had been given.
+    """
+    if not args or kwargs.get("mask") is None:
+        return False
+    carried = [getattr(x, "_keras_mask", None) for x in tree.flatten(args[0])]
+    given = tree.flatten(kwargs["mask"])
+    return len(carried) != len(given) or any(a is not b for a, b in zip(carried, given, strict=True))
+
+
 def check_nested(name: str, kwargs: dict[str, Any]) -> None:
     """Refuses keywords of the call of a nested model that its calls would not be given when it is laid out flat.
 

@@ -1,13 +1,15 @@
 """A Keras model as one flat list of calls, nested models and shared layers included."""
 
 import dataclasses
+import functools
 from typing import Any
 
 import keras
 from keras import tree
 
-from tfgates.graph.calls import check_nested, in_form, nested_inputs
+from tfgates.graph.calls import check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
+from tfgates.graph.masks import masks_of
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
@@ -65,6 +67,7 @@ class Network:
         self.dtypes = []
         self.producer = []
         self._kept: list = []
+        self._masked = False
         self._phase, self._phases = Phase(), []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[int, str | None] = {}
@@ -97,6 +100,11 @@ class Network:
         """Whether calls have modes of their own, which each then has among its keywords: see `tfgates.graph.phase`."""
         return self._phase.asked
 
+    @functools.cached_property
+    def masks(self) -> list:
+        """For each tensor the mask that it carries, or None: see `tfgates.graph.masks`."""
+        return masks_of(self) if self._masked else [None] * len(self.shapes)
+
     def reader(self, tensor, used=None):
         """The one call that reads a tensor, dropout passed over; None if there are more or none.
 
@@ -115,6 +123,7 @@ class Network:
         self.shapes.append(tuple(keras_tensor.shape))
         self.dtypes.append(keras_tensor.dtype)
         self.producer.append(producer)
+        self._masked |= getattr(keras_tensor, "_keras_mask", None) is not None
         return len(self.shapes) - 1
 
     def _expand(self, functional, produced, prefix, is_inside=False, training=None):
@@ -135,7 +144,7 @@ class Network:
             phase = self._phase.of(op, kwargs, training)
             kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         inner = as_functional(op) if isinstance(op, keras.Model) else None
-        masked = inner is not None and kwargs.get("mask") is not None
+        masked = inner is not None and has_own_mask(args, kwargs)
         if inner is not None and not masked:
             check_nested(op.name, kwargs)
             given = nested_inputs(inner, args[0], op.name)
@@ -156,6 +165,8 @@ class Network:
                 if op is self.model:
                     raise unopened(op, str(reason)) from reason
                 whole = str(reason)
+        if whole is not None:
+            self._phase.within(op, args, kwargs, phase)
 
         def ref(x):
             return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x

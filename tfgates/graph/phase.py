@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import tree
 
 
 class Phase:
@@ -44,6 +45,62 @@ class Phase:
         self.asked |= bool(value) or given not in (None, default)
         self._context = value
         return value
+
+    def within(self, layer: keras.Layer, args: Any, kwargs: dict[str, Any], mode: bool | None) -> None:
+        """Follows what a layer that calls others, just called, tells them; see `left_behind`."""
+        self._context = left_behind(layer, args, kwargs, mode)
+        self.asked |= bool(self._context)
+
+
+class Told(keras.layers.Layer):
+    """Notes in which mode it is called."""
+
+    mode: bool | None = None
+
+    def call(self, x: Any, training: bool | None = None) -> Any:
+        self.mode = fixed(self, training)
+        return x
+
+
+class Before(keras.layers.Layer):
+    """Runs a function in a call of its own."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, tensors: Any) -> Any:
+        return self._function(tensors)
+
+
+def left_behind(layer: keras.Layer, args: Any, kwargs: dict[str, Any], mode: bool | None) -> bool | None:
+    """The mode that a call leaves to the calls after it: that of the last call that the layer makes itself.
+
+    Args:
+        layer: a layer that calls others in a way that is not known.
+        args, kwargs: the arguments of its call, symbolic tensors in them.
+        mode: the mode that it runs in.
+    """
+    flat = tree.flatten((args, kwargs))
+    places = [i for i, x in enumerate(flat) if isinstance(x, keras.KerasTensor)]
+    tensors = [keras.KerasTensor(tuple(flat[i].shape), flat[i].dtype, sparse=flat[i].sparse) for i in places]
+
+    told = Told()
+
+    def call(given: Any) -> Any:
+        filled = list(flat)
+        for place, tensor in zip(places, given, strict=True):
+            filled[place] = tensor
+        new_args, new_kwargs = tree.pack_sequence_as((args, kwargs), filled)
+        layer(*new_args, **new_kwargs, training=mode)
+        return told(given[0])
+
+    try:
+        Before(call)(tensors)
+    except Exception:
+        # A layer of the user's can raise anything where it does not run; it has run in the model.
+        return mode
+    return told.mode
 
 
 def default_mode(layer: keras.Layer) -> Any:

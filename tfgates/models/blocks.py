@@ -85,7 +85,9 @@ def proven_blocks(network, places, report):
         if channels is None:
             report.skipped.append((place.layer, UNKNOWN))
         elif not can_drop(walk, addition, place.node.outputs[0]):
-            report.skipped.append((place.layer, "its addition cannot go: what is left has not the shape of the sum"))
+            report.skipped.append(
+                (place.layer, "its addition cannot go: what is left has not the shape, or not the mask, of the sum")
+            )
         else:
             good.append(place)
     return good
@@ -93,6 +95,6 @@ def proven_blocks(network, places, report):
 
 def can_drop(walk, addition, branch):
     """Whether an addition can do without the tensor `branch`: the other one carries the shape of the sum."""
-    if (addition.index, "parts") not in walk.state or not rule_for(addition.op).is_plain(addition):
+    if (addition.index, "parts") not in walk.state or not rule_for(addition.op).may_drop(walk, addition):
         return False
     return all(walk.shape(t) == walk.shape(addition.outputs[0]) for t in addition.inputs if t != branch)

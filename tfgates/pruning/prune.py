@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from tfgates.gates import Gate
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.graph.equality import (
     CALLS,
@@ -73,7 +74,8 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
         ValueError: if the model is no graph of layers, if `inputs` are needed, if the outputs of `model`
-            are random, and if its budget cannot be kept.
+            are random with the same seeds too, if a layer that stays whole holds gates, and if its budget cannot be
+            kept.
         PruningError: if the outputs differ by more than `tolerance`.
 
     Warns:
@@ -114,6 +116,7 @@ def rebuilt(plan: PruningPlan) -> tuple[keras.Model, Surgery]:
 
     inputs, outputs = rebuild(plan.network, emit, plan.used)
     pruned = keras.Model(inputs, outputs, name=plan.model.name)
+    check_plain(plan.model, pruned)
     surgery.finish()
     return pruned, surgery
 
@@ -138,6 +141,17 @@ def nothing_removed(plan: PruningPlan) -> str:
             "scaling gates with `tfgates.callbacks.SparseScaling`"
         )
     return f"`prune` removes nothing: {why}. Received: model={plan.model.name!r}, {plan.params:,} parameters"
+
+
+def check_plain(model, pruned):
+    """Raises a `ValueError` if layers that stay whole hold gates, which would be left in the pruned network."""
+    left = [layer.name for layer in pruned._flatten_layers() if isinstance(layer, Gate)]
+    if left:
+        raise ValueError(
+            "Gates must be where the calls of `model` can be followed, so that what they close can be removed: "
+            "`plan_pruning` says which layers stay whole, and why. "
+            f"Received: model={model.name!r}, in which gates {', '.join(left)} are inside of such a layer"
+        )
 
 
 def check_equal(model, pruned, inputs=None, tolerance=None):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
+from tfgates.graph.masks import why_mixed
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.values import numbers
 
@@ -25,6 +26,9 @@ class ConcatenateRule(Rule):
 
     def forward(self, walk, node):
         known, axis = walk.inputs(node), self.axis(walk, node)
+        reason = why_mixed(walk.network, node)
+        if reason is not None:
+            return self.refuse(walk, node, reason)
         if all(c is None for c in known):
             walk.set(node, None)
             return

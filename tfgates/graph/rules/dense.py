@@ -10,7 +10,9 @@ class DenseRule(LinearRule):
     """Inputs that nothing produces channel by channel can still be picked from."""
 
     def unknown_input(self, walk, node, axis, size):
-        return walk.local(axis, size)
+        # Picking would lose the mask of the steps.
+        masked = walk.network.masks[node.inputs[0]] is not None
+        return super().unknown_input(walk, node, axis, size) if masked else walk.local(axis, size)
 
     def emit(self, surgery, node, args, kwargs):
         walk, tensor = surgery.walk, args[0]

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.masks import why_masked, why_mixed
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
@@ -24,6 +25,10 @@ class MergeRule(Rule):
     reason = "its tensors carry their channels on different axes"
     multiplies = False
 
+    def mask_reason(self, walk, node):
+        """Why masks of steps keep the operands whole, or None."""
+        return None
+
     def combine(self, node, values):
         """f of a list of arrays of numbers."""
         raise NotImplementedError
@@ -38,6 +43,9 @@ class MergeRule(Rule):
         return list(first) if isinstance(first, (list, tuple)) else list(node.args[:2])
 
     def forward(self, walk, node):
+        reason = self.mask_reason(walk, node)
+        if reason is not None:
+            return self.refuse(walk, node, reason)
         shape = walk.shape(node.outputs[0])
         operands = self.operands(node)
         known = [walk.channels[o.tensor] if isinstance(o, Ref) else None for o in operands]
@@ -164,7 +172,7 @@ class AddRule(MergeRule):
 
     def droppable(self, walk, node, operands, parts, shape, axis):
         """Constant operands, if another one has the output's shape: `{operand: constants}`."""
-        if walk.symbolic or not self.is_plain(node):
+        if walk.symbolic or not self.may_drop(walk, node):
             return {}
         constant = {
             i: p.value
@@ -179,7 +187,7 @@ class AddRule(MergeRule):
     def reads(self, walk: Any, node: Any) -> dict[int, int]:
         """A constant operand is dropped where one that is never constant carries the shape."""
         state = walk.state.get((node.index, "parts"))
-        if state is None or not self.is_plain(node):
+        if state is None or not self.may_drop(walk, node):
             return super().reads(walk, node)
         shape, operands, parts = walk.shape(node.outputs[0]), self.operands(node), state[1]
         live = [walk.formulas.any(part.live) for part in parts]
@@ -194,8 +202,9 @@ class AddRule(MergeRule):
         """Whether operand number `index` can be left out where it is constant."""
         return True
 
-    def is_plain(self, node):
-        return all(isinstance(o, Ref) for o in self.operands(node))
+    def may_drop(self, walk, node):
+        """Whether what is left is the sum, with the mask of the sum."""
+        return all(isinstance(o, Ref) for o in self.operands(node)) and why_mixed(walk.network, node) is None
 
 
 @register_rule(layers.Subtract, "Subtract")
@@ -210,20 +219,27 @@ class AverageRule(MergeRule):
         return np.mean(values, axis=0)
 
 
+class StepwiseRule(MergeRule):
+    """Merges of which Keras's layers leave out what is masked."""
+
+    def mask_reason(self, walk, node):
+        return None if node.layer is None else why_masked(walk.network, node)
+
+
 @register_rule(layers.Maximum, "Maximum")
-class MaximumRule(MergeRule):
+class MaximumRule(StepwiseRule):
     def combine(self, node, values):
         return np.max(values, axis=0)
 
 
 @register_rule(layers.Minimum, "Minimum")
-class MinimumRule(MergeRule):
+class MinimumRule(StepwiseRule):
     def combine(self, node, values):
         return np.min(values, axis=0)
 
 
 @register_rule(layers.Multiply, "Multiply")
-class MultiplyRule(MergeRule):
+class MultiplyRule(StepwiseRule):
     """A product is constant where one factor is the constant 0, or where all are constant."""
 
     def combine(self, node, values):

@@ -1,0 +1,51 @@
+"""Which tensors of a network carry the same mask of steps: what a mask does must not depend on what was cut out."""
+
+import warnings
+from typing import Any
+
+import keras
+from keras import tree
+
+from tfgates.graph.unrolling import calls_forgotten
+
+
+def masks_of(network: Any) -> list[Any]:
+    """For each tensor of a network the mask that it carries, a symbolic tensor, or None.
+
+    Found by calling the layers on symbolic tensors as they are called when the network is laid out flat: what a
+    nested model hands on is not known from its own graph.
+
+    Args:
+        network: a `tfgates.graph.Network`.
+    """
+    from tfgates.graph.sizes import arguments_of
+
+    tensors: list[Any] = [None] * len(network.shapes)
+    for number, original in zip(network.inputs, network.functional.inputs, strict=True):
+        tensors[number] = keras.KerasTensor(tuple(original.shape), original.dtype, sparse=original.sparse)
+    with calls_forgotten(network.model), warnings.catch_warnings():
+        # Keras warns of layers that do not hand masks on, as it did when the model was made.
+        warnings.simplefilter("ignore")
+        for node in network.nodes:
+            args, kwargs = arguments_of(node, tensors)
+            call = node.op if isinstance(node.op, keras.Layer) else node.op.compute_output_spec
+            for number, tensor in zip(node.outputs, tree.flatten(call(*args, **kwargs)), strict=True):
+                tensors[number] = tensor
+    return [getattr(tensor, "_keras_mask", None) for tensor in tensors]
+
+
+def why_mixed(network: Any, node: Any) -> str | None:
+    """Why the result of a call would carry another mask if one of its tensors went, or None if it would not."""
+    masks = [network.masks[number] for number in node.inputs]
+    # Operators hand no mask on.
+    handed_on = masks[0] if node.layer is not None else None
+    if all(mask is handed_on for mask in masks):
+        return None
+    return f"{node.name}: its tensors carry masks that are not that of the result, so all of them have to stay"
+
+
+def why_masked(network: Any, node: Any) -> str | None:
+    """Why what a call computes depends on masks; None where it reads none."""
+    if all(network.masks[number] is None for number in node.inputs):
+        return None
+    return f"{node.name}: a mask decides which steps it reads"
