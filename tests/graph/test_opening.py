@@ -398,3 +398,14 @@ def test_masks_that_are_not_handed_on():
 def test_rules_come_first():
     model = network(K.MultiHeadAttention(2, 4, name="attention"), called=lambda layer, x: layer(x, x))
     assert names_of(model) == ["first", "attention", "head"]
+
+
+def test_what_loses_sizes_by_being_opened_stays_whole():
+    inputs = keras.Input((8, 8))
+    x = keras.layers.GroupQueryAttention(4, 4, 2)(inputs, inputs)
+    x = keras.layers.Dense(6, activation="relu", name="hidden")(keras.layers.Flatten()(x))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    gated = tfgates.gate_model(model)
+    assert "hidden" in dict(gated.report.gated)
+    gated.gates[0].logits.assign([-6.0, 3.0, 3.0, -6.0, 3.0, 3.0])
+    assert tfgates.prune(gated).get_layer("hidden").units == 4

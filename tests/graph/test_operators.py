@@ -121,6 +121,8 @@ REFUSED = {
     "einsum": (lambda x: ops.einsum("bhwc,bhvc->bhwv", x, x), "einsum (Einsum): tfgates has no rule for this layer"),
     "cumsum": (lambda x: ops.cumsum(x, axis=-1), "cumsum (Cumsum): tfgates has no rule for this layer"),
     "softmax": (lambda x: ops.softmax(x, axis=-1), "softmax: softmax runs over the channels"),
+    "log": (lambda x: ops.log(x), "log: what a closed channel becomes is no finite number"),
+    "reciprocal": (lambda x: 1.0 / x, "true_divide: what a closed channel becomes is no finite number"),
     "sort": (lambda x: ops.sort(x, axis=-1), "sort (Sort): tfgates has no rule for this layer"),
 }
 

@@ -74,6 +74,11 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list) -> tup
         found, wanted = ([(len(y.shape), y.dtype) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
             raise NotOpenedError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")
+        lost = [(a, b) for a, b in zip(unrolled.outputs, outputs, strict=True) if loses_sizes(a, b)]
+        if lost:
+            # What reads it may need them: a Flatten and a Dense behind it, say.
+            sizes, known = (tuple(tensor.shape) for tensor in lost[0])
+            raise NotOpenedError(f"followed, its `call` gives a tensor of shape {sizes}, not {known}")
         check_opened(layer, unrolled, tensors, args, kwargs)
         return unrolled
 
@@ -81,6 +86,11 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list) -> tup
         return proven(unroll(call, shapes, dtypes, layer)), tensors
     except NotOpenedError as reason:
         return proven(for_any_batch(call, shapes, dtypes, layer, reason)), tensors
+
+
+def loses_sizes(found: Any, wanted: Any) -> bool:
+    """Whether sizes are open in a tensor that are known in another of its rank."""
+    return any(a is None and b is not None for a, b in zip(found.shape, wanted.shape, strict=True))
 
 
 def autocast(layer: keras.Layer, tensor: Any) -> Any:

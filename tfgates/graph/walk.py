@@ -27,6 +27,7 @@ class Walk:
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
         reasons: per group that can never go, why.
+        infinite: per group whose channels become infinite where a gate closes them, where.
         used: of a symbolic walk: for the index of each call the formula under which it is left.
         refused: for the index of each call that is not understood or left alone, why.
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
@@ -40,6 +41,7 @@ class Walk:
         self.groups = Groups()
         self.channels = [None] * len(self.network.shapes)
         self.refused = {}
+        self.infinite = {}
         self.dropped = {}
         self.slots = {}
         self.state = {}

@@ -212,6 +212,7 @@ def obstacle(walk, place):
     literals = walk._gates[place.key]
     literals = np.repeat(literals, len(channels) // len(literals))
     alive = walk.alive[channels.group]
+    infinite = {int(walk.root[group]): reason for group, reason in walk.infinite.items()}
     for group, formula, literal in zip(channels.group, alive, literals, strict=True):
         (unit,) = next(iter(walk.formulas.terms[literal]))
         if all(unit in term for term in walk.formulas.terms[formula]):
@@ -222,7 +223,8 @@ def obstacle(walk, place):
         if lock:
             return lock.removeprefix(f"{place.layer}: ")
         if formula == TRUE:
-            return "its channels are joined with others that have no gate (a residual stream)"
+            joined = "its channels are joined with others that have no gate (a residual stream)"
+            return infinite.get(int(walk.root[group]), joined)
         return "its channels are joined with those of other layers (a residual stream: see `residual`)"
     return None
 

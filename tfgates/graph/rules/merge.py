@@ -10,7 +10,7 @@ from tfgates.graph.masks import why_masked, why_mixed
 from tfgates.graph.network import Ref
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
-from tfgates.graph.values import combine_constants
+from tfgates.graph.values import combine_constants, is_known
 
 layers = keras.layers
 
@@ -79,6 +79,14 @@ class MergeRule(Rule):
         y = walk.fresh(axis, size, self.liveness(walk, parts), value)
         y.group = tied[0]
         walk.set(node, y)
+        self.say_what_is_infinite(walk, node, parts, y)
+
+    def say_what_is_infinite(self, walk, node, parts, y):
+        """Gives the reason for channels that stay because of what a constant becomes, a logarithm of 0 say."""
+        infinite = np.all([is_known(part.value) for part in parts], axis=0) & ~is_known(y.value)
+        if walk.symbolic and infinite.any():
+            reason = f"{node.name}: what a closed channel becomes is no finite number"
+            walk.infinite.update(dict.fromkeys(y.group[infinite].tolist(), reason))
 
     def keep_single(self, walk, known, node):
         for channels in known:
