@@ -1,5 +1,8 @@
 """Callbacks of compress across its two trainings and across interruptions."""
 
+import pathlib
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -78,6 +81,21 @@ def test_a_schedule_goes_on_from_one_training_to_the_next():
     expected = [SCHEDULE(8 * epoch) for epoch in (1, 2, 3)] + [SCHEDULE(8 * epoch - 1) for epoch in (4, 5)]
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
     assert "class_name" not in str(small.optimizer.get_config())
+
+
+def test_the_guide_runs_as_it_stands(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    guide = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "callbacks.md"
+    (code,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(16, activation="tanh")(inputs)
+    data = tf.data.Dataset.from_tensor_slices((X, np.argmax(Y, axis=1))).batch(8)
+    model = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(x))
+    names = {"tfgates": tfgates, "keras": keras, "model": model, "train": data, "validation": data}
+    exec(code, names)
+    assert names["small"].optimizer.get_config()["learning_rate"]["class_name"] == "CosineDecay"
+    assert isinstance(names["small"].optimizer, keras.optimizers.SGD) and names["small"].optimizer.nesterov
+    assert tfgates.cost(names["small"]).macs <= 0.4 * tfgates.cost(model).macs
 
 
 def test_a_callback_alone_serves_as_a_list():

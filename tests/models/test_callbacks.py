@@ -386,15 +386,17 @@ def CallbackList(way, tmp_path):  # noqa: N802
 class Orbax(keras.callbacks.OrbaxCheckpoint):
     """Without the package that Keras would ask for, and without files: it notes what it would save."""
 
-    def __init__(self):
+    def __init__(self, save_freq="epoch"):
         keras.callbacks.Callback.__init__(self)
-        self.save_best_only, self.save_freq, self.saved = True, 100000, []
+        self.save_best_only, self.save_freq, self.best, self.saved = True, save_freq, None, []
 
     def set_model(self, model):
         self._model = model
 
     def on_epoch_end(self, epoch, logs=None):
-        self.saved.append(epoch)
+        if self.best is None or logs["rising"] < self.best:
+            self.best = logs["rising"]
+            self.saved.append(epoch)
 
     def on_train_batch_end(self, batch, logs=None):
         pass
@@ -405,15 +407,15 @@ class Orbax(keras.callbacks.OrbaxCheckpoint):
 
 @row
 def OrbaxCheckpoint(way, tmp_path):  # noqa: N802
-    """With `save_best_only` it is shown epochs within the budget; `compress` says what to write."""
-    if way == "compress":
-        with pytest.raises(ValueError, match="`callbacks` must not hold an OrbaxCheckpoint.*resume=.*ModelCheckpoint"):
-            compress([Orbax()])
-        return
-    orbax = Orbax()
-    _, watch = fit([orbax])
-    assert orbax.saved == [epoch for epoch in watch.trainings[0]["held"] if epoch is not None]
+    """With `save_best_only` it is shown epochs within the budget; `compress` refuses one that counts steps."""
+    orbax = [Orbax()]
     if importlib.util.find_spec("orbax") is not None:
-        real = keras.callbacks.OrbaxCheckpoint(str(tmp_path / "orbax"), save_best_only=True, **CHOICE)
-        _, watch = fit([rising(), real])
-        assert real.best == watch.first_held()
+        orbax.append(keras.callbacks.OrbaxCheckpoint(str(tmp_path / "orbax"), save_best_only=True, **CHOICE))
+    _, watch = WAYS[way]([rising(), *orbax])
+    best = [watch.first_held(), *([GATED_EPOCHS] if way == "compress" else [])]
+    assert orbax[0].saved == best and orbax[-1].best == best[-1]
+    for saved in (tmp_path / "orbax").glob("*"):
+        assert saved.name == str(best[-1])
+    if way == "compress":
+        with pytest.raises(ValueError, match="`callbacks` must not hold an OrbaxCheckpoint.*Received: save_freq=5"):
+            compress([Orbax(save_freq=5)])

@@ -16,10 +16,12 @@ class Stop(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-def gated():
+def gated(**budget):
     inputs = keras.Input((4,))
     x = keras.layers.Dense(16, activation="tanh")(inputs)
-    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(2)(x)), budget=tfgates.Budget(macs=0.5), seed=1)
+    model = tfgates.gate_model(
+        keras.Model(inputs, keras.layers.Dense(2)(x)), budget=tfgates.Budget(macs=0.5, **budget), seed=1
+    )
     model.compile(keras.optimizers.SGD(0.01), "mse")
     return model
 
@@ -76,6 +78,21 @@ def test_a_callback_that_had_no_epoch_to_choose_is_told(kind, tmp_path):
     ):
         gated().fit(X, Y, epochs=2, batch_size=64, verbose=0, callbacks=[callback])
     assert not path.exists()
+
+
+def test_a_choice_that_would_never_be_is_refused_before_the_first_step():
+    """64 steps, where warm-up and ramp take 100; what only stops has nothing to lose, and later there is a choice."""
+    model = gated(warm_up=50, ramp=50)
+    settings = {"epochs": 8, "batch_size": 8, "verbose": 0}
+    best = keras.callbacks.EarlyStopping("loss", restore_best_weights=True)
+    with pytest.raises(
+        ValueError, match="no epoch to choose: EarlyStopping .*after 64 steps.*100.*Received: EarlyStop"
+    ):
+        model.fit(X, Y, callbacks=[best], **settings)
+    assert int(model.optimizer.iterations) == 0
+    model.fit(X, Y, callbacks=[keras.callbacks.EarlyStopping("loss")], **settings)
+    model.fit(X, Y, callbacks=[best], **{**settings, "epochs": 20})
+    assert holds(model)
 
 
 def test_a_rate_is_lowered_for_plateaus_within_the_budget_alone():

@@ -68,7 +68,8 @@ class SameFile(Wrapped):
     """Lets a `keras.callbacks.CSVLogger` go on with the file of an earlier training, in the columns of that."""
 
     def on_train_begin(self, logs: Any = None) -> None:
-        names = columns(self.callback.filename, self.callback.sep)
+        # What it has written in this process, or an earlier one.
+        names = self.callback.keys or columns(self.callback.filename, self.callback.sep)
         append, self.callback.append = self.callback.append, True
         super().on_train_begin(logs)
         self.callback.append = append
@@ -99,11 +100,11 @@ def check_for_two_networks(callbacks: Any) -> None:
                 f"trains two: write `resume={callback.backup_dir!r}` in its place, which goes on in either. "
                 "Received: one"
             )
-        if isinstance(callback, keras.callbacks.OrbaxCheckpoint):
+        if isinstance(callback, keras.callbacks.OrbaxCheckpoint) and callback.save_freq != "epoch":
             raise ValueError(
-                "`callbacks` must not hold an OrbaxCheckpoint, which closes its folder at the end of the first "
-                "training where `compress` has two: write `resume=...` to go on after an interruption, or a "
-                "keras.callbacks.ModelCheckpoint to keep the best. Received: one"
+                "`callbacks` must not hold an OrbaxCheckpoint that saves by steps, whose numbers begin again with the "
+                'second training of `compress` and are taken then: write `save_freq="epoch"`. '
+                f"Received: save_freq={callback.save_freq}"
             )
 
 

@@ -25,14 +25,14 @@ def follows_schedule(optimizer: Any) -> bool:
 def rate_of(optimizer: Any) -> Any:
     """The learning rate of the weights as it was given, or the variable that holds it."""
     # Keras has no public way to a schedule.
-    return of_weights(optimizer)._learning_rate
+    return getattr(of_weights(optimizer), "_learning_rate", None)
 
 
 def averages(optimizer: Any) -> bool:
     """Whether an optimizer averages the weights, or one of several does."""
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     several = getattr(optimizer, "optimizers", None)
-    return any(each.use_ema for each in ([of_weights(optimizer)] if several is None else several))
+    return any(getattr(each, "use_ema", False) for each in ([of_weights(optimizer)] if several is None else several))
 
 
 def of_weights(optimizer: Any) -> Any:

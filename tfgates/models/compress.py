@@ -109,7 +109,7 @@ def compress(
     folder. `History` gathers both. `SwapEMAWeights` needs an `optimizer` with `use_ema=True`, and averages from
     pruning on anew. `SparseScaling`, which needs gates, sees the first training alone.
     `BackupAndRestore` is refused, `resume` is in its place, with which `EarlyStopping`, `ReduceLROnPlateau` and
-    `ModelCheckpoint` remember what they had seen; `OrbaxCheckpoint` is refused.
+    `ModelCheckpoint` remember what they had seen. `OrbaxCheckpoint` does as `ModelCheckpoint`, by epochs alone.
 
     Returns:
         The pruned `keras.Model`, compiled with `loss` and `metrics`, its cost at or below the budget.
@@ -119,7 +119,7 @@ def compress(
         TypeError: for an argument that neither `compress` nor the gate has.
         ValueError: for a budget that cannot be reached, a model that cannot be gated, `data` without targets, `epochs`
             and `fine_tune` that leave no epoch for the training with gates, callbacks that cannot follow two
-            networks (`Resume`, `BackupAndRestore`, `OrbaxCheckpoint`) or would fail with the optimizer, a model whose
+            networks (`Resume`, `BackupAndRestore`) or would fail with the optimizer, a model whose
             class has a `train_step` or another method of training of its own, or gates beside `importance`.
         RuntimeError: if weights are not finite after one of the trainings, be it ended by `TerminateOnNaN` or not.
     """

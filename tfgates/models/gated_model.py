@@ -19,7 +19,7 @@ from tfgates.models.losses import without_value
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.report import Report
 from tfgates.models.steps import steps_of
-from tfgates.models.within_budget import warn_if_above, within_budget
+from tfgates.models.within_budget import check_comes_into_force, warn_if_above, within_budget
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 
 # JAX has no 64 bits unless told to.
@@ -228,7 +228,10 @@ class GatedModel(keras.Model):
         budget is in force and holds: before that the loss rises because gates close. With the defaults of
         `tfgates.Budget` these are among the last three tenths of the epochs of the first `fit`, so choose their
         patience by those. Whatever else ends the training above the budget, or goes back to weights of
-        before, is told by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose.
+        before, is told by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose. Callbacks that
+        would fail are refused with a `ValueError` before the first step: some that set a learning rate that follows a
+        schedule, `SwapEMAWeights` without averages, and those that save or restore where this `fit` ends before the
+        budget is in force.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         if self.optimizer is not None:
@@ -239,6 +242,7 @@ class GatedModel(keras.Model):
             warn_if_nothing_closes(self, given.get("callbacks"))
         if self._multipliers is None:
             return super().fit(*args, **kwargs)
+        check_comes_into_force(self, given.get("callbacks"), functools.partial(steps_of, given))
         given = {name: value for name, value in given.items() if name != "self"}
         callbacks = within_budget(given.get("callbacks"))
         history = super().fit(**{**given, "callbacks": callbacks})

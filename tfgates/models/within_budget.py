@@ -1,12 +1,14 @@
 """Callbacks that go by what they monitor, and a budget that comes into force only late in a run."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfgates.callbacks.wrapped import Wrapped
+from tfgates.models.callback_checks import flat
 from tfgates.notices import GatesWarning
 
 # How far above its target an expected cost may be: the multipliers let it swing about the target.
@@ -15,8 +17,7 @@ TOLERANCE = 0.05
 
 def holds(model: Any) -> bool:
     """Whether the bounds of a model with a budget are in force, and kept but for 5 %."""
-    pace = np.asarray(keras.ops.convert_to_numpy(model._pace))
-    if steps_of_budget(model) < np.max(pace[:, 1] + pace[:, 2]):
+    if steps_of_budget(model) < steps_to_force(model):
         return False
     structure = model._structure
     probabilities = structure.cost.probabilities()
@@ -26,6 +27,12 @@ def holds(model: Any) -> bool:
 def steps_of_budget(model: Any) -> int:
     """How many steps a model has been trained under its budget."""
     return int(keras.ops.convert_to_numpy(model._structure_step))
+
+
+def steps_to_force(model: Any) -> float:
+    """How many steps it takes until the bounds are in force: the longest warm-up and ramp."""
+    pace = np.asarray(keras.ops.convert_to_numpy(model._pace))
+    return float(np.max(pace[:, 1] + pace[:, 2]))
 
 
 class WithinBudget(Wrapped):
@@ -93,6 +100,25 @@ def within_budget(callbacks: Any) -> Any:
         return callbacks
     flat = [each for each in keras.tree.flatten(callbacks) if each is not None]
     return [*(WithinBudget(each) if chooses(each) else each for each in flat), LastEpoch()]
+
+
+def check_comes_into_force(model: Any, callbacks: Any, steps: Callable[[], int | None]) -> None:
+    """Refuses callbacks that choose weights where a `fit` ends before the budget is in force.
+
+    Args:
+        model: the model with a budget, its pace set.
+        callbacks: what `fit` takes.
+        steps: function that returns the number of steps of the `fit`, or None if it cannot be told.
+    """
+    names = " and ".join(sorted({type(each).__name__ for each in flat(callbacks) if keeps_weights(each)}))
+    known = steps() if names else None
+    if known is not None and steps_of_budget(model) + known < steps_to_force(model):
+        raise ValueError(
+            f"`callbacks` would have no epoch to choose: {names} is shown those alone at which the budget holds, and "
+            f"this `fit` ends after {steps_of_budget(model) + known} steps, where warm-up and ramp take "
+            f"{steps_to_force(model):.0f}. Train for more epochs, leave `warm_up` and `ramp` of the Budget at 'auto', "
+            f"or leave out the callback. Received: {names}, budget={model.budget}"
+        )
 
 
 def warn_if_above(model: Any, callbacks: Any) -> None:
