@@ -9,6 +9,7 @@ parts may lie in different ones.
 """
 
 import argparse
+import concurrent.futures
 import glob
 import lzma
 import os
@@ -76,7 +77,8 @@ def load(folders, split):
         split: string.
     """
     paths = [path for folder in folders for path in glob.glob(os.path.join(folder, f"{split}-*.npz"))]
-    parts = [read(path) for path in sorted(paths, key=os.path.basename)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        parts = list(pool.map(read, sorted(paths, key=os.path.basename)))
     if not parts:
         return None
     return np.concatenate([images for images, _ in parts]), np.concatenate([labels for _, labels in parts])
