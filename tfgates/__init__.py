@@ -1,6 +1,18 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
-from tfgates import applications, callbacks, costs, gates, graph, importance, layers, models, optimizers, reconstruction
+from tfgates import (
+    anatomy,
+    applications,
+    callbacks,
+    costs,
+    gates,
+    graph,
+    importance,
+    layers,
+    models,
+    optimizers,
+    reconstruction,
+)
 from tfgates.costs import Budget, cost, summary
 from tfgates.models import GatedModel, compress, finish, freeze_gates, gate_model, prune_by, reestimate_statistics
 from tfgates.notices import GatesWarning
@@ -13,6 +25,7 @@ __all__ = [
     "GatedModel",
     "GatesWarning",
     "__version__",
+    "anatomy",
     "applications",
     "callbacks",
     "compress",

@@ -122,7 +122,9 @@ def test_kinds_are_layers():
 
 
 def test_stretches_of_different_kinds_are_not_counted():
-    register_anatomy(Bilinear)(type("Odd", (Right,), {"variables": {"first": ("inputs", ("outputs", "others"))}}))
+    register_anatomy(Bilinear)(
+        type("Odd", (Right,), {"variables": {"first": ("inputs", ("outputs", "others"))}, "products": ("first",)})
+    )
     layer = Bilinear(6)
     layer(X)
     assert anatomy_of(layer).counts(layer) == {"inputs": 6, "outputs": 3, "others": 3}

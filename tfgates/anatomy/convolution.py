@@ -92,6 +92,9 @@ class DepthwiseAnatomy(ChannelAnatomy):
     def uniform(self, layer: Any) -> bool:
         return unpadded(layer)
 
+    def may_have_bias(self, layer: Any) -> bool:
+        return True
+
     def filters(self, layer: Any, values: Mapping[str, np.ndarray]) -> np.ndarray:
         kernel = values["kernel"]
         return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T

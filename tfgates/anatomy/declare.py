@@ -60,6 +60,11 @@ def check_declaration(anatomy: Anatomy) -> None:
             f"Received: applied={anatomy.applied!r}"
         )
     kinds = {part for axes in anatomy.variables.values() for a in axes if a is not ... for part in stretches(a)}
+    if not {*anatomy.products} <= {*anatomy.variables}:
+        raise ValueError(
+            f"`products` of {name} must name variables whose entries multiply, () for none. "
+            f"Received: products={anatomy.products!r}, variables {[*anatomy.variables]}"
+        )
     if anatomy.variables and not {*anatomy.widths.values()} <= kinds:
         raise ValueError(
             f"`widths` of {name} must name kinds of units that lie along an axis of `variables`, of {sorted(kinds)}. "

@@ -34,13 +34,23 @@ class LinearAnatomy(Anatomy):
         """Whether a constant input gives the same at all places: no padding is seen."""
         return True
 
+    def may_have_bias(self, layer: keras.Layer) -> bool:
+        """Whether `add_bias` can give the layer a bias: whether `use_bias` is in the config of a user's."""
+        return type(layer).__module__.partition(".")[0] in ("keras", "tfgates") or "use_bias" in layer.get_config()
+
     def add_bias(self, layer: keras.Layer, config: dict[str, Any]) -> None:
         """Writes into `config` that the layer has a bias."""
         config["use_bias"] = True
 
 
 class ChannelAnatomy(Anatomy):
-    """A layer that treats each channel by itself, alike at all places, with weights per channel."""
+    """A layer that treats each channel by itself, alike at all places, with weights per channel.
+
+    Attributes:
+        keeps_zero: bool, whether it makes 0 of 0 whatever its weights are. Defaults to False.
+    """
+
+    keeps_zero: bool = False
 
     products: tuple[str, ...] = ()
     reads = {"inputs": "channels"}

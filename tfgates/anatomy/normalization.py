@@ -58,6 +58,7 @@ class LayerScaleAnatomy(ChannelAnatomy):
 
     variables = {"gamma": ("channels",)}
     widths = {"projection_dim": "channels"}
+    keeps_zero = True
 
 
 @register_anatomy(layers.PReLU)
@@ -65,6 +66,7 @@ class PReLUAnatomy(ChannelAnatomy):
     """`max(x, 0) + alpha * min(x, 0)`, with alpha of one entry for each channel, or one for all."""
 
     variables = {"alpha": (...,)}
+    keeps_zero = True
 
     def declared(self, layer: Any) -> Mapping[str, tuple[Any, ...]]:
         shape = layer.alpha.shape if layer.built else ()

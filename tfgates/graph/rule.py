@@ -182,8 +182,12 @@ class ElementwiseRule(Rule):
             if trains(node):
                 value = self.apply_in_training(walk, node, x)
             else:
-                value = through_weights(x.value, self.keeps_zero) if symbolic else self.apply(walk, node, x)
+                value = through_weights(x.value, self.zero_stays(node)) if symbolic else self.apply(walk, node, x)
             walk.set(node, walk.like(x, value=value))
+
+    def zero_stays(self, node):
+        """Whether f(0) = 0 whatever the weights of this layer are."""
+        return self.keeps_zero
 
     def keeps_axis(self, walk, node, x):
         """Whether f treats each position along `x.axis` by itself."""

@@ -62,6 +62,14 @@ class DeclaredRule(Rule):
             return super().emit(surgery, node, args, kwargs)
         return (surgery.made(node) or self.smaller(surgery, node))(args[0])
 
+    def tie_parts(self, walk: Any, node: Any, inputs: np.ndarray, outputs: np.ndarray) -> None:
+        """Ties the groups of each part of the layer, which goes as a whole: the others must keep their equal sizes."""
+        parts = self.anatomy(node).parts(node.op)
+        if parts > 1:
+            first = inputs[:: len(inputs) // parts]
+            walk.groups.tie(np.repeat(first, len(inputs) // parts), inputs)
+            walk.groups.tie(np.repeat(first, len(outputs) // parts), outputs)
+
     def kept(self, walk: Any, node: Any, keep: Any) -> dict[str, np.ndarray]:
         """For each kind of units which of them stay, `keep` a function from groups to booleans."""
         return {kind: keep(groups) for kind, groups in walk.slots[id(node.op)].items()}

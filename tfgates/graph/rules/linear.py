@@ -58,8 +58,10 @@ class LinearRule(DeclaredRule):
         return values if gates is None else {path: value * gates for path, value in values.items()}
 
     def uniform(self, node):
-        """Whether a constant input gives the same at all places (no zero padding is seen)."""
-        return self.anatomy(node).uniform(node.op)
+        """Whether a constant input is a constant behind it, for which there is a bias or can be one."""
+        anatomy = self.anatomy(node)
+        biased = getattr(node.op, "bias", None) is not None or anatomy.may_have_bias(node.op)
+        return biased and anatomy.uniform(node.op)
 
     def supported(self, node):
         return super().supported(node) or altered(node)
@@ -103,10 +105,10 @@ class LinearRule(DeclaredRule):
         self.compare_calls(walk, node, x)
         live, value = self.mix(walk, node, live, value, outputs)
         live, value = through_gate(walk, live, value, *self.gated(walk, node, "outputs", outputs))
-        y = walk.fresh(out_axis, outputs, live, activations.through(node.op.activation, value, out_axis))
+        y = walk.fresh(out_axis, outputs, live, activations.through(activation_of(node), value, out_axis))
         y.group = self.output_groups(walk, node, x, outputs)
         walk.set(node, y)
-        obstacle = activations.obstacle_of(node.op.activation, out_axis)
+        obstacle = activations.obstacle_of(activation_of(node), out_axis)
         if obstacle is not None:
             y.live[:] = TRUE
             walk.groups.lock(y.group, f"{node.name}: its activation {obstacle}")
@@ -127,12 +129,8 @@ class LinearRule(DeclaredRule):
         return x
 
     def output_groups(self, walk, node, x, outputs):
-        slot, parts = walk.slot(node, "outputs", outputs), self.anatomy(node).parts(node.op)
-        if parts > 1:
-            # A part goes as a whole: the others must keep their equal sizes.
-            first = x.group[:: len(x.group) // parts]
-            walk.groups.tie(np.repeat(first, len(x.group) // parts), x.group)
-            walk.groups.tie(np.repeat(first, outputs // parts), slot)
+        slot = walk.slot(node, "outputs", outputs)
+        self.tie_parts(walk, node, x.group, slot)
         return slot
 
     def mix(self, walk, node, live, value, outputs):
@@ -169,7 +167,7 @@ class LinearRule(DeclaredRule):
         x, y = walk.state[node.index, "x"], walk.output(node)
         inputs, outputs = self.sizes(node)
         demand = y.need
-        if not activations.is_elementwise(node.op.activation, y.axis):
+        if not activations.is_elementwise(activation_of(node), y.axis):
             demand = np.full(outputs, walk.formulas.any(demand), np.int64)
         demand = walk.formulas.both(demand, self.gated(walk, node, "outputs", outputs)[0])
         if walk.symbolic:
@@ -204,7 +202,7 @@ class LinearRule(DeclaredRule):
     # The smaller layer.
 
     def scales_outputs(self, node, factor):
-        function = node.op.activation
+        function = activation_of(node)
         return activations.is_linear(function) or (bool(np.all(factor >= 0.0)) and activations.is_homogeneous(function))
 
     def scales_inputs(self, walk, node):
@@ -255,6 +253,11 @@ class LinearRule(DeclaredRule):
         if first and self.constants_left(walk, node, keep)[1]:
             terms.append(Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],)))
         return terms
+
+
+def activation_of(node: Any) -> Any:
+    """The activation of a call's layer, None without one."""
+    return getattr(node.op, "activation", None)
 
 
 def weight_gates(layer: Any) -> np.ndarray | None:

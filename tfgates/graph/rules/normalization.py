@@ -7,6 +7,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfgates.anatomy import ChannelAnatomy
 from tfgates.anatomy.normalization import (
     AveragingAnatomy,
     BatchNormalizationAnatomy,
@@ -18,15 +19,34 @@ from tfgates.graph.network import Ref
 from tfgates.graph.phase import trains
 from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
 from tfgates.graph.rules import activations
+from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.slices import Fold
-from tfgates.graph.values import through_gate
+from tfgates.graph.values import is_known, through_gate
 
 layers = keras.layers
 
 
+@register_rule(ChannelAnatomy)
 class PerChannelRule(ElementwiseRule, DeclaredRule):
-    """A layer with weights of one entry per channel."""
+    """A layer with weights of one entry per channel: what it makes of constants is tried."""
+
+    reason = "it treats another axis than the one that carries the channels"
+
+    def keeps_axis(self, walk, node, x):
+        return x.axis == self.anatomy(node).channel_axis(node.op, len(walk.shape(node.inputs[0])))
+
+    def zero_stays(self, node):
+        return self.anatomy(node).keeps_zero
+
+    def apply(self, walk, node, x):
+        shape = [size or 2 for size in walk.shape(node.inputs[0])]
+        line = np.where(is_known(x.value), x.value, 0.0).astype("float32")
+        tensor = np.broadcast_to(line.reshape(-1, *(1,) * (len(shape) - 1 - x.axis)), shape)
+        made = np.moveaxis(np.asarray(keras.ops.convert_to_numpy(call_at_inference(node.op, tensor))), x.axis, 0)
+        made = made.reshape(len(line), -1).astype(np.float64)
+        alike = is_known(x.value) & (made == made[:, :1]).all(axis=1)
+        return np.where(alike, made[:, 0], np.nan)
 
     def forward(self, walk, node):
         super().forward(walk, node)
@@ -67,9 +87,6 @@ class BatchNormalizationRule(PerChannelRule):
     """`gamma * (x - mean) / sqrt(variance + epsilon) + beta`, then its gate if it has one."""
 
     reason = "it normalises another axis than the one that carries the channels"
-
-    def keeps_axis(self, walk, node, x):
-        return node.op.axis % len(walk.shape(node.inputs[0])) == x.axis
 
     def gate(self, walk, node, size):
         gate = getattr(node.op, "gate", None)
@@ -136,7 +153,7 @@ def absorber(walk: Any, node: Any) -> Any:
         return None
     (reader,) = readers
     fits = isinstance(rule_for(reader.op), BatchNormalizationRule) and reader.index not in walk.refused
-    plain = activations.is_linear(node.op.activation) and not trains(reader)
+    plain = activations.is_linear(getattr(node.op, "activation", None)) and not trains(reader)
     once = walk.called_once(node) and walk.called_once(reader)
     return reader if fits and plain and once and walk.output(reader) is not None else None
 
@@ -161,11 +178,6 @@ class AveragingRule(Rule):
 class LayerScaleRule(PerChannelRule):
     """`x * gamma`, as in keras.applications.convnext."""
 
-    keeps_zero = True
-
-    def keeps_axis(self, walk, node, x):
-        return x.axis == len(walk.shape(node.inputs[0])) - 1
-
     def apply(self, walk, node, x):
         return x.value * walk.weight(node.op.gamma)
 
@@ -175,7 +187,6 @@ class PReLURule(PerChannelRule):
     """`max(x, 0) + alpha * min(x, 0)`, alpha shared over all places but not over the channels."""
 
     reason = "its weights lie along other axes too"
-    keeps_zero = True
 
     def keeps_axis(self, walk, node, x):
         shape = node.op.alpha.shape
