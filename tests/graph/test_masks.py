@@ -139,3 +139,27 @@ def test_blocks_are_gated_where_their_addition_can_go():
     for masked in (True, False):
         gated = tfgates.gate_model(network(masked), residual=("inner", "block"))
         assert ("the whole branch" in dict(gated.report.gated).values()) != masked
+
+
+def scores(x, size):
+    """Something of each step to mask by, half of which is closed."""
+    gated = tfgates.layers.GatedDense(size, name="scores")
+    y = gated(x)
+    gated.gate.logits.assign([-5.0] * (size // 2) + [2.0] * (size - size // 2))
+    return ops.tanh(y) > 0.0
+
+
+@pytest.mark.parametrize("kind", ["attention", "pooling", "normalisation"])
+def test_what_masks_are_made_of_stays(kind):
+    inputs = keras.Input(SHAPE)
+    x = K.Dense(6, name="before")(inputs)
+    if kind == "attention":
+        x = K.MultiHeadAttention(2, 3)(x, x, attention_mask=scores(x, SHAPE[0]))
+    else:
+        mask = scores(K.GlobalMaxPooling1D()(x), SHAPE[0])
+        x = K.GlobalAveragePooling1D()(x, mask=mask) if kind == "pooling" else K.BatchNormalization()(x, mask=mask)
+    model = keras.Model(inputs, K.Dense(2)(x))
+    plan = tfgates.plan_pruning(model)
+    assert {row.name: row.units_left for row in plan.layers}["scores"] == SHAPE[0]
+    pruned = tfgates.prune(model, plan=plan)
+    np.testing.assert_allclose(pruned(steps()), model(steps()), atol=1e-5)

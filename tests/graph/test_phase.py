@@ -157,6 +157,10 @@ def test_exported_as_it_is_called(tmp_path):
     np.testing.assert_allclose(served.serve(X), expected, atol=1e-4)
     pruned.save(tmp_path / "pruned.keras")
     np.testing.assert_allclose(keras.models.load_model(tmp_path / "pruned.keras")(X), expected, atol=1e-4)
+    gated.save(tmp_path / "gated.keras")
+    loaded = keras.models.load_model(tmp_path / "gated.keras")
+    np.testing.assert_allclose(loaded(X), expected, atol=1e-4)
+    tfgates.prune(loaded)
 
 
 def test_a_constant_is_one_in_both_modes_or_none():
@@ -226,6 +230,8 @@ def test_gates_draw_in_the_mode_of_the_model():
                 layer.rate = 0.0
         a, b = (np.asarray(gated(X)) for _ in range(2))
         np.testing.assert_array_equal(a, b)
+        a, b = (np.asarray(gated(X, training=True)) for _ in range(2))
+        assert np.abs(a - b).max() > 1e-3
 
 
 def test_masks_of_a_normalisation_survive():
@@ -246,6 +252,21 @@ def test_by_position():
     x = K.BatchNormalization()(K.Dense(8, name="before")(inputs), None, mask)
     (node,) = [n for n in Network(keras.Model(inputs, x)).nodes if isinstance(n.op, K.BatchNormalization)]
     assert len(node.args) == 1 and set(node.kwargs) == {"mask"}
+
+
+class Sum(K.Layer):
+    """A layer of any number of arguments by position."""
+
+    def call(self, *tensors, training=None):
+        return sum(tensors)
+
+
+def test_any_number_by_position():
+    inputs = keras.Input((6,))
+    x = Sum()(inputs, K.Dense(6)(inputs), K.Dense(6)(inputs))
+    (node,) = [n for n in Network(keras.Model(inputs, x)).nodes if isinstance(n.op, Sum)]
+    assert len(node.args) == 3
+    tfgates.prune(half_closed(keras.Model(inputs, K.Dense(2)(K.Dense(6)(x)))))
 
 
 class Block(K.Layer):

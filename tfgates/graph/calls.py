@@ -11,8 +11,10 @@ def in_form(op: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, 
     """The arguments of a call with the first one by position, and `training` and `mask` by keyword."""
     if not args and not kwargs:
         return args, kwargs
-    names = list(inspect.signature(op.call).parameters)
-    if isinstance(op, keras.Layer):
+    parameters = inspect.signature(op.call).parameters
+    names = list(parameters)
+    counted = all(p.kind is not inspect.Parameter.VAR_POSITIONAL for p in parameters.values())
+    if isinstance(op, keras.Layer) and counted:
         # What comes behind one that is given by keyword is so too.
         by_position = next((i for i, name in enumerate(names) if name in ("training", "mask") and i), len(args))
         kwargs = {**dict(zip(names[by_position:], args[by_position:], strict=False)), **kwargs}

@@ -6,13 +6,18 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.graph.calls import inputs_in_order
 from tfgates.graph.equality import distance, state_kept, without_noise
 from tfgates.graph.network import Network, Node, Ref
 
 
 def random_reason(network: Network, x: Any, call: dict[str, Any]) -> str:
     """Why a network whose outputs are random cannot be compared with another, for an error."""
-    names = [f"{node.name} ({type(node.op).__name__})" for node in random_calls(network, x, call)]
+    try:
+        names = [f"{node.name} ({type(node.op).__name__})" for node in random_calls(network, x, call)]
+    except Exception:
+        # Not every model takes inputs of other ranks or types call by call.
+        names = []
     where = f"layers {', '.join(names)}" if names else "a layer that could not be found"
     return (
         "`model` gives other outputs each time it is called, with the same seeds too, so it cannot be compared with "
@@ -29,7 +34,8 @@ def random_calls(network: Network, x: Any, call: dict[str, Any]) -> list[Node]:
         x: inputs of the model.
         call: the keyword arguments that the model is called with.
     """
-    tensors = dict(zip(network.inputs, map(ops.convert_to_tensor, tree.flatten(x)), strict=True))
+    given = inputs_in_order(network.functional, x) or []
+    tensors = dict(zip(network.inputs, map(ops.convert_to_tensor, given), strict=True))
     found = []
     for node in network.nodes:
 

@@ -172,7 +172,11 @@ class ElementwiseRule(Rule):
     keeps_zero: bool = False
 
     def forward(self, walk, node):
-        x = walk.inputs(node)[0]
+        x, *others = walk.inputs(node)
+        for channels in others:
+            if channels is not None:
+                walk.groups.lock(channels.group, f"{node.name}: its mask is kept whole")
+                walk.need(channels, TRUE)
         if x is None:
             walk.set(node, None)
         elif not self.keeps_axis(walk, node, x):

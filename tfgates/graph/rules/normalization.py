@@ -96,11 +96,6 @@ class BatchNormalizationRule(PerChannelRule):
 
     def forward(self, walk, node):
         super().forward(walk, node)
-        mask = node.kwargs.get("mask")
-        channels = walk.channels[mask.tensor] if isinstance(mask, Ref) else None
-        if channels is not None:
-            walk.groups.lock(channels.group, f"{node.name}: a mask is kept whole")
-            walk.need(channels, TRUE)
         y = walk.output(node)
         if y is not None:
             live, value = through_gate(walk, y.live, y.value, *self.gate(walk, node, len(y)))

@@ -117,6 +117,11 @@ class AttentionRule(InputFeatures, DeclaredRule):
         for name, dense in self._parts(node).items():
             x = walk.channels[tensors[name]]
             taken[name] = self.take_input(walk, node, x, name, dense.kernel.shape[0], len(shape) - 1)
+        for tensor in set(node.inputs) - set(tensors.values()):
+            channels = walk.channels[tensor]
+            if channels is not None:
+                walk.groups.lock(channels.group, f"{node.name}: a mask is kept whole")
+                walk.need(channels, TRUE)
         walk.state[node.index, "taken"] = taken
         heads = walk.local(0, layer.num_heads)
         heads.group = walk.slot(node, "heads", layer.num_heads)
