@@ -349,7 +349,7 @@ def elsewhere():
 
 WHOLE = [
     (OwnWeight, "its `call` uses its weights itself, or not at all: whole/offset"),
-    (InnerKernel, "it gives something else in training than the calls that it makes"),
+    (InnerKernel, "it computes with weights of layers that it holds, beside calling them"),
     (Doubling, "it gives something else in training than the calls that it makes"),
     (AlwaysDropped, "it gives something else at inference than the calls that it makes"),
     (ByValue, "its `call` cannot be followed: TypeError: A symbolic KerasTensor cannot be used as a boolean"),

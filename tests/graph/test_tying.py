@@ -243,6 +243,35 @@ def test_an_operator_before_the_layer_whose_weight_it_is_given():
         tfgates.gate_model(model)
 
 
+class Language(keras.Model):
+    """Logits by the table of the embedding, either way."""
+
+    def __init__(self, transposed):
+        super().__init__(name="language")
+        self.table, self.free, self.back = K.Embedding(7, 4), K.Dense(6, activation="relu"), K.Dense(4)
+        self.transposed = transposed
+
+    def call(self, x):
+        x = self.back(self.free(self.table(x)))
+        if self.transposed:
+            return ops.matmul(x, ops.transpose(self.table.embeddings))
+        return ops.einsum("bsc,vc->bsv", x, self.table.embeddings)
+
+
+@pytest.mark.parametrize("transposed", [True, False])
+def test_a_subclassed_model_with_a_tied_table(transposed):
+    model = Language(transposed)
+    tokens = np.arange(10).reshape(2, 5) % 7
+    model(tokens)
+    if transposed:
+        with pytest.raises(ValueError, match=r"computes with weights of layers .* tied. Received: .*'language'"):
+            tfgates.gate_model(model, inputs=tokens)
+    else:
+        gated = tfgates.gate_model(model, gate="scaling", inputs=tokens)
+        gated.get_layer("embedding").embeddings.assign(np.ones((7, 4)))
+        assert len(own(gated)) == len(model.weights) and np.ptp(np.asarray(gated(tokens))) < 1e-6
+
+
 def test_a_gate_that_two_layers_hold():
     gate = tfgates.gates.HardConcreteGate(name="both")
     inputs = keras.Input((4,))

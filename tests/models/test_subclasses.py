@@ -36,6 +36,7 @@ class Trained(keras.Model):
         self.teacher.trainable = False
         self.head = keras.layers.Dense(2, name="head")
         self.head.build((None, 6))
+        self.head.bias.trainable = False
         self.rule = self.scaled
         self.features = keras.Model(inputs, dense.output)
         self.tensor = dense.output
@@ -96,6 +97,7 @@ def test_methods_run_in_the_gated_model(gate: str) -> None:
     assert gated.rule.__self__ is gated
     assert gated.teacher is model.teacher
     assert gated.head is not model.head
+    assert gated.head.kernel.trainable and not gated.head.bias.trainable
     assert model.steps == []
     assert float(model.seen) == 0.0
     assert float(model.tracker.count) == 0.0

@@ -14,6 +14,9 @@ from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line, in_mod
 # Tried in this order where sizes besides the batch are left open.
 SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
 
+# How a layer can differ from the calls that it makes.
+KINDS = ("gives something else", "hands on other masks", "keeps other state")
+
 
 def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: Any, kwargs: Any) -> None:
     """Compares a layer with the calls that it makes, on random inputs and for different batches.
@@ -36,21 +39,26 @@ def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: An
     size = runnable_size(layer, tensors, args, kwargs)
     # Another batch, and other weights, than those with which it may have been followed.
     for batch, training, others in ((2, False, False), (3, True, True), (3, False, True)):
-        values = random_values(layer, tensors, batch, size, seed=batch)
-        with other_weights(layer) if others else contextlib.nullcontext():
-            expected = observed(
-                layer, lambda v=values, t=training: call_layer(layer, tensors, v, args, kwargs, t), training
+
+        def differs(others: bool, batch: int = batch, training: bool = training) -> str:
+            values = random_values(layer, tensors, batch, size, seed=batch)
+            with other_weights(layer) if others else contextlib.nullcontext():
+                expected = observed(layer, lambda: call_layer(layer, tensors, values, args, kwargs, training), training)
+                try:
+                    found = observed(layer, lambda: unrolled.run(values, training), training)
+                except Exception as error:
+                    raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
+            pairs = zip(KINDS, expected, found, strict=True)
+            return next((kind for kind, one, other in pairs if not same(one, other, layer)), "")
+
+        kind = differs(others)
+        if kind and others and not differs(others=False):
+            raise NotOpenedError(
+                "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
             )
-            try:
-                found = observed(layer, lambda v=values, t=training: unrolled.run(v, t), training)
-            except Exception as error:
-                raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
-        what = "in training" if training else "at inference"
-        for kind, a, b in zip(
-            ("gives something else", "hands on other masks", "keeps other state"), expected, found, strict=True
-        ):
-            if not same(a, b, layer):
-                raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
+        if kind:
+            what = "in training" if training else "at inference"
+            raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
 
 
 def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:

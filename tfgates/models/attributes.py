@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.graph.frozen import copy_flags
 from tfgates.graph.state import complete, copy_state, set_value
 
 # What Keras sets on a model that was compiled, trained, evaluated, saved or built for a graph.
@@ -128,6 +129,7 @@ class Carrier:
                 copied.build_from_config(layer.get_build_config())
             complete(copied)
             copy_state(copied, layer)
+            copy_flags(copied, layer)
         except Exception as error:
             raise NotCarriedError(f"it has weights and cannot be copied by its config ({error})") from error
         return copied

@@ -99,7 +99,7 @@ class GatedModel(keras.Model):
         # What `gate_model` has to say of it.
         self.report: Report | None = None
         # A `tfgates.models.Teacher` while one teaches.
-        self.teacher: Any = None
+        self._taught_by: Any = None
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer = self._structure_metric = None
@@ -128,7 +128,7 @@ class GatedModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         # Inside of each pass, so that the gates see it.
-        return loss if self.teacher is None or not training else loss + self.teacher.loss(x, y_pred)
+        return loss if self._taught_by is None or not training else loss + self._taught_by.loss(x, y_pred)
 
     def structure_loss(self, training=True):
         """What penalty and budget ask of a training step that does not use `compute_loss`, a scalar.

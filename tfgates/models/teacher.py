@@ -155,11 +155,11 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         return
     if isinstance(model, GatedModel):
         # Gates see it in each of their passes.
-        model.teacher = teacher
+        model._taught_by = teacher
         try:
             yield
         finally:
-            model.teacher = None
+            model._taught_by = None
             model.make_train_function(force=True)
         return
     compute_loss = model.compute_loss
