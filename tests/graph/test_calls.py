@@ -99,3 +99,14 @@ def test_gates_in_what_stays_whole_are_refused():
             ValueError, match=r"Gates must be where .*Received: model='functional.*', in which gates .*gate"
         ):
             tfgates.prune(model)
+
+
+def test_a_nested_model_called_with_a_mask_and_without_stays_whole():
+    inputs, inner = keras.Input((7, 4)), keras.Input((7, 4))
+    base = keras.Model(inner, K.Dense(6)(inner), name="base")
+    with pytest.warns(UserWarning, match="does not support masking"):
+        x = base(inputs) + base(inputs, mask=ops.any(inputs > 0.5, axis=-1))
+        model = keras.Model(inputs, K.Dense(2)(K.Dense(8, name="after")(x)))
+        pruned = tfgates.prune(half_closed(model))
+    assert pruned.get_layer("after").units == 4 and len(pruned.get_layer("base")._inbound_nodes) == 2
+    assert pruned.count_params() == model.count_params() - 4 * 6 - 4 - 4 * 2

@@ -36,6 +36,12 @@ def has_own_mask(args: Any, kwargs: dict[str, Any]) -> bool:
     return len(carried) != len(given) or any(a is not b for a, b in zip(carried, given, strict=True))
 
 
+def called_with_mask(model: keras.Model) -> bool:
+    """Whether a call of a model has masks of its own: it then stays whole in all of its calls, as one layer."""
+    calls = (node.arguments for node in model._inbound_nodes)
+    return any(has_own_mask(*in_form(model, call.args, call.kwargs)) for call in calls)
+
+
 def check_nested(name: str, kwargs: dict[str, Any]) -> None:
     """Refuses keywords of the call of a nested model that its calls would not be given when it is laid out flat.
 

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfgates.graph.calls import check_nested, has_own_mask, in_form, nested_inputs
+from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
 from tfgates.graph.masks import masks_of
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
@@ -144,7 +144,7 @@ class Network:
             phase = self._phase.of(op, kwargs, training)
             kwargs = {key: value for key, value in kwargs.items() if key != "training"}
         inner = as_functional(op) if isinstance(op, keras.Model) else None
-        masked = inner is not None and has_own_mask(args, kwargs)
+        masked = inner is not None and (has_own_mask(args, kwargs) or called_with_mask(op))
         if inner is not None and not masked:
             check_nested(op.name, kwargs)
             given = nested_inputs(inner, args[0], op.name)
