@@ -97,7 +97,7 @@ class OddSteps:
             self.add(layer, x)
         elif kind == "bare" and not x.sparse:
             self.add(Bare(self.pick([0.5, np.float32(2.0)])), x)
-        elif kind == "transposed":
+        elif kind == "transposed" and not x.sparse:
             fitting = [layer for layer, _ in made if layer.units == x.shape[-1]]
             layer = self.pick(fitting) if fitting else K.Dense(self.width(), activation=self.pick(NAMED))
             self.add(Transposed(layer), x if fitting else self.add(layer, x))

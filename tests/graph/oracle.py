@@ -49,11 +49,13 @@ def macs_of_call(layer, inputs, output):
 
 
 def macs_of(model):
-    """Multiply-accumulates of a functional model without nested models, for one example."""
+    """Multiply-accumulates of a functional or sequential model, for one example."""
+    model = keras.Model(model.inputs, model.outputs) if isinstance(model, keras.Sequential) else model
     total = 0
     for nodes in model._nodes_by_depth.values():
         for node in nodes:
             if not node.is_input:
                 given = [t for t in tree.flatten(node.arguments.args) if isinstance(t, keras.KerasTensor)]
-                total += macs_of_call(node.operation, given, node.outputs)
+                nested = isinstance(node.operation, keras.Model)
+                total += macs_of(node.operation) if nested else macs_of_call(node.operation, given, node.outputs)
     return total
