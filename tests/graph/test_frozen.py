@@ -150,6 +150,15 @@ def test_copies_train_what_the_original_does(case, tmp_path):
     assert trained(pruned) == sorted((name, *(5 if n == 6 else n for n in shape)) for name, *shape in expected)
 
 
+def test_nothing_more_is_written_down_where_nothing_is_frozen():
+    layer = Block(True)
+    gated = tfgates.gate_model(network(layer))
+    assert "frozen" not in gated.get_config()
+    gated.get_layer(layer.name).inner.trainable = False
+    flags = {"layers": [True, False, True], "variables": [True, False, False, True, True, False, False]}
+    assert gated.get_config()["frozen"] == {layer.name: flags}
+
+
 def test_what_was_frozen_can_be_thawed():
     layer = Block(True)
     model = network(layer)

@@ -51,6 +51,8 @@ def gate_model(
             It is left untouched. Nested models are laid out flat, and so are layers that call other layers
             (a block of a transformer, `Bidirectional`) where the calls are proven to compute what the layer
             does, at inference and in training; the report lists those that stay whole, with the reason.
+            What is frozen stays frozen, down to parts of layers and single variables. Layers that share
+            weights with others stay whole, and their copies share them too.
         gate: a gate, its name, or its config; one like it is made for each place. Defaults to
             `"hard_concrete"`.
         layers: which layers to gate: None (all), a regular expression for their names, a list

@@ -319,7 +319,9 @@ class GatedModel(keras.Model):
             config["report"] = self.report.to_dict()
         if isinstance(self, Functional):
             flags = {layer.name: flags_of(layer) for layer in self.layers}
-            config["frozen"] = {name: each for name, each in flags.items() if each is not None}
+            flags = {name: each for name, each in flags.items() if each is not None}
+            if flags:
+                config["frozen"] = flags
         return config
 
     @classmethod
