@@ -54,6 +54,9 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     What cannot go without changing the outputs stays, and `plan_pruning` says why; where that is
     everything, a `tfgates.GatesWarning` says so. The result has no layer of tfgates. `model` is left untouched.
 
+    Calls keep their `training` and their masks, so that dropout that is on at inference stays on. The outputs are
+    compared as `predict` calls a model (`training=False`) and as a SavedModel does (without `training`).
+
     Args:
         model: a Sequential or Functional `keras.Model`.
         min_units, round_to: see `tfgates.plan_pruning`.
