@@ -113,7 +113,7 @@ def test_generator(gate, order):
     assert generator.order == order
     assert generator.units == [g.units for g in model.gates]
     for g in model.gates:
-        np.testing.assert_allclose(g.open_probability(), 0.9, atol=1e-5)
+        np.testing.assert_allclose(g.open_probability(), 0.95, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,7 @@ def finished(tmp_path_factory):
     running = {
         "gate_your_own_model": start(folder, "gate_your_own_model.py", "2", "small.keras"),
         "choose_a_method": start(folder, "choose_a_method.py", "1", "0.5"),
+        "transfer_learning": start(folder, "transfer_learning.py", "2", "0.5"),
         "from_training_to_litert": start(folder, "from_training_to_litert.py", "2", "litert"),
     }
     printed = {}
@@ -43,18 +44,29 @@ def finished(tmp_path_factory):
 def test_gate_your_own_model(finished):
     folder, printed = finished
     text = printed["gate_your_own_model"]
-    assert re.search(r"^  inner +64 units", text, re.MULTILINE) and "Test accuracy of the pruned network" in text
+    assert re.search(r"^  inner +64 units", text, re.MULTILINE)
+    assert re.search(r"Test accuracy of the pruned network: [\d.]+ %, dense: [\d.]+ %", text)
     assert keras.saving.load_model(folder / "small.keras").count_params() < 301_130
 
 
 def test_choose_a_method(finished):
     _, printed = finished
     rows = [line.split()[0] for line in printed["choose_a_method"].splitlines() if line.endswith(tuple("0123456789"))]
-    assert rows == ["hard_concrete", "disarm", "ar", "scaling"]
+    assert rows == ["dense", "hard_concrete", "disarm", "ar", "scaling"]
+
+
+def test_transfer_learning(finished):
+    _, printed = finished
+    text = printed["transfer_learning"]
+    assert re.search(
+        r"backbone's layers: conv2d, batch_normalization, re_lu, conv2d_1, .*global_average_pooling2d$", text, re.M
+    )
+    assert re.search(r"pruned network: [\d.]+ %, dense: [\d.]+ %, of the head on the frozen backbone: [\d.]+ %", text)
 
 
 def test_from_training_to_litert(finished):
     folder, printed = finished
+    assert re.search(r"pruned network: [\d.]+ %, dense: [\d.]+ %", printed["from_training_to_litert"])
     sizes = {}
     for line in printed["from_training_to_litert"].splitlines():
         if line.startswith(("SavedModel ", "LiteRT ")):

@@ -47,3 +47,14 @@ def test_a_function_as_learning_rate_is_kept():
     model.compile(keras.optimizers.SGD(lambda: 0.25, momentum=0.5), "mse")
     small = tfgates.finish(model, (X, Y))
     assert small.optimizer.learning_rate == 0.25 and small.optimizer.momentum == 0.5
+
+
+@pytest.mark.parametrize("verbose", [0, 1])
+def test_progress_is_shown_on_demand(verbose, capsys):
+    inputs = keras.Input((6,))
+    x = keras.layers.BatchNormalization()(keras.layers.Dense(8)(inputs))
+    gated = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(2)(keras.layers.ReLU()(x))))
+    gated.gates[0].logits.assign([9.0] * 4 + [-9.0] * 4)
+    tfgates.finish(gated, (np.zeros((40, 6), "float32"),), batch_size=16, verbose=verbose)
+    printed = capsys.readouterr().out
+    assert ("Gathering averages of batch normalisation" in printed and "3/3" in printed) if verbose else not printed

@@ -1,4 +1,8 @@
-"""Checks of arguments, and arguments that must stay in full precision."""
+"""Arguments of gates: a default, checks, and what must stay in full precision."""
+
+# Nearly open: an untrained network learns, and a trained one keeps what it knows; and not so far out that
+# hardly anything moves a gate.
+INITIAL_OPEN_PROBABILITY = 0.95
 
 
 def check_probability(name, value):

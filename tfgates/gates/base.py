@@ -9,7 +9,7 @@ from keras import ops
 
 from tfgates.backend import uniform
 from tfgates.gates import dues, recording
-from tfgates.gates.arguments import check_choice, check_probability, with_full_precision
+from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability, with_full_precision
 from tfgates.gates.seeds import SeededLayer
 
 
@@ -34,7 +34,8 @@ class Gate(SeededLayer):
             `l0 * |g| * sum(open_probability())`, where `|g|` is the number of weights that one
             unit owns (1 for a gate that stands alone, so that `l0` is then per unit). Its unit
             is loss per weight. Defaults to 0.
-        initial_open_probability: float in (0, 1). Defaults to 0.9.
+        initial_open_probability: float in (0, 1). Defaults to 0.95: nearly open, so that an untrained network
+            learns and a trained one keeps what it knows, and not so far out that hardly anything moves a gate.
         seed: int or None, seed of the noise.
 
     Call arguments:
@@ -57,7 +58,7 @@ class Gate(SeededLayer):
         groups=None,
         sampling="batch",
         l0=0.0,
-        initial_open_probability=0.9,
+        initial_open_probability=INITIAL_OPEN_PROBABILITY,
         seed=None,
         **kwargs,
     ):

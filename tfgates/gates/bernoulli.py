@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from tfgates.gates import links, recording
-from tfgates.gates.arguments import check_choice, check_probability
+from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability
 from tfgates.gates.base import Gate
 from tfgates.gates.dues import Due
 from tfgates.gates.estimators import ESTIMATORS
@@ -81,7 +81,7 @@ class BernoulliGate(Gate):
         groups=None,
         sampling="batch",
         l0=0.0,
-        initial_open_probability=0.9,
+        initial_open_probability=INITIAL_OPEN_PROBABILITY,
         link="sigmoid",
         slope=7.0,
         estimator="disarm",

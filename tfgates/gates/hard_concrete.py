@@ -5,7 +5,7 @@ import math
 import keras
 from keras import ops
 
-from tfgates.gates.arguments import check_choice
+from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice
 from tfgates.gates.base import Gate
 
 # The authors' code keeps alpha between 1/100 and 100.
@@ -101,7 +101,7 @@ class HardConcreteGate(Gate):
         groups=None,
         sampling="batch",
         l0=0.0,
-        initial_open_probability=0.9,
+        initial_open_probability=INITIAL_OPEN_PROBABILITY,
         temperature=2 / 3,
         limits=(-0.1, 1.1),
         test_rule="median",

@@ -10,6 +10,7 @@ from tfgates.callbacks.resume import Resume
 from tfgates.costs.structure import list_of
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.models.across_phases import AcrossPhases
+from tfgates.models.ahead import build_ahead
 from tfgates.models.batches import check_targets
 from tfgates.models.callback_checks import of_weights
 from tfgates.models.finishing import reestimate_statistics
@@ -70,9 +71,7 @@ def compress(
         validation_data: as in `keras.Model.fit`, shown while training.
         metrics: as in `keras.Model.compile`.
         batch_size: int, for arrays. Defaults to 128.
-        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`. Gates
-            named by a string start at an open probability of 0.95 unless `initial_open_probability` says
-            otherwise.
+        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`.
         learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, that of the weights.
             Defaults to 1e-3.
         weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
@@ -181,7 +180,7 @@ def compress(
     report_of(small).history = history
     plan = PruningPlan(small)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
-    reestimate_statistics(small, data, batch_size)
+    reestimate_statistics(small, data, batch_size, verbose=min(1, verbose))
     small.compile(optimizers.second, loss=loss, metrics=metrics)
     if last:
         _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
@@ -243,7 +242,9 @@ def _resumed(folder, phase, callbacks):
 def _fit(model, data, **settings):
     if isinstance(data, (tuple, list)):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))
+        build_ahead(model, x, y)
         return model.fit(x, y, sample_weight=weights, **settings)
+    build_ahead(model, data)
     # A data set shuffles by itself; Keras warns when it is asked to.
     return model.fit(data, shuffle=False, **settings)
 

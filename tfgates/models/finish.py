@@ -11,7 +11,9 @@ from tfgates.pruning.prune import prune
 from tfgates.unknown import arguments_of, check_known
 
 
-def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arguments: Any) -> keras.Model:
+def finish(
+    model: Any, data: Any, batch_size: int = 128, steps: int = 100, verbose: int = 0, **arguments: Any
+) -> keras.Model:
     """Prunes a trained network up to its budget, gathers batch-norm averages again, and compiles it.
 
     That is `tfgates.prune`, then `tfgates.reestimate_statistics`: while gates trained, the averages of batch
@@ -22,7 +24,7 @@ def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arg
     Args:
         model: a `tfgates.GatedModel`, or whatever `tfgates.prune` takes; it is left untouched.
         data: training data for the averages: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays.
-        batch_size, steps: see `tfgates.reestimate_statistics`.
+        batch_size, steps, verbose: see `tfgates.reestimate_statistics`.
         **arguments: further ones of `tfgates.prune`, such as `round_to`.
 
     Returns:
@@ -43,7 +45,7 @@ def finish(model: Any, data: Any, batch_size: int = 128, steps: int = 100, **arg
     """
     check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
     small = prune(model, **arguments)
-    reestimate_statistics(small, data, batch_size, steps)
+    reestimate_statistics(small, data, batch_size, steps, verbose=verbose)
     if getattr(model, "compiled", False) and not small.compiled:
         warnings.warn(
             "`finish` could not compile what is left as the model is: its loss, metrics or optimizer cannot be "

@@ -9,6 +9,7 @@ from tfgates.graph.equality import state_kept
 from tfgates.layers import GateGenerator
 from tfgates.models.batches import batches_of, check_data
 from tfgates.models.gated_model import gates_of
+from tfgates.models.steps import steps_per_epoch
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
 
@@ -36,7 +37,7 @@ def freeze_gates(model):
             layer.trainable = False
 
 
-def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, round_to=1):
+def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, round_to=1, verbose=0):
     """Estimates the averages of batch normalisation anew, for the units that are left.
 
     While gates train, each batch is normalised under random gates, and the moving averages follow all
@@ -52,6 +53,7 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 100.
         min_units, round_to: see `tfgates.prune`, where the model has a budget.
+        verbose: 0 (silent) or 1 (a progress bar). Defaults to 0.
 
     Returns:
         The number of layers whose averages were estimated; those that are frozen keep theirs.
@@ -77,9 +79,11 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
     chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
     with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
+        progress = stack.enter_context(_progress(data, batch_size, steps, verbose))
         for x, *_ in batches_of(data, batch_size, steps):
             # That of `keras.Model`: a gated one would take notes for a training step.
             keras.Model.__call__(model, x, training=True)
+            progress()
     if not any(mean.weight for mean in means):
         raise ValueError("`data` must have at least one batch. Received: none")
     for mean in means:
@@ -102,6 +106,18 @@ class _Mean:
         for variable, total in zip(self.averages, self.sums, strict=True):
             if self.weight:
                 variable.assign(total / self.weight)
+
+
+@contextlib.contextmanager
+def _progress(data, batch_size, steps, verbose):
+    """A function that tells of one more batch."""
+    if not verbose:
+        yield lambda: None
+        return
+    print("Gathering averages of batch normalisation", flush=True)
+    batches = steps_per_epoch(data, batch_size)
+    bar = keras.utils.Progbar(steps if batches is None else min(steps, batches), unit_name="batch")
+    yield lambda: bar.add(1)
 
 
 @contextlib.contextmanager

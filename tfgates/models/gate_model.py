@@ -11,6 +11,7 @@ from tfgates.models.blocks import block_places, proven_blocks
 from tfgates.models.check import check_gated
 from tfgates.models.gated_builder import GatedBuilder
 from tfgates.models.gated_model import GatedModel
+from tfgates.models.origins import origins_of
 from tfgates.models.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.models.report import Report
 from tfgates.models.subclasses import carry_over, gated_class
@@ -51,6 +52,7 @@ def gate_model(
             It is left untouched. Nested models are laid out flat, and so are layers that call other layers
             (a block of a transformer, `Bidirectional`) where the calls are proven to compute what the layer
             does, at inference and in training; the report lists those that stay whole, with the reason.
+            `GatedModel.layers_of` finds the layers of a nested model again.
             What is frozen stays frozen, down to parts of layers and single variables. Layers that share
             weights with others stay whole, and their copies share them too.
         gate: a gate, its name, or its config; one like it is made for each place. Defaults to
@@ -202,4 +204,5 @@ def gate_network(
     carry_over(network, gated, builder.successor)
     check_gated(network, gated, () if compensate else builder.gates, example)
     gated.report = report
+    gated._origins = origins_of(network, builder.successor)
     return gated, places, builder.gates_by_key

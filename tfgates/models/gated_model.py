@@ -13,9 +13,11 @@ from tfgates.costs.structure import Structure
 from tfgates.gates import dues
 from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.models import passes
+from tfgates.models.ahead import build_ahead
 from tfgates.models.callback_checks import check_callbacks
 from tfgates.models.latest import Latest
 from tfgates.models.losses import without_value
+from tfgates.models.origins import layers_named
 from tfgates.models.pressure import asks_to_close, warn_if_nothing_closes
 from tfgates.models.report import Report
 from tfgates.models.steps import steps_of
@@ -100,6 +102,8 @@ class GatedModel(keras.Model):
         self.report: Report | None = None
         # A `tfgates.models.Teacher` while one teaches.
         self._taught_by: Any = None
+        # Where its layers come from, by name.
+        self._origins: dict[str, list[str]] = {}
         self._structure = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer = self._structure_metric = None
@@ -111,6 +115,30 @@ class GatedModel(keras.Model):
     def gates(self):
         """The gates of the model, each once, in the order of its layers."""
         return gates_of(self)
+
+    def layers_of(self, name):
+        """The layers that took the place of a layer or of a nested model of the network that was gated.
+
+        `gate_model` lays nested models out flat. To freeze or unfreeze one, set `trainable` of these layers, and
+        compile again; that of a layer is that of the gate inside of it too.
+
+        Args:
+            name: str, the name of a layer or nested model, or a path of names separated by slashes, such as
+                `"backbone/block_1"`.
+
+        Returns:
+            A list of layers, in the order of the network; gates that stand by themselves are not among them. Pruning
+            keeps their names.
+
+        Raises:
+            ValueError: if there is none.
+
+        Example:
+
+        >>> for layer in gated.layers_of("backbone"):
+        ...     layer.trainable = True
+        """
+        return layers_named(self, name)
 
     def __call__(self, *args, **kwargs):
         def call():
@@ -240,6 +268,7 @@ class GatedModel(keras.Model):
         if not self._said_that_nothing_closes:
             self._said_that_nothing_closes = True
             warn_if_nothing_closes(self, given.get("callbacks"))
+        build_ahead(self, given.get("x"), given.get("y"), given.get("callbacks"))
         if self._multipliers is None:
             return super().fit(*args, **kwargs)
         check_comes_into_force(self, given.get("callbacks"), functools.partial(steps_of, given))
@@ -317,6 +346,8 @@ class GatedModel(keras.Model):
                 config[name] = keras.saving.serialize_keras_object(value)
         if self.report is not None:
             config["report"] = self.report.to_dict()
+        if self._origins:
+            config["origins"] = self._origins
         if isinstance(self, Functional):
             flags = {layer.name: flags_of(layer) for layer in self.layers}
             flags = {name: each for name, each in flags.items() if each is not None}
@@ -330,10 +361,11 @@ class GatedModel(keras.Model):
         for name in ("penalty", "budget"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        report, frozen = config.pop("report", None), config.pop("frozen", {})
+        report, frozen, origins = config.pop("report", None), config.pop("frozen", {}), config.pop("origins", {})
         model = super().from_config(config, custom_objects=custom_objects)
         if report is not None:
             model.report = Report.from_dict(report)
+        model._origins = {layer: list(paths) for layer, paths in origins.items()}
         for name, flags in frozen.items():
             set_flags(model.get_layer(name), flags)
         return model

@@ -11,9 +11,6 @@ from tfgates.models.prune_by import prune_by
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
 
-# Gates start nearly open: an untrained network learns, and a trained one keeps what it knows.
-INITIAL_OPEN_PROBABILITY = 0.95
-
 
 class GatesPhase:
     """A gated network, pruned to what its gates leave open.
@@ -28,8 +25,6 @@ class GatesPhase:
     folder, has_gates = "gated", True
 
     def __init__(self, model: keras.Model, gate: Any, round_to: int, **arguments: Any) -> None:
-        if isinstance(gate, str) and gate != "scaling":
-            arguments.setdefault("initial_open_probability", INITIAL_OPEN_PROBABILITY)
         self.model = gate_model(model, gate, **arguments)
         self.description = f"with {len(self.model.gates)} gates, {arguments['budget']}"
         self._round_to = round_to

@@ -1,0 +1,40 @@
+"""Which layers of a gated network took the place of which layers and nested models."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from tfgates.graph.network import Network
+
+
+def origins_of(network: Network, successor: Callable[[Any], Any]) -> dict[str, list[str]]:
+    """The paths, of names separated by slashes, that each layer of a gated network had in the original.
+
+    Args:
+        network: the original.
+        successor: function from one of its layers to the one that took its place, or None.
+    """
+    origins: dict[str, list[str]] = {}
+    for node in network.nodes:
+        layer = None if node.layer is None else successor(node.op)
+        if layer is not None and node.name not in origins.setdefault(layer.name, []):
+            origins[layer.name].append(node.name)
+    return origins
+
+
+def layers_named(model: Any, name: str) -> list[keras.Layer]:
+    """See `GatedModel.layers_of`."""
+    if not isinstance(name, str) or not name.strip("/"):
+        raise ValueError(f"`name` must be that of a layer or a nested model. Received: name={name!r}")
+    wanted = f"/{name.strip('/')}/"
+    # A network that was not made by `gate_model` has the names that it has.
+    paths = {layer.name: model._origins.get(layer.name, [layer.name]) for layer in model.layers}
+    found = [layer for layer in model.layers if any(wanted in f"/{path}/" for path in paths[layer.name])]
+    if not found:
+        outer = {path.split("/")[0] for own in paths.values() for path in own}
+        raise ValueError(
+            "`name` must be that of a layer or a nested model of the network that was gated, or a path of such names. "
+            f"Received: name={name!r}, which is none; the outermost are {sorted(outer)}"
+        )
+    return found
