@@ -84,6 +84,9 @@ class OddSteps:
     """Steps of the builder of random networks with these layers."""
 
     def step_odd(self, x, dims):
+        if x.sparse:
+            # Keras takes the product with an array for sparse.
+            return
         kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare"])
         # No config says what a lambda is.
         made = [
@@ -95,9 +98,9 @@ class OddSteps:
             layer = Numbers()
             layer.height, layer.offset = self.pick([2, 3]), self.pick([0.0, 0.5])
             self.add(layer, x)
-        elif kind == "bare" and not x.sparse:
+        elif kind == "bare":
             self.add(Bare(self.pick([0.5, np.float32(2.0)])), x)
-        elif kind == "transposed" and not x.sparse:
+        elif kind == "transposed":
             fitting = [layer for layer, _ in made if layer.units == x.shape[-1]]
             layer = self.pick(fitting) if fitting else K.Dense(self.width(), activation=self.pick(NAMED))
             self.add(Transposed(layer), x if fitting else self.add(layer, x))
