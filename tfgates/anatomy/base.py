@@ -132,12 +132,18 @@ class Anatomy:
             if kind in keep:
                 config[entry] = int(np.sum(keep[kind]))
 
-    def summands(self, layer: keras.Layer) -> list[tuple[str, int, tuple[str, ...]]]:
+    def summands(
+        self, layer: keras.Layer, counts: Mapping[str, int] | None = None
+    ) -> list[tuple[str, int, tuple[str, ...]]]:
         """For each variable its name, how many weights there are for one unit of each kind, and these kinds.
 
         The parameters are the sum over variables of the number times those of the units of the kinds.
+
+        Args:
+            layer: a built layer.
+            counts: what `counts` says of it, to save asking again.
         """
-        counts, found = self.counts(layer), []
+        counts, found = counts or self.counts(layer), []
         for path, axes in self.axes(layer).items():
             each, kinds = 1, list[str]()
             for axis, size in zip(axes, variable_of(layer, path).shape, strict=True):

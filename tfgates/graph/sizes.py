@@ -9,6 +9,8 @@ from keras import tree
 
 from tfgates.graph.network import Network, Node, Ref
 
+# Whether any call may change the axis of the batch.
+_FOLDS: "weakref.WeakKeyDictionary[Network, bool]" = weakref.WeakKeyDictionary()
 _FOUND: "weakref.WeakKeyDictionary[Network, tuple]" = weakref.WeakKeyDictionary()
 
 
@@ -118,7 +120,9 @@ def arguments_of(node: Node, tensors: Any) -> tuple[Any, Any]:
 
 def entries_per_example(network: Network, tensor: int) -> float:
     """How many entries along the axis of the batch one example has; nan where that is not known."""
-    if not any(may_fold(node) for node in network.nodes):
+    if network not in _FOLDS:
+        _FOLDS[network] = any(may_fold(node) for node in network.nodes)
+    if not _FOLDS[network]:
         return 1.0
     tensors, examples = sizes_of(network)
     if tensors[tensor] is None or tensors[tensor].shape[0] is None:

@@ -6,6 +6,7 @@ from keras import ops
 
 from tfgates import gates as gate_methods
 from tfgates.anatomy import anatomy_of, gated_class, variable_of
+from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.graph.copier import Copier, config_of, input_names, own_names
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
@@ -161,7 +162,7 @@ class GatedBuilder(Copier):
         calls = {n.index for n in self._network.nodes if n.op is node.op}
         of_gate = {p.node.index for each in self._places.values() for p in each if p.key == place.key}
         # A batch normalisation that is told to train would tell its gate.
-        told = isinstance(node.op, keras.layers.BatchNormalization) and any(
+        told = isinstance(anatomy_of(node.op), BatchNormalizationAnatomy) and any(
             trains(n) for n in self._network.nodes if n.index in calls
         )
         return place.axis is not None and calls == of_gate and not told

@@ -24,6 +24,13 @@ class DeclaredRule(Rule):
     def anatomy(self, node: Any) -> Anatomy:
         return anatomy_of(node.op)
 
+    def counts(self, walk: Any, node: Any) -> dict[str, int]:
+        """How many units of each kind the layer has, found once."""
+        key = (id(node.op), "counts")
+        if key not in walk.state:
+            walk.state[key] = self.anatomy(node).counts(node.op)
+        return walk.state[key]
+
     def supported(self, node: Any) -> str | None:
         """None, or the reason why the layer is left alone."""
         reason = self.anatomy(node).obstacle(node.op)
@@ -42,9 +49,9 @@ class DeclaredRule(Rule):
         if node.index in walk.refused:
             return super().terms(walk, node)
         anatomy, slots = self.anatomy(node), walk.slots[id(node.op)]
-        counts, once = anatomy.counts(node.op), 0 if walk.seen_before(node) else 1
+        counts, once = self.counts(walk, node), 0 if walk.seen_before(node) else 1
         products, others = [], dict[tuple, Term]()
-        for path, each, kinds in anatomy.summands(node.op):
+        for path, each, kinds in anatomy.summands(node.op, counts):
             each *= math.prod(counts[kind] for kind in kinds if kind not in slots)
             over = tuple(slots[kind] for kind in kinds if kind in slots)
             if path in anatomy.products:

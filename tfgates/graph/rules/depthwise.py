@@ -14,8 +14,8 @@ from tfgates.graph.values import through_weights
 class DepthwiseRule(LinearRule):
     """Kernel `(*window, inputs, multiplier)`: an output belongs to its one input."""
 
-    def sizes(self, node):
-        inputs = self.anatomy(node).counts(node.op)["channels"]
+    def sizes(self, walk, node):
+        inputs = self.counts(walk, node)["channels"]
         return inputs, inputs * node.op.depth_multiplier
 
     def mix(self, walk, node, live, value, outputs):
@@ -48,7 +48,7 @@ class DepthwiseRule(LinearRule):
 
     def constants_left(self, walk, node, keep):
         # With an input goes its output: nothing is left to fold a constant into.
-        return np.zeros(self.sizes(node)[1]), False
+        return np.zeros(self.sizes(walk, node)[1]), False
 
     def scales_outputs(self, node, factor):
         return False

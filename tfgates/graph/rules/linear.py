@@ -36,9 +36,9 @@ class LinearRule(DeclaredRule):
         ranks = (len(walk.shape(tensor)) for tensor in (node.inputs[0], node.outputs[0]))
         return tuple(self.anatomy(node).channel_axis(node.op, rank) for rank in ranks)
 
-    def sizes(self, node):
+    def sizes(self, walk, node):
         """Number of input and output channels."""
-        counts = self.anatomy(node).counts(node.op)
+        counts = self.counts(walk, node)
         return counts["inputs"], counts["outputs"]
 
     def mixing(self, walk, node):
@@ -94,7 +94,7 @@ class LinearRule(DeclaredRule):
             walk.groups.lock(x.group, f"{node.name}: it mixes another axis than the one that carries the channels")
             walk.need(x, TRUE)
             x = None
-        inputs, outputs = self.sizes(node)
+        inputs, outputs = self.sizes(walk, node)
         if x is None:
             x = self.unknown_input(walk, node, in_axis, inputs)
         (kind,) = self.anatomy(node).reads.values()
@@ -165,7 +165,7 @@ class LinearRule(DeclaredRule):
         if node.index in walk.refused:
             return super().backward(walk, node)
         x, y = walk.state[node.index, "x"], walk.output(node)
-        inputs, outputs = self.sizes(node)
+        inputs, outputs = self.sizes(walk, node)
         demand = y.need
         if not activations.is_elementwise(activation_of(node), y.axis):
             demand = np.full(outputs, walk.formulas.any(demand), np.int64)

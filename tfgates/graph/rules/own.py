@@ -24,7 +24,7 @@ class OwnRule(InputFeatures, DeclaredRule):
         reason = self.supported(node)
         if reason is not None:
             return self.refuse(walk, node, reason)
-        anatomy, counts = self.anatomy(node), self.anatomy(node).counts(node.op)
+        anatomy, counts = self.anatomy(node), self.counts(walk, node)
         (kind,) = anatomy.reads.values()
         shapes = (walk.shape(tensor) for tensor in (node.inputs[0], node.outputs[0]))
         in_axis, out_axis = (anatomy.channel_axis(node.op, len(shape)) for shape in shapes)
