@@ -71,6 +71,11 @@ def test_links_lead_somewhere(page):
         assert target.startswith("https://") or (page.parent / target).exists(), target
 
 
+def test_every_guide_can_be_reached():
+    pages = {page for page in PAGES if f"docs/guides/{page.name}" in PAGES[0].read_text()}
+    assert pages == set(PAGES[1:])
+
+
 def test_every_picture_is_shown():
     shown = {match for page in PAGES for match in re.findall(r"images/(\S+?)\)", page.read_text())}
     assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
