@@ -394,7 +394,10 @@ class Builder(OddSteps):
                 model = keras.Model(inside, outside)
             else:
                 model = keras.Sequential([keras.Input(x.shape[1:]), K.Dense(5), K.Activation(self.activation())])
-            self.pool.append(model(x, **self.mode(), **self.mask(x)))
+            # With a mask of its own it stays whole, and no gate can be in what stays whole.
+            gated = any(isinstance(layer, gates.Gate) for layer in model._flatten_layers())
+            masks = {} if gated else self.mask(x)
+            self.pool.append(model(x, **self.mode(), **masks))
             if self.flag():
                 self.pool.append(model(x, **self.mode()))
             return
