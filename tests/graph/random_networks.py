@@ -241,6 +241,9 @@ class Builder(OddSteps):
             self.add(K.Activation(self.pick(["relu", "sigmoid", "softplus", "tanh", "hard_silu", "softmax"])), x)
         elif kind == "prelu":
             self.add(K.PReLU("ones", shared_axes=list(range(1, dims + 1)) if self.flag() else None), x)
+        elif kind == "softmax" and getattr(x, "_keras_mask", None) is not None:
+            # Keras wants a mask of the features, and none of the steps.
+            return
         elif kind == "softmax":
             self.add(K.Softmax(axis=1 if x.shape[1] > 1 and self.flag() else -1), x)
         else:
