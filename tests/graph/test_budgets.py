@@ -87,5 +87,8 @@ def test_a_network_gated_untrained_keeps_its_budget(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_gated_untrained_keeps_its_budget(name):
-    found = {kind: land(name, kind) for kind in KINDS}
-    assert any(plan is not None for plan in found.values())
+    plans = (land(name, kind) for kind in KINDS)
+    # Of one plan at a time: the largest networks fill the memory.
+    found = {kind: plan and plan.macs / plan.dense_macs for kind, plan in zip(KINDS, plans, strict=True)}
+    print(name, {kind: "refused" if share is None else f"{share:.4f}" for kind, share in found.items()})
+    assert any(share is not None for share in found.values())

@@ -108,7 +108,7 @@ def network():
     inputs = keras.Input((6, 6, 3))
     x = K.Conv2D(4, 3, activation=K.PReLU())(inputs)
     x = K.Dropout(0.1)(K.BatchNormalization()(x))
-    x = K.Bidirectional(K.GRU(3, reset_after=False))(K.Reshape((16, 4))(x))
+    x = K.SimpleRNN(3)(K.Reshape((16, 4))(x))
     return keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu")(x)))
 
 
