@@ -150,7 +150,7 @@ SETTINGS = {
 RESIDUAL = ["inner", "tied", "block", ("tied", "block")]
 
 
-@settings(max_examples=150, **SETTINGS)
+@settings(max_examples=120, **SETTINGS)
 @given(data=st.data(), steps=st.integers(3, 10), seed=st.integers(0, 2**16), rounded=st.integers(0, 3))
 def test_pruned_networks_compute_the_same(data, steps, seed, rounded):
     model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed)
