@@ -92,7 +92,7 @@ def kill_and_go_on(tries, method, tmp_path, epochs, kills, first_seed):
 
 def test_killed_runs_end_as_if_nothing_had_happened(tmp_path):
     with Tries() as tries:
-        assert kill_and_go_on(tries, "disarm_budget", tmp_path, epochs=2, kills=5, first_seed=0) == 5
+        assert kill_and_go_on(tries, "disarm_budget", tmp_path, epochs=2, kills=3, first_seed=0) == 3
 
 
 @pytest.mark.slow
