@@ -65,6 +65,15 @@ def test_the_tour_runs(capsys, tmp_path, monkeypatch):
     assert names["by_hand"].count_params() > 0
 
 
+@pytest.mark.filterwarnings("ignore::tfgates.GatesWarning")
+def test_the_guide_to_pruning_without_training_runs(capsys):
+    names = {}
+    guide = ROOT / "docs" / "guides" / "without_training.md"
+    printed = "".join(run(code, names, capsys, epochs=2) for code in blocks(guide, "python"))
+    assert form(printed) == form(blocks(guide, "text")[0])
+    assert tfgates.cost(names["small"]).macs <= 0.25 * tfgates.cost(names["model"]).macs
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
