@@ -8,6 +8,9 @@ import tfgates
 from tests.graph.random_networks import random_network, randomise
 from tfgates.costs import ExpectedCost
 
+# Random networks hand masks to layers that know of none.
+pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking")
+
 
 def random_model(seed, steps=10):
     rng = np.random.default_rng(seed)

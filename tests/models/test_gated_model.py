@@ -73,7 +73,9 @@ class OwnCall(GatedModel):
 
     def __init__(self, estimator="arm", **kwargs):
         super().__init__(**kwargs)
-        self.first = layers.GatedDense(4, gate=estimator, name="first")
+        # Draws of which most differ, so that a few steps move every gate.
+        gate = gates.get(estimator, initial_open_probability=0.5)
+        self.first = layers.GatedDense(4, gate=gate, name="first")
         self.dropout = keras.layers.Dropout(0.5)
         self.normalisation = keras.layers.BatchNormalization()
         self.last = keras.layers.Dense(2)
@@ -88,7 +90,8 @@ class OwnInit(GatedModel):
 
     def __init__(self, units=3):
         inputs = keras.Input((3,))
-        super().__init__(inputs, layers.GatedDense(units, gate="arm")(inputs))
+        gate = gates.get("arm", initial_open_probability=0.5)
+        super().__init__(inputs, layers.GatedDense(units, gate=gate)(inputs))
 
 
 def batch(outputs=2, size=32):

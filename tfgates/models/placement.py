@@ -12,7 +12,7 @@ from tfgates.anatomy.dense import DenseAnatomy
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
-from tfgates.graph.rule import rule_of
+from tfgates.graph.rule import ElementwiseRule, rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GatedLayer
@@ -100,7 +100,7 @@ def unit_places(network, layers, report, places=(), depthwise=False):
             report.skipped.append((node.name, "not asked for by `layers`"))
             continue
         if node.index in walk.refused:
-            reason = rule.supported(node) or "its channels cannot be followed"
+            reason = rule.supported(node) or walk.refused[node.index] or "its channels cannot be followed"
             report.skipped.append((node.name, reason))
             continue
         after = place_after(network, node)
@@ -189,6 +189,10 @@ def proven(network, places, report, tied):
             reason = obstacle(walk, place)
             if reason:
                 failed[place.key] = (place, reason)
+        further = further_on(walk, places, failed)
+        if further is not None:
+            places = further
+            continue
         if tied and failed:
             merged = tie_streams(walk, places, failed)
             if merged is not None:
@@ -200,6 +204,52 @@ def proven(network, places, report, tied):
             if place.key in failed:
                 report.skipped.append((place.layer, failed[place.key][1]))
         places = [p for p in places if p.key not in failed]
+
+
+def further_on(walk, places, failed):
+    """The places with those that failed moved behind the next batch normalisation; None where that moves none.
+
+    A convolution with an activation of its own and a normalisation behind it: a closed channel is 0 behind the
+    activation, and a constant that a padded convolution cannot take up behind the normalisation.
+    """
+    moved = {place.key: [] for place in places if place.key in failed}
+    for place in places:
+        if place.key in moved:
+            moved[place.key].append(normalization_behind(walk, place.node))
+    moved = {key: nodes for key, nodes in moved.items() if all(node is not None for node in nodes)}
+    if not moved:
+        return None
+    left = []
+    for place in places:
+        if place.key in moved:
+            key = ("unit", moved[place.key][0].index)
+            node = next(n for n, p in zip(moved[place.key], of_key(places, place.key), strict=True) if p is place)
+            owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // place.units
+            place = dataclasses.replace(place, node=node, key=key, weights=place.weights + owned)
+        left.append(place)
+    return left
+
+
+def of_key(places, key):
+    return [place for place in places if place.key == key]
+
+
+def normalization_behind(walk, node):
+    """The next batch normalisation that alone reads what a call makes, elementwise calls and pooling passed over."""
+    network, tensor = walk.network, node.outputs[0]
+    rank, made = len(network.shapes[tensor]), walk.output(node)
+    while tensor not in network.outputs and len(network.consumers[tensor]) == 1:
+        (reader,) = network.consumers[tensor]
+        if isinstance(anatomy_of(reader.op), BatchNormalizationAnatomy):
+            found = walk.output(reader)
+            same = found is not None and (found.axis, len(found)) == (made.axis, len(made))
+            return reader if same and not isinstance(reader.op, GatedLayer) else None
+        alone = len(reader.inputs) == 1 and len(reader.outputs) == 1
+        passes = isinstance(rule_of(reader), ElementwiseRule) and not getattr(reader.op, "weights", ())
+        if not alone or not passes or len(network.shapes[reader.outputs[0]]) != rank:
+            return None
+        tensor = reader.outputs[0]
+    return None
 
 
 def candidates_of(places):

@@ -17,6 +17,7 @@ from tfgates.graph.equality import (
     outputs_of,
 )
 from tfgates.graph.examples import NoExamplesError, batches
+from tfgates.graph.keras_faults import MISPLACED, astray
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.randomness import random_reason
 from tfgates.graph.rule import rule_of
@@ -181,6 +182,13 @@ def check_equal(model, pruned, inputs=None, tolerance=None):
         # Statistics of a batch of a few examples blow rounding up.
         if given is None and not call and amplified(model, x, expected, difference, call):
             continue
+        names = astray(pruned)
+        if names:
+            raise PruningError(
+                f"Output {difference.output!r} of the pruned network {difference}{called(call)}: {MISPLACED}. Choose "
+                "another number of units there (`round_to`, `min_units`, another budget), or put the channels last. "
+                f"Received: layers {names} of what is left of {model.name!r}"
+            )
         raise PruningError(
             f"Output {difference.output!r} of the pruned network {difference}{called(call)}. This is a bug in "
             "tfgates, or in a rule that was registered: nothing was changed."

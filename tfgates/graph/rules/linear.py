@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgates.anatomy import LinearAnatomy, take, variable_of
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.keras_faults import misplaced_bias
 from tfgates.graph.rule import Term, register_rule
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import DeclaredRule
@@ -88,6 +89,9 @@ class LinearRule(DeclaredRule):
         reason = self.supported(node)
         x = walk.inputs(node)[0]
         in_axis, out_axis = self.axes(walk, node)
+        misplaced = misplaced_bias(node.op, walk.shape(node.outputs[0]))
+        if reason is None and misplaced is not None:
+            reason = f"{node.name}: {misplaced}"
         if reason is not None:
             return self.refuse(walk, node, reason)
         if x is not None and x.axis != in_axis:
