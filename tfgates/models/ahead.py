@@ -9,7 +9,7 @@ import numpy as np
 def build_ahead(model: Any, x: Any, y: Any = None, callbacks: Any = None) -> None:
     """Makes the variables of the optimizer and of compiled metrics, as the first step would.
 
-    Tracing is most of the time of a short run of a deep network. Where it does not apply (several devices, another
+    Tracing is most of the time of a short run of a deep network. Where it does not apply (`tf.distribute`, another
     backend, a model that is not built, metrics that are computed in another way, data that would have to be read),
     Keras makes the variables as always.
 
@@ -17,8 +17,8 @@ def build_ahead(model: Any, x: Any, y: Any = None, callbacks: Any = None) -> Non
         model: a compiled `keras.Model`.
         x, y, callbacks: as in `keras.Model.fit`.
     """
-    strategy = getattr(model, "distribute_strategy", None)
-    if keras.backend.backend() != "tensorflow" or getattr(strategy, "num_replicas_in_sync", 1) > 1:
+    # Set for a model that was made in the scope of a strategy, be it of one device.
+    if keras.backend.backend() != "tensorflow" or getattr(model, "_distribute_strategy", None) is not None:
         return
     if not model.built or not model.compiled or model.run_eagerly:
         return
