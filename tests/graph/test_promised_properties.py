@@ -15,7 +15,11 @@ from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import Unchanged, held
 
 # Keras says so of each layer that does not hand a mask on.
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not support masking"),
+    # Of an axis that pooling or pruning has brought to one.
+    pytest.mark.filterwarnings("ignore:(.|\\n)*You are using a softmax over axis"),
+]
 
 GATES = ["hard_concrete", "disarm", "scaling"]
 BUDGETS = [{"macs": 0.5}, {"params": 0.5}, {"macs": 0.6, "per_layer": True}, {"params": 0.7, "per_layer": True}]

@@ -18,7 +18,11 @@ from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.pruning.prune import rebuilt
 
 # Keras says so of each layer that does not hand a mask on.
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not support masking")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*does not support masking"),
+    # Of an axis that pooling or pruning has brought to one.
+    pytest.mark.filterwarnings("ignore:(.|\\n)*You are using a softmax over axis"),
+]
 
 
 def outputs_of(model, x):
