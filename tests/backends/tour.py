@@ -14,10 +14,10 @@ class Blocked:
 
 sys.meta_path.insert(0, Blocked())
 
-import keras  # noqa: E402
-import numpy as np  # noqa: E402
+import keras  # noqa: E402 (after TensorFlow is barred)
+import numpy as np  # noqa: E402 (as above)
 
-import tfgates  # noqa: E402
+import tfgates  # noqa: E402 (as above)
 
 K = keras.layers
 

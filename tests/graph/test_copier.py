@@ -310,3 +310,24 @@ def test_functions_of_layers_inside():
     inputs = keras.Input((4,))
     whole = Whole(K.Dense(4, activation=keras.ops.gelu))
     same_at_inference(classifier(inputs, whole(inputs)), np.linspace(-2.0, 2.0, 8).reshape(2, 4).astype("float32"))
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+@pytest.mark.parametrize("functional", [False, True])
+def test_a_nested_model_that_stays_whole_keeps_its_functions(functional):
+    """Keras writes `keras.ops.gelu` down as the name of another function."""
+    tokens = keras.Input((6,), dtype="int32")
+    x = keras.layers.Embedding(9, 5, mask_zero=True)(tokens)
+    inner_inputs = keras.Input((6, 5))
+    inner_layers = [keras.layers.Dense(5, activation=keras.ops.gelu), keras.layers.Activation(keras.ops.gelu)]
+    inner = keras.Sequential([inner_inputs, *inner_layers])
+    if functional:
+        inner = keras.Model(inner_inputs, inner_layers[1](inner_layers[0](inner_inputs)))
+    y = inner(x, mask=keras.ops.not_equal(tokens, 3))
+    model = keras.Model(tokens, keras.layers.Dense(3)(keras.layers.Dense(8, activation="relu")(y)))
+    for variable in model.weights:
+        variable.assign(np.random.default_rng(0).normal(size=variable.shape))
+    x = np.arange(12).reshape(2, 6) % 9
+    gated = tfgates.gate_model(model, compensate=True)
+    np.testing.assert_allclose(gated(x), model(x), atol=1e-4)
+    np.testing.assert_allclose(tfgates.prune(model)(x), model(x), atol=1e-4)

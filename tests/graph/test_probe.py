@@ -16,7 +16,7 @@ SHAPE = (2, 3, 5, 7)
 class Doubled:
     """A callable that is no function."""
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment] (what Python does for classes that cannot be hashed)
 
     def __call__(self, x):
         return x * 2.0

@@ -167,14 +167,14 @@ def Callback(way, tmp_path):  # noqa: N802 (the rows are called as the callbacks
 
 
 @row
-def History(way, tmp_path):  # noqa: N802
+def History(way, tmp_path):  # noqa: N802 (as above)
     history = looked_on(way)["history"]
     assert len(history.history["loss"]) == len(history.history["val_loss"]) == EPOCHS
     assert history.epoch == trainings(way)[-1]
 
 
 @row
-def CSVLogger(way, tmp_path):  # noqa: N802
+def CSVLogger(way, tmp_path):  # noqa: N802 (as above)
     """A row for each epoch of both trainings, with the columns of the first."""
     with open(looked_on(way)["folder"] / "log.csv", newline="") as file:
         names, *rows = list(csv.reader(file))
@@ -188,7 +188,7 @@ def CSVLogger(way, tmp_path):  # noqa: N802
 
 
 @row
-def LambdaCallback(way, tmp_path):  # noqa: N802
+def LambdaCallback(way, tmp_path):  # noqa: N802 (as above)
     ends = looked_on(way)["ends"]
     assert [epoch for epoch, _ in ends] == list(range(EPOCHS))
     assert all(np.isfinite(logs["loss"]) for _, logs in ends)

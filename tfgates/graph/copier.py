@@ -51,6 +51,14 @@ def give_functions(new: keras.Layer, old: keras.Layer) -> None:
             setattr(new, name, function)
 
 
+def give_functions_within(new: keras.Model, old: keras.Model) -> None:
+    """`give_functions` for the layers of a nested model that is copied whole, by its config."""
+    copies, sources = ([*model._flatten_layers(include_self=False)] for model in (new, old))
+    if [type(layer) for layer in copies] == [type(layer) for layer in sources]:
+        for copy, source in zip(copies, sources, strict=True):
+            give_functions(copy, source)
+
+
 def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     """The layer of a config that `config_of` made."""
     if kind is keras.layers.Lambda:
@@ -131,6 +139,8 @@ class Copier:
                 check_saved(node.op)
             layer = self.make(node, type(node.op), config_of(node.op), None)
             self._tie(layer, node.op)
+            if isinstance(node.op, keras.Model):
+                give_functions_within(layer, node.op)
             return layer
         except Exception as error:
             # A layer of the user's can raise anything here.
