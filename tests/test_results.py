@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import tfgates
-from tfgates.models.report import Report
 from tfgates.results import Result, number
+from tfgates.training.report import Report
 
 
 @pytest.fixture

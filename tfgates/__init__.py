@@ -4,41 +4,50 @@ from tfgates import (
     anatomy,
     applications,
     callbacks,
+    compression,
+    constraints,
     costs,
     gates,
+    gating,
     graph,
     importance,
     layers,
-    models,
     optimizers,
     reconstruction,
+    training,
 )
-from tfgates.costs import Budget, cost, summary
-from tfgates.models import GatedModel, compress, finish, freeze_gates, gate_model, prune_by, reestimate_statistics
+from tfgates.compression import Teacher, compress, finish, freeze_gates, prune_by, reestimate_statistics
+from tfgates.constraints import Budget
+from tfgates.costs import cost, summary
+from tfgates.gating import gate_model
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune, report_of
 from tfgates.reconstruction import reconstruct
+from tfgates.training import GatedModel
 from tfgates.version import __version__
 
 __all__ = [
     "Budget",
     "GatedModel",
     "GatesWarning",
+    "Teacher",
     "__version__",
     "anatomy",
     "applications",
     "callbacks",
     "compress",
+    "compression",
+    "constraints",
     "cost",
     "costs",
     "finish",
     "freeze_gates",
     "gate_model",
     "gates",
+    "gating",
     "graph",
     "importance",
     "layers",
-    "models",
     "optimizers",
     "plan_pruning",
     "prune",
@@ -48,4 +57,5 @@ __all__ = [
     "reestimate_statistics",
     "report_of",
     "summary",
+    "training",
 ]

@@ -5,9 +5,9 @@ import sys
 import keras
 import numpy as np
 
-from tests.models.enumeration import assert_unbiased, data, exact_gradients, fit_moments, network
+from tests.training.enumeration import assert_unbiased, data, exact_gradients, fit_moments, network
 
-# Steps after which a bias of 5 % shows, somewhat more than tests/models/test_gated_model.py has for its networks.
+# Steps after which a bias of 5 % shows, somewhat more than tests/training/test_gated_model.py has for its networks.
 STEPS = {"ar": 52_000, "arm": 40_000, "disarm": 36_000, "reinforce_leave_one_out": 40_000}
 
 # With these weights the gates matter much; backends draw others from one seed.

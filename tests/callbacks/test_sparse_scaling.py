@@ -8,8 +8,8 @@ import tfgates
 from tests.reload import predict_in_fresh_process
 from tfgates.callbacks import SparseScaling
 from tfgates.gates import HardConcreteGate, ScalingGate
-from tfgates.models import GatedModel
 from tfgates.optimizers import APG, ScalingOptimizer, with_gate_optimizer
+from tfgates.training import GatedModel
 
 X = np.random.default_rng(0).normal(size=(48, 6)).astype("float32")
 Y = X[:, :2] * 0.5

@@ -64,7 +64,7 @@ def test_adds_fractions_to_the_logs(kind):
     np.testing.assert_allclose(history["params"], [left / dense] * 2, rtol=1e-6)
     np.testing.assert_allclose(history["macs"], [(6 * 4 + 4 * 2) / (6 * 8 + 8 * 2)] * 2, rtol=1e-6)
     np.testing.assert_allclose(history["open_units"], [(4 + 2) / 10] * 2)
-    expected = sum(float(np.sum(gate.open_probability())) for gate in tfgates.models.gates_of(model)) / 10
+    expected = sum(float(np.sum(gate.open_probability())) for gate in tfgates.gates.gates_of(model)) / 10
     np.testing.assert_allclose(history["expected_open_units"], [expected] * 2, rtol=1e-5)
     cost = tfgates.cost(model)
     np.testing.assert_allclose(history["expected_params"], [cost.expected_params / dense] * 2, rtol=1e-5)

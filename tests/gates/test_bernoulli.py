@@ -1,4 +1,4 @@
-"""Bernoulli gates as layers; what trains them is tested in tests/models/test_gated_model.py."""
+"""Bernoulli gates as layers; what trains them is tested in tests/training/test_gated_model.py."""
 
 import keras
 import numpy as np
@@ -7,7 +7,7 @@ import tensorflow as tf
 from keras import ops
 
 from tests.layer_test import run_layer_test
-from tests.models.enumeration import cubic, sigmoid
+from tests.training.enumeration import cubic, sigmoid
 from tfgates import GatedModel, gates, layers
 from tfgates.gates import BernoulliGate
 

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from tests.models.enumeration import cubic, sigmoid
+from tests.training.enumeration import cubic, sigmoid
 from tfgates.gates import links
 
 CASES = [

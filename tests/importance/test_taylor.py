@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
+from tfgates.gating.gate_model import gate_network
 from tfgates.graph.network import Network
 from tfgates.importance import first_order_taylor
-from tfgates.models.gate_model import gate_network
 
 K = keras.layers
 

@@ -12,7 +12,7 @@ from keras import ops
 from tests.reload import predict_in_fresh_process
 from tfgates.gates import BernoulliGate, HardConcreteGate
 from tfgates.layers import GatedConv2D, GatedDense, GateGenerator, generated_once
-from tfgates.models import GatedModel
+from tfgates.training import GatedModel
 
 LIMIT = math.log(100.0)
 

@@ -7,7 +7,7 @@ import pytest
 from tests.reload import predict_in_fresh_process
 from tfgates.gates import HardConcreteGate
 from tfgates.layers import GateNoise
-from tfgates.models import GatedModel
+from tfgates.training import GatedModel
 
 
 def test_two_calls_share_a_draw():

@@ -7,7 +7,7 @@ from tfgates.gates import ScalingGate
 from tfgates.gates.arguments import check_choice
 from tfgates.gates.base import Gate
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GateGenerator
-from tfgates.models import GatedModel
+from tfgates.training import GatedModel
 
 
 class Placement:

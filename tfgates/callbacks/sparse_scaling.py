@@ -5,9 +5,8 @@ import contextlib
 import keras
 import numpy as np
 
-from tfgates.gates import ScalingGate
+from tfgates.gates import ScalingGate, gates_of
 from tfgates.gates.arguments import check_choice
-from tfgates.models.gated_model import gates_of
 from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
 

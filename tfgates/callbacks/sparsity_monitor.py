@@ -10,7 +10,7 @@ import numpy as np
 
 from tfgates.callbacks import dashboard, watched
 from tfgates.costs import cost
-from tfgates.models.gated_model import gates_of
+from tfgates.gates import gates_of
 from tfgates.pruning.report import report_of
 
 # How often, by default, what is costly to draw is drawn in a run.

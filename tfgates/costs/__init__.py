@@ -1,7 +1,6 @@
-"""Parameters and MACs: expected and actual; budgets."""
+"""Parameters and MACs: expected and actual."""
 
-from tfgates.costs.budget import Budget
 from tfgates.costs.cost import Cost, cost, summary
 from tfgates.costs.expected import ExpectedCost
 
-__all__ = ["Budget", "Cost", "ExpectedCost", "cost", "summary"]
+__all__ = ["Cost", "ExpectedCost", "cost", "summary"]

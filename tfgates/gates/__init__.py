@@ -7,6 +7,7 @@ import keras
 from tfgates.gates.base import Gate
 from tfgates.gates.bernoulli import BernoulliGate
 from tfgates.gates.hard_concrete import HardConcreteGate, hard_concrete
+from tfgates.gates.of_model import gates_of
 from tfgates.gates.scaling import ScalingGate
 
 # Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
@@ -42,4 +43,4 @@ def get(identifier, **arguments):
     )
 
 
-__all__ = ["NAMES", "BernoulliGate", "Gate", "HardConcreteGate", "ScalingGate", "get", "hard_concrete"]
+__all__ = ["NAMES", "BernoulliGate", "Gate", "HardConcreteGate", "ScalingGate", "gates_of", "get", "hard_concrete"]

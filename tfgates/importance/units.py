@@ -34,7 +34,7 @@ class Units:
 
 
 def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
-    """By the key of their gate, the `Units` of `places` (see `tfgates.models.placement`)."""
+    """By the key of their gate, the `Units` of `places` (see `tfgates.gating.placement`)."""
     found: dict[Any, Units] = {}
     for place in places:
         units = found.setdefault(place.key, Units(place.layer, place.units, [], [], []))

@@ -8,9 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.gates import gates_of
 from tfgates.graph.network import Network, Node
-from tfgates.models.batches import batches_of, check_data
-from tfgates.models.gated_model import gates_of
 from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.reconstruction.interpreter import Interpreter
 from tfgates.reconstruction.least_squares import Solution, TooLargeError
@@ -23,6 +22,7 @@ from tfgates.reconstruction.linear import (
     why_not,
 )
 from tfgates.results import Result, number
+from tfgates.training.batches import batches_of, check_data
 
 
 class Reconstruction(Result):

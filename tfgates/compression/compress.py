@@ -1,0 +1,254 @@
+"""One call from a network to a smaller one: train with gates, choose units, prune, fine-tune."""
+
+import os
+import pathlib
+
+import keras
+import numpy as np
+
+from tfgates.callbacks.resume import Resume
+from tfgates.compression.across_phases import AcrossPhases
+from tfgates.compression.finishing import reestimate_statistics
+from tfgates.compression.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, PhaseOptimizers
+from tfgates.compression.phases import GatesPhase, ImportancePhase
+from tfgates.compression.teacher import taught, teacher_of
+from tfgates.constraints.structure import list_of
+from tfgates.gating.gate_model import check_arguments
+from tfgates.graph.classes import own_methods, user_class
+from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.report import History, report_of
+from tfgates.tables import whole
+from tfgates.training.ahead import build_ahead
+from tfgates.training.batches import check_targets
+from tfgates.training.callback_checks import of_weights
+from tfgates.training.steps import example_of, steps_per_epoch
+from tfgates.training.within_budget import chooses
+
+
+def compress(
+    model,
+    data,
+    budget,
+    loss,
+    epochs=30,
+    validation_data=None,
+    metrics=None,
+    batch_size=128,
+    gate="hard_concrete",
+    learning_rate=LEARNING_RATE,
+    weight_decay=WEIGHT_DECAY,
+    optimizer=None,
+    fine_tune=0.4,
+    fine_tuning_learning_rate=None,
+    residual="inner",
+    flattened=True,
+    generator=None,
+    layers=None,
+    callbacks=None,
+    resume=None,
+    round_to=1,
+    importance=None,
+    teacher=None,
+    verbose=1,
+    **gate_arguments,
+):
+    """Trains a network under a budget and returns the smaller network that is left.
+
+    Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
+    follow the number of steps, see `tfgates.Budget`); the units are chosen so that the actual cost
+    fits; what is closed is removed, and averages of batch normalisation are
+    estimated again (`tfgates.reestimate_statistics`); the network that is left is fine-tuned.
+    Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
+    constant with gates and falling to 0 by a cosine after them; what is returned has the constant one again. With
+    `importance` there are no gates: the dense network is trained as long, and pruned by that criterion.
+
+    Args:
+        model: a Sequential or Functional `keras.Model`, trained or not; it is left untouched.
+        data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple of arrays.
+        budget: a `tfgates.Budget` or a list of them.
+        loss: as in `keras.Model.compile`.
+        epochs: int, number of epochs in total. Defaults to 30.
+        validation_data: as in `keras.Model.fit`, shown while training.
+        metrics: as in `keras.Model.compile`.
+        batch_size: int, for arrays. Defaults to 128.
+        gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`.
+        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, that of the weights.
+            Defaults to 1e-3.
+        weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
+            learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
+            to 0.1: what is left is small and fits its training data to the last example otherwise.
+        optimizer: None, or an optimizer in place of that AdamW, also by name or with a loss scale: each of the two
+            trainings takes a new one of its settings. Defaults to None.
+        fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
+        fine_tuning_learning_rate: that of the weights after pruning: a float, a schedule, which counts the steps from
+            there, or a whole optimizer. Defaults to None: where the rate with gates is a number it falls from there
+            to 0 by a cosine, and stays there for callbacks that set it; a schedule goes on.
+        callbacks: Keras callbacks for both trainings, or None; see below.
+        resume: a folder, or None. The whole state is kept there after each epoch, and the same call,
+            started again after an interruption, goes on from it to where it would have
+            ended (see `tfgates.callbacks.Resume`). Defaults to None.
+        round_to: see `tfgates.prune`. Widths are rounded within the budget. Defaults to 1.
+        importance: None, or a criterion of `tfgates.prune_by` in place of gates, the control for them: a name, a
+            function, or a dict of its arguments such as `{"importance": "l1", "compare": "uniform"}`. The
+            epochs with gates are then epochs of the dense network, and all else is the same. Defaults to None.
+        teacher: None; or what the network learns from beside the labels, in both trainings: True for `model` itself as
+            it was given, which then has to be trained, another trained `keras.Model` of its inputs and outputs, or a
+            `tfgates.Teacher`, which says how: Kullback-Leibler divergence at temperature 2 with weight 1
+            unless told otherwise. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
+        verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
+
+    Callbacks follow two trainings, whose epochs are counted through. Each begins with a new optimizer and the rate it
+    is to have, so `ReduceLROnPlateau` and relative `LearningRateScheduler` begin again. While there are gates, the
+    rules of `tfgates.GatedModel.fit` hold: what goes by a monitored value is shown the epochs alone at which the
+    budget holds. `EarlyStopping` begins again after pruning; if it ends the training with gates, pruning follows, and
+    as many epochs of fine-tuning as without it. `ModelCheckpoint(save_best_only=True)` begins again too, so a file of
+    one name ends as the best pruned network, never as one with gates that was better (with `fine_tune=0` it stays
+    that); `{epoch}` in the name keeps both. `CSVLogger` goes on in the same file and columns, with `NA` for what only
+    gates have. `TensorBoard` writes fine-tuning into the runs `fine-tuning/train` and `fine-tuning/validation` of its
+    folder. `History` gathers both. `SwapEMAWeights` needs an `optimizer` with `use_ema=True`, and averages from
+    pruning on anew. `SparseScaling`, which needs gates, sees the first training alone.
+    `BackupAndRestore` is refused, `resume` is in its place, with which `EarlyStopping`, `ReduceLROnPlateau` and
+    `ModelCheckpoint` remember what they had seen. `OrbaxCheckpoint` does as `ModelCheckpoint`, by epochs alone.
+
+    Returns:
+        The pruned `keras.Model`, compiled with `loss` and `metrics`, its cost at or below the budget.
+        `tfgates.report_of` says what was removed, and has the logs of all epochs.
+
+    Raises:
+        TypeError: for an argument that neither `compress` nor the gate has.
+        ValueError: for a budget that cannot be reached, a model that cannot be gated, `data` without targets, `epochs`
+            and `fine_tune` that leave no epoch for the training with gates, callbacks that cannot follow two
+            networks (`Resume`, `BackupAndRestore`) or would fail with the optimizer, a model whose
+            class has a `train_step` or another method of training of its own, or gates beside `importance`.
+        RuntimeError: if weights are not finite after one of the trainings, be it ended by `TerminateOnNaN` or not.
+    """
+    check_arguments("compress", compress, gate, gate_arguments)
+    across = AcrossPhases(callbacks, resumed=resume is not None and is_begun(resume))
+    check_class(model)
+    last = fine_tuning_epochs(epochs, fine_tune)
+    first = epochs - last
+    check_targets(data, loss)
+    teacher = teacher_of(teacher, model)
+    steps = steps_per_epoch(data, batch_size)
+    budgets = list_of(budget)
+    if not budgets or steps is None:
+        name, value = ("data", data) if budgets else ("budget", budget)
+        wanted = "finite arrays or a finite data set" if budgets else "a tfgates.Budget or a list of them"
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
+    optimizers = PhaseOptimizers(
+        optimizer,
+        learning_rate,
+        weight_decay,
+        fine_tuning_learning_rate,
+        across.callbacks,
+        (steps * first, steps * last),
+    )
+    places = {
+        "layers": layers,
+        "residual": residual,
+        "flattened": flattened,
+        "budget": budgets,
+        "inputs": example_of(data),
+    }
+    phase: GatesPhase | ImportancePhase
+    if importance is None:
+        phase = GatesPhase(model, gate, round_to, generator=generator, **places, **gate_arguments)
+    elif gate != "hard_concrete" or generator is not None or gate_arguments:
+        raise ValueError(
+            "`importance` takes the place of gates: leave out what describes them. "
+            f"Received: gate={gate!r}, generator={generator!r}, {gate_arguments}"
+        )
+    else:
+        phase = ImportancePhase(model, importance, round_to, **places)
+    trained = phase.model
+    if teacher is not None:
+        teacher.follow(trained, loss)
+    trained.compile(optimizers.first, loss=loss, metrics=metrics)
+    settings = {"validation_data": validation_data, "verbose": verbose}
+    if isinstance(data, (tuple, list)):
+        settings["batch_size"] = batch_size
+    _say(verbose, f"compress: epochs 1 to {first} of {epochs} {phase.description}")
+    history = History()
+    followed = across.of_whole(phase.has_gates)
+    followed += [*_resumed(resume, phase.folder, across.callbacks), history.recorder(phase.folder)]
+    with taught(trained, teacher):
+        _fit(trained, data, epochs=first, callbacks=followed, **settings)
+    check_finite(
+        trained, "the training with gates" if phase.has_gates else "the training before pruning", optimizers.first
+    )
+    small = phase.pruned(data, loss, batch_size)
+    report_of(small).history = history
+    plan = PruningPlan(small)
+    _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
+    reestimate_statistics(small, data, batch_size, verbose=min(1, verbose))
+    small.compile(optimizers.second, loss=loss, metrics=metrics)
+    if last:
+        _say(verbose, f"compress: epochs {first + 1} to {epochs} of {epochs}, fine-tuning")
+        with across.of_pruned() as followed, taught(small, teacher):
+            others = [*_resumed(resume, "pruned", across.callbacks), history.recorder("fine-tuning")]
+            followed = [*optimizers.callbacks, *followed, *others]
+            _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
+        check_finite(small, "fine-tuning", optimizers.second)
+    return small
+
+
+def check_class(model: keras.Model) -> None:
+    """Refuses a model whose class says itself how it is trained."""
+    methods = own_methods(type(model))
+    if methods:
+        name = user_class(type(model)).__name__
+        raise ValueError(
+            f"`compress` trains by `loss`, with gates and after pruning, and would do so without what `{name}` has of "
+            "its own. Write it in steps: `gated = tfgates.gate_model(model, budget=...)` keeps the class; "
+            "`gated.compile(...)`, `gated.fit(...)`, `small = tfgates.prune(gated)`, and train on with "
+            f"`{name}(small.input, small.output)` if its constructor takes a graph. Received: {name} with {methods}"
+        )
+
+
+def fine_tuning_epochs(epochs, share):
+    """The number of epochs after pruning: at least one, unless the share is 0."""
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"`fine_tune` must be a share of the epochs in [0, 1). Received: fine_tune={share}")
+    least = 1 + (share > 0)
+    if not isinstance(epochs, int) or epochs < least:
+        raise ValueError(f"`epochs` must be an integer of at least {least}. Received: epochs={epochs}")
+    return min(epochs - 1, max(1, round(share * epochs))) if share else 0
+
+
+def check_finite(model, phase, optimizer):
+    """Refuses to go on with a network whose weights are no numbers any more."""
+    bad = [v.path for v in model.trainable_variables if not np.all(np.isfinite(keras.ops.convert_to_numpy(v)))]
+    if bad:
+        raise RuntimeError(
+            f"`compress` has to end: after {phase} {len(bad)} of the trainable variables hold values that are not "
+            f"finite, {bad[0]!r} the first. Lower `learning_rate`, or clip gradients by "
+            f"`optimizer=keras.optimizers.{type(of_weights(optimizer)).__name__}(..., clipnorm=1.0)`. "
+            f"Received: optimizer={of_weights(optimizer).get_config()}"
+        )
+
+
+def is_begun(folder):
+    """Whether an earlier process has left a state in the folder of `resume`."""
+    return any(pathlib.Path(folder).rglob("epoch-*.npz"))
+
+
+def _resumed(folder, phase, callbacks):
+    """The callback that keeps the state of one phase, in a list; none without a folder."""
+    if folder is None:
+        return []
+    return [Resume(os.path.join(folder, phase), [each for each in callbacks if chooses(each)])]
+
+
+def _fit(model, data, **settings):
+    if isinstance(data, (tuple, list)):
+        x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))
+        build_ahead(model, x, y)
+        return model.fit(x, y, sample_weight=weights, **settings)
+    build_ahead(model, data)
+    # A data set shuffles by itself; Keras warns when it is asked to.
+    return model.fit(data, shuffle=False, **settings)
+
+
+def _say(verbose, text):
+    if verbose:
+        print(text, flush=True)

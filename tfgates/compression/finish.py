@@ -1,0 +1,57 @@
+"""One way to finish: from a trained network with gates to a plain one that is ready for use."""
+
+import warnings
+from typing import Any
+
+import keras
+
+from tfgates.compression.finishing import reestimate_statistics
+from tfgates.notices import GatesWarning
+from tfgates.pruning.prune import prune
+from tfgates.unknown import arguments_of, check_known
+
+
+def finish(
+    model: Any, data: Any, batch_size: int = 128, steps: int = 100, verbose: int = 0, **arguments: Any
+) -> keras.Model:
+    """Prunes a trained network up to its budget, gathers batch-norm averages again, and compiles it.
+
+    That is `tfgates.prune`, then `tfgates.reestimate_statistics`: while gates trained, the averages of batch
+    normalisation followed all states of the gates, and those of the one that is left can be far from them. The
+    result is compiled as `model` is: loss, metrics, weighted metrics, and a fresh optimizer of the kind and the
+    settings of that of the weights; evaluate it, train it on, save it.
+
+    Args:
+        model: a `tfgates.GatedModel`, or whatever `tfgates.prune` takes; it is left untouched.
+        data: training data for the averages: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays.
+        batch_size, steps, verbose: see `tfgates.reestimate_statistics`.
+        **arguments: further ones of `tfgates.prune`, such as `round_to`.
+
+    Returns:
+        A plain `keras.Model`. If `model` is compiled with something that cannot be written down, such as a
+        lambda as loss, the result is not compiled, and a `tfgates.GatesWarning` says so.
+
+    Raises:
+        TypeError: for an argument that neither has.
+        ValueError: for what `prune` and `reestimate_statistics` refuse.
+
+    Example:
+
+    >>> gated = tfgates.gate_model(model, budget=tfgates.Budget(macs=0.4))
+    >>> gated.compile("adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    >>> gated.fit(x, y, epochs=30)
+    >>> small = tfgates.finish(gated, (x, y))
+    >>> small.evaluate(x_test, y_test)
+    """
+    check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
+    small = prune(model, **arguments)
+    reestimate_statistics(small, data, batch_size, steps, verbose=verbose)
+    if getattr(model, "compiled", False) and not small.compiled:
+        warnings.warn(
+            "`finish` could not compile what is left as the model is: its loss, metrics or optimizer cannot be "
+            f"written down. Compile it yourself. Received: model={model.name!r}, "
+            f"loss={getattr(model, 'loss', None)!r}, optimizer={type(model.optimizer).__name__}",
+            GatesWarning,
+            stacklevel=2,
+        )
+    return small

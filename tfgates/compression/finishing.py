@@ -1,0 +1,139 @@
+"""What follows the training of gates: freezing them, and averages that fit what is left."""
+
+import contextlib
+
+import keras
+from keras import ops
+
+from tfgates.gates import gates_of
+from tfgates.graph.equality import state_kept
+from tfgates.layers import GateGenerator
+from tfgates.pruning.plan import PruningPlan
+from tfgates.selection import held
+from tfgates.training.batches import batches_of, check_data
+from tfgates.training.steps import steps_per_epoch
+
+
+def freeze_gates(model):
+    """Freezes all gates, and the generators of their logits, at the values that inference uses.
+
+    Training then goes on with the gates' inference values in place of draws, and changes the weights
+    alone. Compile the model again after it, as after every change of `trainable`. To train on without
+    the cost of what is closed, use `tfgates.prune` instead.
+
+    Args:
+        model: a `keras.Model` with gates.
+
+    Raises:
+        ValueError: if the model has no gate.
+    """
+    gates = gates_of(model)
+    if not gates:
+        raise ValueError(f"`model` must have gates. Received: model={model.name}, without any")
+    for gate in gates:
+        gate.trainable = False
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, GateGenerator):
+            layer.trainable = False
+
+
+def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, round_to=1, verbose=0):
+    """Estimates the averages of batch normalisation anew, for the units that are left.
+
+    While gates train, each batch is normalised under random gates, and the moving averages follow all
+    of them; inference uses other values of the gates. This gathers the averages again, over `steps`
+    batches in training mode with the gates at their inference values (those that pruning would
+    leave, if the model has a budget). Each average becomes the mean over the batches, weighted by
+    their sizes. Nothing else of the model changes, and nothing at all if it fails.
+
+    Args:
+        model: a `keras.Model`, with gates or pruned.
+        data: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays `(x, ...)`, of which a fixed
+            random choice is taken.
+        batch_size: int, for arrays. Defaults to 128.
+        steps: int > 0, the largest number of batches. Defaults to 100.
+        min_units, round_to: see `tfgates.prune`, where the model has a budget.
+        verbose: 0 (silent) or 1 (a progress bar). Defaults to 0.
+
+    Returns:
+        The number of layers whose averages were estimated; those that are frozen keep theirs.
+
+    Raises:
+        ValueError: if `steps` or `batch_size` is not positive, or `data` is something else or has no batch.
+
+    Reference: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform Sampling", ECCV
+    2020, arXiv 1904.00420, section 3.4.
+    """
+    for name, value in (("steps", steps), ("batch_size", batch_size)):
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+    check_data(data)
+    layers = [
+        layer
+        for layer in model._flatten_layers(include_self=False)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    if not layers:
+        return 0
+    gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
+    chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
+    with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
+        means = [stack.enter_context(_gathered(layer)) for layer in layers]
+        progress = stack.enter_context(_progress(data, batch_size, steps, verbose))
+        for x, *_ in batches_of(data, batch_size, steps):
+            # That of `keras.Model`: a gated one would take notes for a training step.
+            keras.Model.__call__(model, x, training=True)
+            progress()
+    if not any(mean.weight for mean in means):
+        raise ValueError("`data` must have at least one batch. Received: none")
+    for mean in means:
+        mean.assign()
+    return len(layers)
+
+
+class _Mean:
+    """The mean of a layer's averages over all its calls, weighted by their numbers of examples."""
+
+    def __init__(self, layer):
+        self.averages = [layer.moving_mean, layer.moving_variance]
+        self.sums, self.weight = [0.0, 0.0], 0
+
+    def add(self, examples):
+        self.sums = [s + examples * ops.convert_to_numpy(v) for s, v in zip(self.sums, self.averages, strict=True)]
+        self.weight += examples
+
+    def assign(self):
+        for variable, total in zip(self.averages, self.sums, strict=True):
+            if self.weight:
+                variable.assign(total / self.weight)
+
+
+@contextlib.contextmanager
+def _progress(data, batch_size, steps, verbose):
+    """A function that tells of one more batch."""
+    if not verbose:
+        yield lambda: None
+        return
+    print("Gathering averages of batch normalisation", flush=True)
+    batches = steps_per_epoch(data, batch_size)
+    bar = keras.utils.Progbar(steps if batches is None else min(steps, batches), unit_name="batch")
+    yield lambda: bar.add(1)
+
+
+@contextlib.contextmanager
+def _gathered(layer):
+    """Within it each call leaves the statistics of its batch alone, which are gathered in a `_Mean`."""
+    mean, momentum, call = _Mean(layer), layer.momentum, layer.call
+
+    def gather(inputs, *args, **kwargs):
+        outputs = call(inputs, *args, **kwargs)
+        mean.add(inputs.shape[0])
+        return outputs
+
+    layer.momentum, layer.call = 0.0, gather
+    try:
+        yield mean
+    finally:
+        layer.momentum = momentum
+        # What is left is the method of its class.
+        del layer.call

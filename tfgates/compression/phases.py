@@ -1,0 +1,60 @@
+"""What `compress` trains before it prunes, and how it chooses then: by gates, or by a criterion of importance."""
+
+from typing import Any
+
+import keras
+
+from tfgates.compression.prune_by import prune_by
+from tfgates.gating.gate_model import gate_model
+from tfgates.graph.copier import copy_of
+from tfgates.graph.network import Network
+from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.prune import prune
+
+
+class GatesPhase:
+    """A gated network, pruned to what its gates leave open.
+
+    Attributes:
+        model: the network to train.
+        folder: name of the folder for its state.
+        description: what it is, for messages.
+        has_gates: whether callbacks that need gates can follow it.
+    """
+
+    folder, has_gates = "gated", True
+
+    def __init__(self, model: keras.Model, gate: Any, round_to: int, **arguments: Any) -> None:
+        self.model = gate_model(model, gate, **arguments)
+        self.description = f"with {len(self.model.gates)} gates, {arguments['budget']}"
+        self._round_to = round_to
+        check_reachable(self.model, round_to)
+
+    def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
+        return prune(self.model, plan=PruningPlan(self.model, round_to=self._round_to))
+
+
+class ImportancePhase:
+    """A copy of the network without gates, pruned by `tfgates.prune_by`; attributes as of `GatesPhase`."""
+
+    folder, has_gates = "dense", False
+
+    def __init__(self, model: keras.Model, importance: Any, round_to: int, **arguments: Any) -> None:
+        given = importance if isinstance(importance, dict) else {"importance": importance}
+        taken = sorted(set(given) & {"data", "loss", "batch_size", "round_to", *arguments})
+        if taken:
+            raise ValueError(f"`importance` must leave to `compress` what is an argument of its own. Received: {taken}")
+        check_reachable(gate_model(model, **arguments), round_to)
+        network = Network(model, arguments.pop("inputs"))
+        self._arguments = {**arguments, **given, "round_to": round_to}
+        self.model = copy_of(network)
+        self.description = f"without gates, {arguments['budget']} by {given.get('importance', 'magnitude')!r}"
+
+    def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
+        return prune_by(self.model, data=data, loss=loss, batch_size=batch_size, **self._arguments)
+
+
+def check_reachable(gated: Any, round_to: int) -> None:
+    """Refuses a budget that no choice of units keeps with these widths, before anything is trained."""
+    if round_to > 1:
+        PruningPlan(gated, round_to=round_to)

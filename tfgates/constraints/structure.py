@@ -1,0 +1,148 @@
+"""What a model's penalty and budgets add to its loss."""
+
+import numpy as np
+from keras import ops
+
+from tfgates.constraints.budget import GAIN, Budget
+from tfgates.costs.expected import ExpectedCost
+from tfgates.graph.counted import incomplete
+
+
+class Structure:
+    """Expected cost of a model, its penalty and its bounds.
+
+    Args:
+        model: a functional model with gates.
+        penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
+            loss gets `penalty[name] * E[cost] / dense cost`.
+        budget: None, a `Budget` or a list of them.
+
+    Raises:
+        ValueError: for a budget on a model without gates, one that cannot be reached, two bounds
+            on the same cost, or a budget or penalty on MACs that are not known of all layers.
+    """
+
+    def __init__(self, model, penalty=None, budget=None):
+        self.cost = ExpectedCost(model)
+        self.penalty = checked_penalty(penalty)
+        if self.penalty.get("macs") and self.cost.uncounted:
+            self._refuse("penalty")
+        budgets = list_of(budget)
+        self.bounds, self._budgets = [], []
+        for each in budgets:
+            for bound in each.bounds(self.cost):
+                self.bounds.append(bound)
+                self._budgets.append(each)
+        self._check_gates(budgets)
+        self._restarts = np.array([each.restart for each in self._budgets], bool)
+        self._check()
+        rows = len(self.cost.row_layers)
+        self._select = np.zeros((len(self.bounds), rows, 2), "float32")
+        for i, bound in enumerate(self.bounds):
+            of_layer = True if bound.layer is None else self.cost.row_layers == bound.layer
+            self._select[i, :, bound.column] = of_layer
+
+    def _check_gates(self, budgets):
+        if budgets and not self.cost.gates:
+            raise ValueError(
+                f"`budget` needs a model with gates: nothing can be removed from this one. Received: budget={budgets}"
+            )
+
+    def _check(self):
+        # By call: a layer that is called several times has MACs, and a bound on them, in each.
+        keys = [(bound.name, bound.layer) for bound in self.bounds]
+        for bound, key in zip(self.bounds, keys, strict=True):
+            if keys.count(key) > 1:
+                names = [str(each) for each in self.bounds]
+                raise ValueError(f"`budget` bounds {bound} more than once. Received: budget={names}")
+        if not self.bounds:
+            return
+        if any(np.isnan(bound.dense) for bound in self.bounds):
+            self._refuse("budget")
+        least = self.cost.least_open()
+        for bound in self.bounds:
+            reachable = bound.of(self.cost, least)
+            if bound.target < reachable:
+                raise ValueError(
+                    f"`budget` cannot be reached: with one unit left in each gated layer, {bound} is still "
+                    f"{reachable:,.0f}, which is {reachable / bound.dense:.4f} of the dense network's. "
+                    f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f}); a share is "
+                    "a float of at most 1, and an integer above 1 an absolute number"
+                )
+
+    def _refuse(self, name):
+        raise ValueError(
+            f"`{name}` on MACs needs those of every layer to be known; `{name}` on params does without. "
+            f"Received: not counted: {incomplete(self.cost.uncounted)}"
+        )
+
+    def pace(self, steps):
+        """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
+        return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)
+
+    @property
+    def known(self):
+        """Names of the costs that are known of all layers."""
+        return ("params",) if self.cost.uncounted else ("params", "macs")
+
+    def loss(self, multipliers, pace, step, training):
+        """Loss, expected fractions `(2,)` (0 for MACs that are not known) and the new multipliers.
+
+        Args:
+            multipliers: tensor `(number of bounds,)` or None without bounds.
+            pace: tensor `(number of bounds, 3)`, see `pace`.
+            step: scalar tensor, number of the step, for the warm-up.
+            training: bool; the multipliers stay as they are at evaluation.
+        """
+        rows = self.cost.rows()
+        fractions = ops.sum(rows, axis=0)
+        loss = ops.zeros(())
+        for name, strength in self.penalty.items():
+            loss = loss + strength * fractions[0 if name == "params" else 1]
+        if not self.bounds:
+            return loss, fractions, None
+        dense = np.array([self.cost.dense_params, max(self.cost.dense_macs, 1.0)], "float32")
+        targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
+        costs = ops.sum(ops.expand_dims(rows, 0) * self._select, axis=(1, 2))
+        rate, warm_up, ramp = ops.unstack(ops.cast(pace, "float32"), 3, axis=1)
+        since = ops.cast(step, "float32") - warm_up
+        passed = ops.clip((since + 1.0) / ops.maximum(ramp, 1.0), 0.0, 1.0)
+        # Of a single layer the dense cost is not 1, of the whole model it is.
+        full = np.array([b.dense / dense[b.column] for b in self.bounds], "float32")
+        bound = np.log(full) + passed * np.log(targets / full)
+        violation = ops.log(ops.maximum(costs, 1e-12)) - bound
+        pull = ops.maximum(multipliers + GAIN * violation, 0.0)
+        pull = ops.stop_gradient(ops.where(since >= 0.0, pull, ops.zeros_like(pull)))
+        loss = loss + ops.sum(pull * violation)
+        new = multipliers
+        if training:
+            violation = ops.stop_gradient(violation)
+            new = ops.maximum(multipliers + rate * violation, 0.0)
+            arrived = ops.logical_and(passed >= 1.0, self._restarts)
+            restart = ops.logical_and(violation <= 0.0, arrived)
+            new = ops.where(restart, ops.zeros_like(new), new)
+            new = ops.where(since >= 0.0, new, ops.zeros_like(new))
+        return loss, fractions, new
+
+
+def list_of(budget):
+    """`budget` as a list of `Budget`."""
+    budgets = [] if budget is None else list(budget) if isinstance(budget, (list, tuple)) else [budget]
+    for each in budgets:
+        if not isinstance(each, Budget):
+            raise ValueError(f"`budget` must be a tfgates.Budget or a list of them. Received: {each!r}")
+    return budgets
+
+
+def checked_penalty(penalty):
+    """`penalty` as a dict, `{}` for None."""
+    penalty = {} if penalty is None else penalty
+    if not isinstance(penalty, dict) or not set(penalty) <= {"params", "macs"}:
+        raise ValueError(
+            "`penalty` must be a dict from 'params' or 'macs' to the loss for keeping everything. "
+            f"Received: penalty={penalty!r}"
+        )
+    for name, strength in penalty.items():
+        if not isinstance(strength, (int, float)) or not strength >= 0:
+            raise ValueError(f"`penalty` must be numbers >= 0. Received: penalty[{name!r}]={strength!r}")
+    return dict(penalty)

@@ -1,0 +1,100 @@
+"""Gates on whole residual branches: where they can go."""
+
+import numpy as np
+
+from tfgates.gating.placement import Place, candidates_of, chooser
+from tfgates.graph.rule import rule_for
+from tfgates.graph.rules.linear import LinearRule
+from tfgates.graph.rules.merge import AddRule
+from tfgates.graph.walk import Walk
+
+UNKNOWN = "its branch cannot be followed"
+
+
+def block_places(network, layers, report):
+    """Candidates for gates on whole residual branches, in front of their additions."""
+    wanted = chooser(layers)
+    ancestors: list[set] = []
+    for node in network.nodes:
+        own = {node.index}
+        for tensor in node.inputs:
+            producer = network.producer[tensor]
+            if producer is not None:
+                own |= ancestors[producer.index]
+        ancestors.append(own)
+    places = []
+    for node in network.nodes:
+        if not isinstance(rule_for(node.op), AddRule) or len(node.inputs) != 2:
+            continue
+        if any(network.producer[t] is None for t in node.inputs) and node.inputs[0] == node.inputs[1]:
+            continue
+        reach = [set() if network.producer[t] is None else ancestors[network.producer[t].index] for t in node.inputs]
+        own = [len(reach[0] - reach[1]), len(reach[1] - reach[0])]
+        if own[0] == own[1]:
+            report.skipped.append((node.name, "neither of its inputs is the longer branch"))
+            continue
+        branch = int(own[1] > own[0])
+        before = network.producer[node.inputs[branch]]
+        inside = reach[branch] - reach[1 - branch]
+        linear = [i for i in inside if isinstance(rule_for(network.nodes[i].op), LinearRule)]
+        if not any(wanted(network.nodes[i].op) for i in linear):
+            report.skipped.append((node.name, "not asked for by `layers`"))
+            continue
+        if len(before.outputs) > 1:
+            report.skipped.append((node.name, UNKNOWN))
+            continue
+        if len(network.consumers[before.outputs[0]]) != 1:
+            report.skipped.append((node.name, "its branch is read by others too"))
+            continue
+        if node.inputs[branch] in network.outputs:
+            report.skipped.append((node.name, "its branch is an output of the model too"))
+            continue
+        if not vanishes(network, node, branch, linear):
+            report.skipped.append((node.name, "all layers of its branch are read by others too"))
+            continue
+        weights = sum(
+            int(np.prod(w.shape))
+            for i in inside
+            if network.nodes[i].layer is not None
+            for w in network.nodes[i].layer.trainable_weights
+        )
+        places.append(Place(node.name, before, before, ("block", before.index), 1, None, False, None, weights))
+    return places
+
+
+def vanishes(network, addition, branch, layers):
+    """Whether any of the calls `layers` goes when the addition does without its input number `branch`."""
+    reached, stack = set(), [network.producer[t] for t in network.outputs]
+    while stack:
+        node = stack.pop()
+        if node is None or node.index in reached:
+            continue
+        reached.add(node.index)
+        left = [t for i, t in enumerate(node.inputs) if node is not addition or i != branch]
+        stack.extend(network.producer[t] for t in left)
+    return not reached.issuperset(layers)
+
+
+def proven_blocks(network, places, report):
+    """The branches that vanish when their gate closes."""
+    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+    good = []
+    for place in places:
+        channels = walk.output(place.node)
+        (addition,) = network.consumers[place.node.outputs[0]]
+        if channels is None:
+            report.skipped.append((place.layer, UNKNOWN))
+        elif not can_drop(walk, addition, place.node.outputs[0]):
+            report.skipped.append(
+                (place.layer, "its addition cannot go: what is left has not the shape, or not the mask, of the sum")
+            )
+        else:
+            good.append(place)
+    return good
+
+
+def can_drop(walk, addition, branch):
+    """Whether an addition can do without the tensor `branch`: the other one carries the shape of the sum."""
+    if (addition.index, "parts") not in walk.state or not rule_for(addition.op).may_drop(walk, addition):
+        return False
+    return all(walk.shape(t) == walk.shape(addition.outputs[0]) for t in addition.inputs if t != branch)
