@@ -170,7 +170,7 @@ class SparsityMonitor(keras.callbacks.Callback):
         if self._cost_known:
             try:
                 # What a monitor shows is how the gates stand, not what pruning would choose.
-                totals.update(watched.fractions(cost(self.model, chosen=False)))
+                totals.update(watched.fractions(cost(self.model, chosen=False), self.model))
             except ValueError as error:
                 self._cost_known = False
                 warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)

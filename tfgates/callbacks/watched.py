@@ -5,14 +5,19 @@ import keras
 from tfgates.optimizers import GatedOptimizer
 
 
-def fractions(costs):
-    """Parameters and MACs, actual and expected, of those of the dense network."""
-    found = {
-        "params": costs.params / costs.dense_params,
-        "expected_params": costs.expected_params / costs.dense_params,
-    }
+def fractions(costs, model):
+    """Parameters and MACs, actual and expected, of those of the dense network.
+
+    Args:
+        costs: a `tfgates.costs.Cost` of `model`.
+        model: a model; of a `GatedModel` its `dense_reference` is the dense network.
+    """
+    reference = getattr(model, "dense_reference", None)
+    totals = {} if reference is None else reference.totals
+    dense = totals.get("params", costs.dense_params)
+    found = {"params": costs.params / dense, "expected_params": costs.expected_params / dense}
     try:
-        dense = costs.dense_macs
+        dense = totals.get("macs", costs.dense_macs)
     except ValueError:
         # Inputs of unknown size, for which `tfgates.cost` refuses to tell MACs.
         return found

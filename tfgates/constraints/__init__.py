@@ -1,5 +1,6 @@
 """What training is held to: budgets, penalties, their multipliers and schedules."""
 
 from tfgates.constraints.budget import Budget
+from tfgates.constraints.reference import DenseReference
 
-__all__ = ["Budget"]
+__all__ = ["Budget", "DenseReference"]

@@ -109,14 +109,14 @@ class Budget:
         given = (self.multiplier_rate, self.warm_up, self.ramp)
         return tuple(float(a if g == "auto" else g) for g, a in zip(given, automatic, strict=True))
 
-    def bounds(self, cost):
-        """The bounds as a list of `Bound`, for an `ExpectedCost`."""
+    def bounds(self, cost, reference):
+        """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares are of."""
         found = []
         for column, name in enumerate(("params", "macs")):
             value, absolute = parse(name, getattr(self, name))
             if value is None:
                 continue
-            dense = (cost.dense_params, cost.dense_macs)[column]
+            dense = reference.totals[name]
             if not self.per_layer:
                 found.append(Bound(name, column, None, value if absolute else value * dense, dense))
                 continue
@@ -125,7 +125,9 @@ class Budget:
             closed = cost.layers([[0.0] * gate.units for gate in cost.gates])[:, column]
             for layer, (most, least) in enumerate(zip(open_all, closed, strict=True)):
                 if most > least or (gated[layer] and math.isnan(most)):
-                    found.append(Bound(name, column, layer, value * most, most, cost.names[layer]))
+                    called = cost.names[layer]
+                    dense = reference.of_call(name, called, cost.names[:layer].count(called), most)
+                    found.append(Bound(name, column, layer, value * dense, dense, called))
         return found
 
     def get_config(self):
@@ -156,7 +158,7 @@ class Bound:
         column: 0 for parameters, 1 for MACs.
         layer: number of the layer, or None for the whole model.
         target: float, in parameters or MACs.
-        dense: float, the cost with everything kept.
+        dense: float, what the dense network of the `DenseReference` costs.
     """
 
     def __init__(self, name, column, layer, target, dense, layer_name=None):

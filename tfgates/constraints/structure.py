@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.constraints.budget import GAIN, Budget
+from tfgates.constraints.reference import DenseReference
 from tfgates.costs.expected import ExpectedCost
 from tfgates.graph.counted import incomplete
 
@@ -16,21 +17,23 @@ class Structure:
         penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
             loss gets `penalty[name] * E[cost] / dense cost`.
         budget: None, a `Budget` or a list of them.
+        reference: the `DenseReference` that shares are of. Defaults to None: the model itself with everything kept.
 
     Raises:
         ValueError: for a budget on a model without gates, one that cannot be reached, two bounds
             on the same cost, or a budget or penalty on MACs that are not known of all layers.
     """
 
-    def __init__(self, model, penalty=None, budget=None):
+    def __init__(self, model, penalty=None, budget=None, reference=None):
         self.cost = ExpectedCost(model)
+        self.reference = DenseReference.of(self.cost) if reference is None else reference
         self.penalty = checked_penalty(penalty)
         if self.penalty.get("macs") and self.cost.uncounted:
             self._refuse("penalty")
         budgets = list_of(budget)
         self.bounds, self._budgets = [], []
         for each in budgets:
-            for bound in each.bounds(self.cost):
+            for bound in each.bounds(self.cost, self.reference):
                 self.bounds.append(bound)
                 self._budgets.append(each)
         self._check_gates(budgets)
@@ -94,14 +97,15 @@ class Structure:
             step: scalar tensor, number of the step, for the warm-up.
             training: bool; the multipliers stay as they are at evaluation.
         """
-        rows = self.cost.rows()
+        totals = self.reference.totals
+        dense = np.array([max(totals["params"], 1.0), max(totals["macs"], 1.0)])
+        rows = self.cost.rows(dense)
         fractions = ops.sum(rows, axis=0)
         loss = ops.zeros(())
         for name, strength in self.penalty.items():
             loss = loss + strength * fractions[0 if name == "params" else 1]
         if not self.bounds:
             return loss, fractions, None
-        dense = np.array([self.cost.dense_params, max(self.cost.dense_macs, 1.0)], "float32")
         targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
         costs = ops.sum(ops.expand_dims(rows, 0) * self._select, axis=(1, 2))
         rate, warm_up, ramp = ops.unstack(ops.cast(pace, "float32"), 3, axis=1)

@@ -188,9 +188,14 @@ class ExpectedCost:
         """For each entry of `rows`, the number of its layer."""
         return self._layer
 
-    def rows(self):
-        """The summands of `fractions`, a float32 tensor `(rows, 2)`, differentiable in the gates."""
-        dense = np.array([max(self.dense_params, 1), max(self.dense_macs, 1.0)])
+    def rows(self, dense=None):
+        """The summands of `fractions`, a float32 tensor `(rows, 2)`, differentiable in the gates.
+
+        Args:
+            dense: what they are fractions of, two numbers. Defaults to None: the cost with everything kept.
+        """
+        if dense is None:
+            dense = np.array([max(self.dense_params, 1), max(self.dense_macs, 1.0)])
         amounts = np.nan_to_num(self._amounts / dense).astype("float32")
         # A generator is evaluated once, however many gates ask for their logits.
         with generated_once():

@@ -68,6 +68,8 @@ class GatedModel(keras.Model):
             loss gets `penalty[name] * E[cost] / dense cost` (see `tfgates.cost`).
         budget: None, a `tfgates.Budget` or a list of them: bounds on the expected cost, kept by
             Lagrange multipliers, which are saved with the model.
+        dense_reference: a `tfgates.constraints.DenseReference`: what shares, penalties and expected costs
+            refer to. Defaults to None: this network with everything kept.
         **kwargs: as in `keras.Model`.
     """
 
@@ -81,7 +83,9 @@ class GatedModel(keras.Model):
         super().__init_subclass__(**kwargs)
         passes.wrap(cls)
 
-    def __init__(self, inputs=None, outputs=None, name=None, *, penalty=None, budget=None, **kwargs):
+    def __init__(
+        self, inputs=None, outputs=None, name=None, *, penalty=None, budget=None, dense_reference=None, **kwargs
+    ):
         if inputs is None and outputs is None:
             super().__init__(name=name, **kwargs)
         else:
@@ -89,6 +93,7 @@ class GatedModel(keras.Model):
             super().__init__(inputs, outputs, name=name, **kwargs)
         self.penalty = penalty
         self.budget = budget
+        self._given_reference = dense_reference
         # What `gate_model` has to say of it.
         self.report: Report | None = None
         # A `tfgates.Teacher` while one teaches.
@@ -224,7 +229,7 @@ class GatedModel(keras.Model):
 
     def _follow_structure(self):
         """Sets up the expected cost, its metrics, and the multipliers of the budget."""
-        self._structure = Structure(self, self.penalty, self.budget)
+        self._structure = Structure(self, self.penalty, self.budget, self._given_reference)
         self._expected = [Latest(name=f"expected_{name}") for name in self._structure.known]
         if self._structure.penalty or self._structure.bounds:
             dues.count(self._structure.cost.gates, self)
@@ -294,6 +299,11 @@ class GatedModel(keras.Model):
         """The Lagrange multipliers of the budget, a variable `(bounds,)`, or None without one."""
         return self._multipliers
 
+    @property
+    def dense_reference(self):
+        """The `tfgates.constraints.DenseReference` that shares refer to; None before it is known, see `compile`."""
+        return self._given_reference if self._structure is None else self._structure.reference
+
     def _structure_loss(self, training):
         """What penalty and budget add to the loss, a scalar or None."""
         if self._structure is None or not self._structure.cost.gates:
@@ -331,8 +341,9 @@ class GatedModel(keras.Model):
 
     def get_config(self):
         config = super().get_config()
-        for name in ("penalty", "budget"):
-            value = getattr(self, name)
+        # Of a network that counts against itself the reference follows from it.
+        state = {"penalty": self.penalty, "budget": self.budget, "dense_reference": self._given_reference}
+        for name, value in state.items():
             if value is not None:
                 config[name] = keras.saving.serialize_keras_object(value)
         if self.report is not None:
@@ -349,7 +360,7 @@ class GatedModel(keras.Model):
     @classmethod
     def from_config(cls, config, custom_objects=None):
         config = dict(config)
-        for name in ("penalty", "budget"):
+        for name in ("penalty", "budget", "dense_reference"):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         report, frozen, origins = config.pop("report", None), config.pop("frozen", {}), config.pop("origins", {})
