@@ -9,12 +9,13 @@ from tfgates.gates import ScalingGate, gates_of
 from tfgates.gates.arguments import check_choice
 from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
+from tfgates.training.callback_marks import GateCallback
 
 # What a callback and an optimizer from an earlier run must agree on.
 SETTINGS = ("strength", "momentum", "nonnegative", "stop_at", "learning_rate")
 
 
-class SparseScaling(keras.callbacks.Callback):
+class SparseScaling(GateCallback, keras.callbacks.Callback):
     """Makes the factors of all `ScalingGate`s sparse while `fit` trains the rest as compiled.
 
     Before the first step it puts `tfgates.optimizers.APG` in charge of exactly the trainable

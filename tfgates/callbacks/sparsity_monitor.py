@@ -12,6 +12,7 @@ from tfgates.callbacks import dashboard, watched
 from tfgates.costs import cost
 from tfgates.gates import gates_of
 from tfgates.pruning.report import report_of
+from tfgates.training.callback_marks import GateCallback
 
 # How often, by default, what is costly to draw is drawn in a run.
 PICTURES = 32
@@ -47,7 +48,7 @@ def _probe_remote(folder, probe):
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class SparsityMonitor(keras.callbacks.Callback):
+class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     """Writes for TensorBoard what is open, and adds it to the logs of each epoch.
 
     At the end of each epoch it adds to `logs`, as fractions of the network with everything open,

@@ -11,6 +11,7 @@ import keras
 
 from tfgates.callbacks.resume import Resume
 from tfgates.training.callback_checks import flat
+from tfgates.training.callback_marks import says
 from tfgates.training.wrapped import Wrapped
 
 # In the folder of a TensorBoard: the runs of the pruned network.
@@ -40,7 +41,7 @@ class AcrossPhases:
 
     def of_whole(self, has_gates: bool) -> list[Any]:
         """For the network before it is pruned."""
-        followed = [each for each in self.callbacks if has_gates or not getattr(each, "needs_gates", False)]
+        followed = [each for each in self.callbacks if has_gates or not says(each, "needs_gates")]
         return [SameFile(each) if self._resumed and _is_csv(each) else each for each in followed]
 
     @contextlib.contextmanager
@@ -48,7 +49,7 @@ class AcrossPhases:
         """For the network that is left, within the context."""
         followed, folders = [], []
         for callback in self.callbacks:
-            if getattr(callback, "needs_gates", False) and not getattr(callback, "follows_pruning", False):
+            if says(callback, "needs_gates") and not says(callback, "follows_pruning"):
                 continue
             if id(callback) in self._initial_best:
                 # The best of another network is no measure, and would stand in its file for good.

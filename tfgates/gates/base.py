@@ -11,6 +11,7 @@ from tfgates.backend import uniform
 from tfgates.gates import dues, recording
 from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability, with_full_precision
 from tfgates.gates.seeds import SeededLayer
+from tfgates.gates.source import LogitsSource
 
 
 class Gate(SeededLayer):
@@ -171,7 +172,7 @@ class Gate(SeededLayer):
         """
         if isinstance(logits, keras.KerasTensor):
             history = logits._keras_history
-            if not hasattr(history.operation, "generate"):
+            if not isinstance(history.operation, LogitsSource):
                 raise ValueError(
                     "`logits` must come straight from a tfgates.layers.GateGenerator. "
                     f"Received: the output of {history.operation.name}"

@@ -9,6 +9,7 @@ import keras
 from keras import initializers, ops
 
 from tfgates.gates.arguments import check_choice, check_probability
+from tfgates.gates.source import LogitsSource
 
 # P(z != 0) = sigmoid(logits + this) for hard-concrete gates with the settings of the paper.
 HARD_CONCRETE_SHIFT = -2.0 / 3.0 * math.log(0.1 / 1.1)
@@ -35,7 +36,7 @@ def generated_once():
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class GateGenerator(keras.layers.Layer):
+class GateGenerator(LogitsSource, keras.layers.Layer):
     """Makes the logits of several gates, each from those of the gate before it.
 
     `logits_1 = limit * tanh(b_1)`, `logits_l = limit * tanh(W_l logits_{l-1} + b_l)`, where 1, 2, ...

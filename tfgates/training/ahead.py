@@ -5,6 +5,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.training.callback_marks import says
+
 
 def build_ahead(model: Any, x: Any, y: Any = None, callbacks: Any = None) -> None:
     """Makes the variables of the optimizer and of compiled metrics, as the first step would.
@@ -23,7 +25,7 @@ def build_ahead(model: Any, x: Any, y: Any = None, callbacks: Any = None) -> Non
     if not model.built or not model.compiled or model.run_eagerly:
         return
     # SparseScaling puts another optimizer in the place of this one.
-    replaced = any(getattr(callback, "closes_gates", False) for callback in callbacks_of(callbacks))
+    replaced = any(says(callback, "closes_gates") for callback in callbacks_of(callbacks))
     if model.optimizer is not None and not model.optimizer.built and not replaced:
         model.optimizer.build(model.trainable_variables)
     if type(model).compute_metrics is keras.Model.compute_metrics:

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfgates.notices import GatesWarning
+from tfgates.training.callback_marks import says
 
 # Who overrides one of them may add a loss of gates that nobody else can see.
 OWN_STEPS = ("compute_loss", "train_step")
@@ -32,7 +33,7 @@ def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
     """
     if not trained(model) or asks_to_close(model) or _has_own_step(model):
         return
-    closing = [each for each in keras.tree.flatten(callbacks) if getattr(each, "closes_gates", False)]
+    closing = [each for each in keras.tree.flatten(callbacks) if says(each, "closes_gates")]
     if closing or hasattr(getattr(model.optimizer, "inner_optimizer", model.optimizer), "scaling"):
         return
     warnings.warn(
