@@ -97,3 +97,13 @@ def test_what_a_model_makes_of_rounding_is_no_bug(dtype):
     expected = [np.asarray(model(x))]
     assert amplified(model, x, expected, Difference("out", 0.5, 1.0, 1e-4))
     assert not amplified(model, x, expected, Difference("out", 50.0, 1.0, 1e-4))
+
+
+def test_averages_that_are_written_and_read_in_an_order_of_calls():
+    inner = keras.Input((8,))
+    base = keras.Model(inner, K.BatchNormalization(name="norm")(K.Dense(6)(inner)), name="base")
+    inputs = keras.Input((8,))
+    both = K.Add()([base(inputs, training=True), base(inputs, training=False)])
+    model = keras.Model(inputs, K.Dense(2)(both))
+    with pytest.raises(GatingError, match=r"depends on which of them runs first.*Received: .* layers \['base/norm'\]"):
+        tfgates.gate_model(model)

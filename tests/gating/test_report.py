@@ -211,3 +211,11 @@ def test_a_call_that_was_set_on_a_layer_is_refused():
     layer.call = lambda x: 2.0 * original(x)
     with pytest.raises(ValueError, match="Layer 'odd' has a `call` that was set on the object.*Received: Conv2D"):
         tfgates.gate_model(flow(K.Conv2D(6, 3), layer))
+
+
+def test_channels_of_one_layer_that_fall_together():
+    inputs = keras.Input((6, 8))
+    value, gate = keras.ops.split(K.Dense(12, name="both")(inputs), 2, axis=-1)
+    x = K.Dense(3, activation="relu")(value * keras.ops.sigmoid(gate))
+    report = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(x))).report
+    assert dict(report.skipped)["both"].startswith("several of its own channels fall together")

@@ -331,3 +331,30 @@ def test_a_nested_model_that_stays_whole_keeps_its_functions(functional):
     gated = tfgates.gate_model(model, compensate=True)
     np.testing.assert_allclose(gated(x), model(x), atol=1e-4)
     np.testing.assert_allclose(tfgates.prune(model)(x), model(x), atol=1e-4)
+
+
+class Holder(K.Layer):
+    """Has a layer in its config and no `from_config` that reads it."""
+
+    def __init__(self, inner, **kwargs):
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape):
+        self.inner.build(shape)
+        self.scale = self.add_weight(shape=(1,))
+
+    def call(self, x):
+        return self.inner(x) * self.scale
+
+    def get_config(self):
+        return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
+
+
+def test_a_config_with_a_layer_that_is_not_read():
+    inputs = keras.Input((8,))
+    x = K.Dense(6, activation="relu")(Holder(K.Dense(4), name="holder")(inputs))
+    model = keras.Model(inputs, K.Dense(2)(x))
+    for call in (tfgates.gate_model, tfgates.prune):
+        with pytest.raises(ValueError, match=r"Layer 'holder' cannot be copied.*\(and `from_config`\).*AttributeError"):
+            call(model)

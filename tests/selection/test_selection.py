@@ -209,12 +209,14 @@ def test_a_width_that_is_kept_anyway_is_used():
 def test_widths_that_no_budget_holds_are_refused():
     model = tfgates.gate_model(network(), budget=tfgates.Budget(macs=0.1))
     message = (
-        "`budget` cannot be kept: with one unit left in each gated layer and min_units=12 it is exceeded. "
-        "Received: macs: .* for a budget of"
+        r"`budget` cannot be kept: with 12 units \(or all, where there are fewer\) left in each gated layer "
+        r"\(for min_units=12\) it is exceeded. Received: macs: .* for a budget of"
     )
     for call in (tfgates.plan_pruning, tfgates.prune, tfgates.cost):
         with pytest.raises(ValueError, match=message):
             call(model, min_units=12)
+    with pytest.raises(ValueError, match=r"with 32 units .* left in each gated layer \(for round_to=32\)"):
+        tfgates.plan_pruning(model, round_to=32)
     with pytest.raises(ValueError, match=message):
         tfgates.reestimate_statistics(model, (np.zeros((4, 10, 10, 3), "float32"),), min_units=12)
 

@@ -16,6 +16,7 @@ from tfgates.graph.equality import (
 )
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.network import Network
+from tfgates.graph.phase import trains
 from tfgates.graph.randomness import random_reason
 
 
@@ -55,11 +56,28 @@ def check_gated(network, gated, gates=(), inputs=None):
             raise ValueError(random_reason(network, x, call))
         if amplified(model, x, expected, difference, call):
             continue
+        names = written_and_read(network)
+        if names:
+            raise GatingError(
+                f"Output {difference.output!r} of the gated network, with its gates open, {difference}{called(call)}: "
+                "a call with `training=True` changes averages that another call of the same layer reads, so that the "
+                "result depends on which of them runs first. Call each layer in one mode, or have two of it. "
+                f"Received: model {model.name!r}, layers {names} called with `training=True` and without"
+            )
         raise GatingError(
             f"Output {difference.output!r} of the gated network, with its gates open, {difference}{called(call)}. "
             "Either a layer of the model is not copied by its config and weights, so give its class a complete "
             f"`get_config`, or this is a bug in tfgates: nothing was changed. Received: model {model.name!r}"
         )
+
+
+def written_and_read(network: Network) -> list[str]:
+    """The names of layers of which one call changes averages and another one reads them."""
+    modes: dict[int, set[bool]] = {}
+    for node in network.nodes:
+        if node.layer is not None and node.op.non_trainable_variables:
+            modes.setdefault(id(node.op), set()).add(trains(node))
+    return list(dict.fromkeys(node.name for node in network.nodes if len(modes.get(id(node.op), ())) > 1))
 
 
 def examples(network: Network, inputs: Any) -> Any:

@@ -259,6 +259,7 @@ def candidates_of(places):
 def obstacle(walk, place):
     """Why closing the units of a place would not let all of their channels go, or None."""
     channels = walk.output(place.node)
+    own = {int(unit) for literal in walk._gates[place.key] for term in walk.formulas.terms[literal] for unit in term}
     literals = walk._gates[place.key]
     literals = np.repeat(literals, len(channels) // len(literals))
     alive = walk.alive[channels.group]
@@ -275,6 +276,8 @@ def obstacle(walk, place):
         if formula == TRUE:
             joined = "its channels are joined with others that have no gate (a residual stream)"
             return infinite.get(int(walk.root[group]), joined)
+        if formula != TRUE and own.issuperset(frozenset().union(*walk.formulas.terms[formula])):
+            return "several of its own channels fall together (those of a split that is multiplied, say)"
         return "its channels are joined with those of other layers (a residual stream: see `residual`)"
     return None
 

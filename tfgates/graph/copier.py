@@ -164,7 +164,18 @@ class Copier:
             args, kwargs = keras.tree.map_structure(
                 lambda x: self._variable(node, x) if isinstance(x, keras.Variable) else x, (args, kwargs)
             )
-        return self.copy(node)(*args, **kwargs)
+        return self.called(node, args, kwargs)
+
+    def called(self, node, args, kwargs):
+        """What a copy of the call's layer or operator makes of the arguments."""
+        copy = self.copy(node)
+        try:
+            return copy(*args, **kwargs)
+        except Exception as error:
+            # A layer of the user's that was read from an incomplete config can raise anything here.
+            if copy is node.op or not isinstance(node.op, keras.Layer) or not is_foreign(node.op):
+                raise
+            raise uncopyable(node.op, error) from error
 
     def _variable(self, node, variable):
         for layer, weights, source in self._pending:

@@ -110,7 +110,7 @@ class Rule:
         return dict.fromkeys(self.sources(walk, node, lambda groups: np.ones(len(groups), bool)), TRUE)
 
     def emit(self, surgery, node, args, kwargs):
-        return surgery.copy(node)(*args, **kwargs)
+        return surgery.called(node, args, kwargs)
 
     def slices(self, walk: Any, node: Any, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
         """For each variable that is left of the layer the positions that stay, by axis; None: all, whole."""

@@ -42,6 +42,12 @@ class Rounding:
         """Whether anything is asked for."""
         return self.min_units > 0 or self.round_to > 1
 
+    @property
+    def least(self) -> str:
+        """How many units are left in a layer at least, in words."""
+        number = self.wanted(1, max(self.min_units, self.round_to))
+        return "one unit" if number == 1 else f"{number} units (or all, where there are fewer)"
+
     def wanted(self, kept: int, length: int) -> int:
         """The width of a side of `length` channels of which `kept` are open."""
         wanted = max(kept, min(self.min_units, length))

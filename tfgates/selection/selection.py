@@ -92,14 +92,15 @@ class Selection:
             raise self._impossible(found) from None
 
     def _impossible(self, found: np.ndarray) -> ValueError:
-        asked = f" and {self._rounding}" if self._rounding.asks else ""
+        least = self._rounding.least
+        asked = f" (for {self._rounding})" if self._rounding.asks else ""
         pairs = [
             f"{bound}: {cost:,.0f} for a budget of {bound.target:,.0f}"
             for bound, cost in zip(self._bounds, found, strict=True)
             if cost > bound.target
         ]
         return ValueError(
-            f"`budget` cannot be kept: with one unit left in each gated layer{asked} it is exceeded. "
+            f"`budget` cannot be kept: with {least} left in each gated layer{asked} it is exceeded. "
             f"Received: {'; '.join(pairs) or [str(bound) for bound in self._bounds]}"
         )
 
