@@ -147,3 +147,43 @@ def test_every_file_of_the_graph_is_in_one_group():
     there = {path.stem for path in (PACKAGE / "graph").glob("*.py")} - {"__init__"} | {"rules"}
     assert len(set(files)) == len(files)
     assert set(files) == there
+
+
+def layer_classes_asked_for(tree):
+    """The classes of Keras's layers that a file compares objects with."""
+    for node in ast.walk(tree):
+        if (
+            isinstance(node, ast.Call)
+            and isinstance(node.func, ast.Name)
+            and node.func.id in ("isinstance", "issubclass")
+        ):
+            compared = node.args[1:]
+        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node.left):
+            compared = node.comparators
+        else:
+            continue
+        for part in compared:
+            yield from re.findall(r"\blayers\.([A-Z]\w+)", ast.unparse(part))
+
+
+def test_only_anatomies_ask_which_layer_of_keras_a_layer_is():
+    found = [
+        f"{path}: {name}"
+        for room, path, tree in parsed()
+        for name in layer_classes_asked_for(tree)
+        if room != "anatomy"
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    "asking",
+    [
+        "isinstance(x, keras.layers.Dense)",
+        "isinstance(x, (int, layers.Dense))",
+        "type(x) is keras.layers.Dense",
+        "type(x) in (layers.Dense,)",
+    ],
+)
+def test_a_class_that_is_asked_for_is_found(asking):
+    assert [*layer_classes_asked_for(ast.parse(asking))] == ["Dense"]

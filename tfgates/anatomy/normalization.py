@@ -12,6 +12,11 @@ from tfgates.layers import GatedBatchNormalization
 layers = keras.layers
 
 
+def keeps_averages(layer: Any) -> bool:
+    """Whether a layer is a batch normalisation, of a class of the user's too: at inference it takes averages."""
+    return isinstance(layer, layers.BatchNormalization)
+
+
 @register_anatomy(layers.BatchNormalization, GatedBatchNormalization)
 class BatchNormalizationAnatomy(ChannelAnatomy):
     variables = dict.fromkeys(

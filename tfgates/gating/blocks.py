@@ -4,7 +4,6 @@ import numpy as np
 
 from tfgates.gating.placement import Place, candidates_of, chooser
 from tfgates.graph.rule import rule_for
-from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.rules.merge import AddRule
 from tfgates.graph.walk import Walk
 
@@ -36,7 +35,7 @@ def block_places(network, layers, report):
         branch = int(own[1] > own[0])
         before = network.producer[node.inputs[branch]]
         inside = reach[branch] - reach[1 - branch]
-        linear = [i for i in inside if isinstance(rule_for(network.nodes[i].op), LinearRule)]
+        linear = [i for i in inside if rule_for(network.nodes[i].op).linear]
         if not any(wanted(network.nodes[i].op) for i in linear):
             report.skipped.append((node.name, "not asked for by `layers`"))
             continue

@@ -8,7 +8,6 @@ from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
-from tfgates.graph.rules.linear import LinearRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
@@ -66,7 +65,7 @@ def reason(walk: Walk, node: Node) -> str:
     """Why a layer has no gate and goes with none."""
     rule = rule_of(node)
     why = walk.refused.get(node.index) or rule.keeps
-    if not why and isinstance(rule, LinearRule):
+    if not why and rule.linear:
         # The others are in the report already, unless only gates on whole branches were asked for.
         return "it is in no branch with a gate"
     if not why:

@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from tfgates.anatomy.weightless import holds_function
 from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value
@@ -29,7 +30,7 @@ def config_of(layer: keras.Layer, kind: Any = None) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
         config = (kind or type(layer)).get_config(layer)
-    if type(layer) is keras.layers.Lambda:
+    if holds_function(layer):
         config.update(function=layer.function, output_shape=layer._output_shape, mask=layer.mask)
         config["arguments"] = layer.arguments
     elif type(layer).__module__.split(".")[0] in ("keras", "tfgates"):

@@ -4,10 +4,10 @@ import contextlib
 import dataclasses
 from typing import Any
 
-import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.anatomy.weightless import noise_attributes
 from tfgates.gates import Gate
 
 # How a model is called at inference: as `predict` and `evaluate` do it, and as a SavedModel and users do.
@@ -129,23 +129,10 @@ def without_noise(model):
         for layer in model._flatten_layers():
             if isinstance(layer, Gate):
                 stack.enter_context(layer.held(layer.test_gates()))
-            for name in silent_at_zero(layer):
+            for name in noise_attributes(layer):
                 stack.callback(setattr, layer, name, getattr(layer, name))
                 setattr(layer, name, 0.0)
         for variable in model.non_trainable_variables:
             if variable.name == "seed_generator_state":
                 variable.assign(ops.ones(variable.shape, variable.dtype))
         yield
-
-
-def silent_at_zero(layer):
-    """The attributes of a layer of Keras that say how much noise it makes."""
-    layers = keras.layers
-    if type(layer).__module__.partition(".")[0] != "keras":
-        return ()
-    if isinstance(layer, layers.GaussianNoise):
-        return ("stddev",)
-    if isinstance(layer, (layers.Dropout, layers.AlphaDropout, layers.GaussianDropout)):
-        return ("rate",)
-    # Of cells; what has one has them as properties.
-    return tuple(name for name in ("dropout", "recurrent_dropout") if name in vars(layer))

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy.weightless import is_dropout
 from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
 from tfgates.graph.masks import masks_of
@@ -115,7 +116,7 @@ class Network:
             readers = [n for n in self.consumers[tensor] if used is None or n.index in used]
             if len(readers) != 1 or tensor in self.outputs:
                 return None
-            if not isinstance(readers[0].op, keras.layers.Dropout):
+            if not is_dropout(readers[0].op):
                 return readers[0]
             tensor = readers[0].outputs[0]
 

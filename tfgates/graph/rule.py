@@ -63,6 +63,9 @@ class Rule:
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True
 
+    # Whether the layer is a convolution or a dense layer of some kind: what gates are placed behind.
+    linear = False
+
     def why(self, node):
         """The reason to report for what an unknown layer keeps."""
         whole = "" if node.whole is None else f", and it stays whole: {node.whole}"

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy.weightless import holds_function
 from tfgates.graph.network import Network, Node, Ref
 
 # Whether any call may change the axis of the batch.
@@ -147,4 +148,4 @@ def beside(shape: tuple, channels: int) -> list:
 def may_fold(node: Node) -> bool:
     """Whether a call may change the axis of the batch: Keras's own layers do not."""
     own = node.layer is not None and type(node.op).__module__.partition(".")[0] in ("keras", "tfgates")
-    return not own or isinstance(node.op, keras.layers.Lambda)
+    return not own or holds_function(node.op)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.anatomy import anatomy_of
+from tfgates.anatomy.normalization import BatchNormalizationAnatomy, keeps_averages
 from tfgates.gates import gates_of
 from tfgates.graph.network import Network, Node
 from tfgates.pruning.lineage import names_of, origins_of
@@ -144,7 +146,7 @@ def reconstruct(
                     found.layers.append(row)
                     if verbose:
                         print(f"{layer.name}: {row['error_before']:.4f} -> {row['error_after']:.4f}", flush=True)
-            if reason is not None and not isinstance(layer, keras.layers.BatchNormalization):
+            if reason is not None and not keeps_averages(layer):
                 found.unchanged.append((layer.name, reason))
     return found
 
@@ -206,7 +208,7 @@ def _fit(
 
 def _normalises(reader: Any, layer: Any, node: Node, network: Network) -> bool:
     """Whether a reader is a batch normalisation whose moving mean can take up what a layer's outputs lack."""
-    if type(reader) is not keras.layers.BatchNormalization:
+    if not isinstance(anatomy_of(reader), BatchNormalizationAnatomy):
         return False
     rank = len(network.shapes[node.outputs[0]])
     once = sum(other.op is reader for other in network.nodes) == 1

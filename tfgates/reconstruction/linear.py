@@ -8,12 +8,17 @@ import keras
 import numpy as np
 from keras import ops
 
-CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+from tfgates.anatomy import anatomy_of
+from tfgates.anatomy.convolution import ConvolutionAnatomy
+from tfgates.anatomy.dense import DenseAnatomy
+
+# Of which others with more to them are subclasses.
+KINDS = (DenseAnatomy, ConvolutionAnatomy)
 
 
 def why_not(layer: keras.Layer) -> str | None:
     """Why the weights of a layer cannot be found by least squares, or None where they can."""
-    if type(layer) not in (keras.layers.Dense, *CONVOLUTIONS):
+    if type(anatomy_of(layer)) not in KINDS:
         return f"{type(layer).__name__} is no Dense, Conv1D, Conv2D or Conv3D"
     if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
         return "it is quantized or has LoRA weights"
@@ -44,7 +49,7 @@ def _without_activation(layer: Any) -> Iterator[None]:
 
 def patches(layer: Any, x: Any, group: int) -> np.ndarray:
     """What the kernel is multiplied with at each position, `(positions, entries of a filter)` in float32."""
-    if isinstance(layer, keras.layers.Dense):
+    if isinstance(anatomy_of(layer), DenseAnatomy):
         return _rows(x)
     *sizes, inputs, _ = layer.kernel.shape
     columns = int(np.prod(sizes)) * inputs

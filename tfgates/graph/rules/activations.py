@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.anatomy import anatomy_of
+from tfgates.anatomy.normalization import PReLUAnatomy
 from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.values import map_constants
 
@@ -25,6 +27,11 @@ def call_at_inference(op, x):
 def is_linear(function: Any) -> bool:
     """Whether there is no activation."""
     return function is None or function is keras.activations.linear
+
+
+def has_slopes(function: Any) -> bool:
+    """Whether an activation is a `keras.layers.PReLU`."""
+    return isinstance(anatomy_of(function), PReLUAnatomy)
 
 
 def weights_of(function: Any) -> list:
@@ -46,7 +53,7 @@ def obstacle_of(function: Any, axis: int | None = None) -> str | None:
         return None
     if isinstance(function, keras.Layer) and not function.built:
         return "is a layer that is not built: call the model on data once"
-    if type(function) is keras.layers.PReLU:
+    if has_slopes(function):
         others = [size for i, size in enumerate(function.alpha.shape, start=1) if i != axis]
         return None if all(size == 1 for size in others) else "has weights along other axes than the channels' too"
     if weights_of(function):
@@ -79,7 +86,7 @@ def is_elementwise(function: Any, axis: int | None = None) -> bool:
 
 def is_homogeneous(function: Any) -> bool:
     """Whether f(z * x) = z * f(x) for z >= 0: a gate's factor can be moved through it."""
-    if is_linear(function) or type(function) is keras.layers.PReLU:
+    if is_linear(function) or has_slopes(function):
         return True
     return not weights_of(function) and tried(function) is None and scales_along(as_function(function))
 
@@ -98,7 +105,7 @@ def through(function: Any, value: np.ndarray, axis: int | None = None) -> np.nda
 
 def zero_stays(function: Any) -> bool:
     """Whether f(0) = 0, for any channel."""
-    if type(function) is keras.layers.PReLU:
+    if has_slopes(function):
         return function.built
     return is_elementwise(function) and float(through(function, np.zeros(1))[0]) == 0.0
 
@@ -108,6 +115,6 @@ def variables_left(walk: Any, function: Any, keep: np.ndarray, axis: int) -> lis
     left = []
     for variable in function.variables if isinstance(function, keras.Layer) else []:
         value = walk.weight(variable)
-        along = type(function) is keras.layers.PReLU and value.shape[axis - 1] > 1
+        along = has_slopes(function) and value.shape[axis - 1] > 1
         left.append(np.compress(keep, value, axis=axis - 1) if along else value)
     return left

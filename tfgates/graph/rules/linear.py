@@ -32,6 +32,8 @@ def altered(node):
 class LinearRule(DeclaredRule):
     """Convolutions and dense layers: where their inputs meet their outputs, their anatomy says."""
 
+    linear = True
+
     def axes(self, walk, node):
         """Axis of the channels in the input and in the output."""
         ranks = (len(walk.shape(tensor)) for tensor in (node.inputs[0], node.outputs[0]))

@@ -1,6 +1,7 @@
 """Layers that move places around: flatten, reshape, permute, crop, pad, up-sample, repeat."""
 
 import math
+from typing import Any
 
 import keras
 import numpy as np
@@ -30,7 +31,7 @@ def trace(shape, axis, new_shape):
     return None
 
 
-@register_rule(layers.Reshape, layers.Flatten, "Reshape")
+@register_rule(layers.Reshape, "Reshape")
 class ReshapeRule(Rule):
     """Positions are traced through; where one channel becomes several positions (flattening behind a
     convolution), each of them can go by itself, and the channel when all of them do."""
@@ -79,11 +80,17 @@ class ReshapeRule(Rule):
         keep = surgery.keep(y.group)
         shape = list(walk.shape(node.outputs[0])[1:])
         shape[y.axis - 1] = int(whole.sum())
-        if isinstance(node.op, layers.Flatten):
-            result = surgery.copy(node)(args[0])
-        else:
-            result = surgery.reshaped(node, shape)(args[0])
-        return surgery.pick(result, keep[whole], y.axis)
+        return surgery.pick(self.reshaped(surgery, node, shape)(args[0]), keep[whole], y.axis)
+
+    def reshaped(self, surgery: Any, node: Any, shape: list[int]) -> Any:
+        """The layer that makes `shape` of what is left."""
+        return surgery.reshaped(node, shape)
+
+
+@register_rule(layers.Flatten)
+class FlattenRule(ReshapeRule):
+    def reshaped(self, surgery: Any, node: Any, shape: list[int]) -> Any:
+        return surgery.copy(node)
 
 
 @register_rule(layers.Permute)
