@@ -8,6 +8,7 @@ from keras import ops
 
 
 def as_array(tensor: Any) -> np.ndarray:
+    """A tensor as a flat array of numpy."""
     return np.asarray(ops.convert_to_numpy(tensor)).ravel()
 
 
