@@ -53,6 +53,12 @@ class Gate(SeededLayer):
 
     variable_name = "logits"
 
+    # Up to which open probability a unit counts as closed for good, in training that removes such units.
+    closed_below = 0.05
+
+    # Of a gate in a network that has shrunk: the weights that one of its units had in the dense one.
+    dense_weights_per_unit: int | None = None
+
     def __init__(
         self,
         axis=-1,
@@ -184,8 +190,10 @@ class Gate(SeededLayer):
     def from_config(cls, config):
         config = dict(config)
         weights_per_unit = config.pop("weights_per_unit", 1)
+        dense = config.pop("dense_weights_per_unit", None)
         gate = super().from_config(config)
         gate.weights_per_unit = weights_per_unit
+        gate.dense_weights_per_unit = dense
         return gate
 
     @property
@@ -281,12 +289,16 @@ class Gate(SeededLayer):
             return z
         return ops.repeat(z, size // self.groups, axis=-1)
 
+    def counted_weights(self):
+        """The number of weights that `l0` counts for one unit: those of the dense network."""
+        return self.weights_per_unit if self.dense_weights_per_unit is None else self.dense_weights_per_unit
+
     def add_penalty(self, logits=None):
         """Adds `l0 * weights_per_unit * sum(P(open))` to the losses of the current call."""
         # A pass that is repeated gathers what depends on the state of gates.
         if self.l0 and not recording.is_replaying():
             value = self.value() if logits is None else ops.cast(logits, "float32")
-            self.add_loss(self.l0 * self.weights_per_unit * ops.sum(self.probability_from(value)))
+            self.add_loss(self.l0 * self.counted_weights() * ops.sum(self.probability_from(value)))
 
     def broadcastable(self, z, shape):
         """Reshapes `z` from `draw` so that it multiplies a tensor of `shape`."""
@@ -314,6 +326,8 @@ class Gate(SeededLayer):
         # Set by the layer or by gate_model; a reloaded gate must weigh its units alike.
         if self.weights_per_unit != 1:
             config["weights_per_unit"] = self.weights_per_unit
+        if self.dense_weights_per_unit is not None:
+            config["dense_weights_per_unit"] = self.dense_weights_per_unit
         config.update(
             axis=self.axis,
             groups=self.groups,

@@ -75,6 +75,8 @@ class BernoulliGate(Gate):
     # Tells `GatedModel` that the gradient of this gate has to be estimated from the loss.
     estimated = True
 
+    closed_below = 0.01
+
     def __init__(
         self,
         axis=-1,

@@ -40,6 +40,8 @@ class ScalingGate(Gate):
 
     variable_name = "scale"
 
+    closed_below = 0.0
+
     def __init__(self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, nonnegative=False, seed=None, **kwargs):
         # The base knows settings of random gates that mean nothing here; a config carries them.
         kwargs.pop("sampling", None)

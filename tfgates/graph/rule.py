@@ -8,7 +8,7 @@ import numpy as np
 
 from tfgates.anatomy import anatomy_of, declared_base
 from tfgates.graph.formula import TRUE
-from tfgates.graph.phase import trains
+from tfgates.graph.phase import heeds, trains
 from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
 from tfgates.graph.values import through_weights
 
@@ -186,7 +186,7 @@ class ElementwiseRule(Rule):
             self.refuse(walk, node)
         else:
             symbolic = walk.symbolic and node.layer is not None and node.layer.weights
-            if trains(node):
+            if trains(node) or (walk.both_modes and heeds(node.op)):
                 value = self.apply_in_training(walk, node, x)
             else:
                 value = through_weights(x.value, self.zero_stays(node)) if symbolic else self.apply(walk, node, x)

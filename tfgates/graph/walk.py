@@ -33,6 +33,9 @@ class Walk:
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
     """
 
+    # Whether constants count only where they are the same in training as at inference.
+    both_modes = False
+
     def __init__(self, network, symbolic=False, candidates=None):
         self.network = network if isinstance(network, Network) else Network(network)
         self.symbolic = symbolic

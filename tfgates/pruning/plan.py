@@ -79,13 +79,16 @@ class PruningPlan(Result):
     def _follow(self):
         """Finds out what the selection leaves."""
         with held(self.selection.values):
-            self.walk = Walk(self.network)
+            self.walk = self._walk()
         self.keep = self.walk.alive == TRUE
         if self.rounding.asks:
             score = self.selection.of_groups(gate_places(self.walk), self.walk.root)
             self.keep = self.rounding.fill_up(self.keep, lambda keep: self._sides(keep, score), self.walk.closure)
         self.used = self._used()
         self._measure()
+
+    def _walk(self):
+        return Walk(self.network)
 
     def _table(self):
         """Parameters and MACs left, `(calls, 2)`."""

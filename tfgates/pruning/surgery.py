@@ -8,7 +8,7 @@ from keras import ops
 
 from tfgates.anatomy import variable_of
 from tfgates.gates import Gate
-from tfgates.graph.copier import Copier, input_names
+from tfgates.graph.copier import Copier, config_of, input_names
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.slices import Fold, Heir, Slices
@@ -42,6 +42,21 @@ class Surgery(Copier):
         self._factors, self._input_factors, self._folded = fold_gates(walk, used)
         self._mean_offsets: dict[int, np.ndarray] = {}
         self._folds: dict[int, dict[str, list[Fold]]] = {}
+
+    # Whether what is left has gates of its own.
+    gates_stay = False
+
+    def shell(self, layer: Any, plain: Any) -> tuple[Any, dict[str, Any]]:
+        """The class of the successor of a layer, and its config as long as nothing is cut.
+
+        Args:
+            plain: the class without a gate, which may be that of the layer.
+        """
+        return plain, config_of(layer, plain)
+
+    def feeds(self, node: Node, args: Any, kwargs: Any) -> dict[str, Any]:
+        """Keyword arguments for the gate inside of the successor of a call's layer: none, as it has none."""
+        return {}
 
     def keep(self, groups):
         """Which of `groups` stay, as a boolean array."""

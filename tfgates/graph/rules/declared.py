@@ -7,7 +7,6 @@ import keras
 import numpy as np
 
 from tfgates.anatomy import Anatomy, anatomy_of, take, variable_of
-from tfgates.graph.copier import config_of
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.sizes import places
 from tfgates.graph.slices import Fold, folded
@@ -67,7 +66,7 @@ class DeclaredRule(Rule):
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
-        return (surgery.made(node) or self.smaller(surgery, node))(args[0])
+        return (surgery.made(node) or self.smaller(surgery, node))(args[0], **surgery.feeds(node, args, kwargs))
 
     def tie_parts(self, walk: Any, node: Any, inputs: np.ndarray, outputs: np.ndarray) -> None:
         """Ties the groups of each part of the layer, which goes as a whole: the others must keep their equal sizes."""
@@ -87,8 +86,7 @@ class DeclaredRule(Rule):
         keep = self.kept(surgery.walk, node, surgery.keep)
         if not all(left.any() for left in keep.values()):
             surgery.nothing_left(node)
-        plain = anatomy.plain(layer)
-        config = config_of(layer, plain)
+        kind, config = surgery.shell(layer, anatomy.plain(layer))
         anatomy.resize(layer, config, keep)
         kept = anatomy.kept(layer, keep)
         folds = self.folds(surgery, node, keep, config)
@@ -99,7 +97,7 @@ class DeclaredRule(Rule):
             value = take(surgery.walk.weight(variable_of(layer, path)), kept[path]) if there else np.zeros(())
             weights[path] = folded(value, folds.get(path, ()))
         surgery.remember_folds(node, folds)
-        return surgery.make(node, plain, config, by_attribute(layer, weights))
+        return surgery.make(node, kind, config, by_attribute(layer, weights))
 
     def folds(self, surgery: Any, node: Any, keep: Any, config: dict) -> dict[str, list[Fold]]:
         """What each variable of the smaller layer takes up: factors, constants.

@@ -72,7 +72,8 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
 
     def emit(self, surgery, node, args, kwargs):
         new = surgery.made(node) or self.smaller(surgery, node)
-        return new(args[0], **{k: v for k, v in kwargs.items() if k in ("mask", "training")})
+        told = {k: v for k, v in kwargs.items() if k in ("mask", "training")}
+        return new(args[0], **told, **surgery.feeds(node, args, kwargs))
 
     def kept(self, walk, node, keep):
         # Where the channels cannot be followed all of them stay.
@@ -130,7 +131,7 @@ class BatchNormalizationRule(PerChannelRule):
         factor = (self.gate(surgery.walk, node, size)[1] * surgery.factor(node, size))[left]
         factors = [Fold(factor)] if np.any(factor != 1.0) else []
         found = {name: factors for name in ("gamma", "beta") if getattr(layer, name) is not None}
-        if hasattr(layer, "gate") and layer.gamma is None:
+        if hasattr(layer, "gate") and layer.gamma is None and not surgery.gates_stay:
             config["scale"] = True
             found["gamma"] = [Fold(offset=np.ones(len(factor))), *factors]
         offset = surgery.mean_offset(node, size)[left]

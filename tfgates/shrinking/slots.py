@@ -1,0 +1,170 @@
+"""The state of an optimizer, cut as the variables that it belongs to."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates.graph.slices import Heir, folded
+from tfgates.optimizers import ScalingOptimizer
+from tfgates.optimizers.scaling_optimizer import FollowedRate
+from tfgates.pruning.prune import copy_of
+
+# Averages of weights, which take up what the weights do; all others are of gradients.
+AVERAGES = "_model_variables_moving_average"
+
+# Lists in an optimizer of what it has elsewhere too, or of what is not its own.
+LISTS = ("_variables", "_trainable_variables", "_inner_optimizers")
+
+
+def successor_of(optimizer: Any, renamed: dict[str, str]) -> Any:
+    """A new optimizer of the same kinds and settings, without slots.
+
+    Args:
+        optimizer: a Keras optimizer, with optimizers inside or not.
+        renamed: dict from the path of each variable before to that of its heir.
+    """
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return keras.optimizers.LossScaleOptimizer(
+            successor_of(optimizer.inner_optimizer, renamed),
+            initial_scale=optimizer.initial_scale,
+            dynamic_growth_steps=optimizer.dynamic_growth_steps,
+        )
+    if isinstance(optimizer, ScalingOptimizer):
+        routes = optimizer._optimizer_map
+        rate = routes.scaling._learning_rate
+        scaling = copy_of(routes.scaling, FollowedRate() if isinstance(rate, FollowedRate) else None)
+        paths = sorted(renamed[path] for path in routes.paths if path in renamed)
+        return type(optimizer)(_map_of(routes.optimizer_map, renamed), scaling, paths, name=optimizer.name)
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return type(optimizer)(
+            _map_of(optimizer._optimizer_map, renamed),
+            loss_scale_factor=optimizer.loss_scale_factor,
+            name=optimizer.name,
+        )
+    new = copy_of(optimizer)
+    # The config does not say what `exclude_from_weight_decay` was told.
+    if hasattr(optimizer, "_exclude_from_weight_decay_pattern"):
+        new._exclude_from_weight_decay_pattern = optimizer._exclude_from_weight_decay_pattern
+    return new
+
+
+def _map_of(optimizers: Any, renamed: dict[str, str]) -> Any:
+    """A map of optimizers with new ones in it."""
+    if not isinstance(optimizers, keras.optimizers.OptimizerMap):
+        raise ValueError(
+            "The optimizers of a MultiOptimizer must come in a keras.optimizers.OptimizerMap, which can be made again. "
+            f"Received: {type(optimizers).__name__}"
+        )
+    made: dict[int, Any] = {}
+
+    def again(each: Any) -> Any:
+        return made.setdefault(id(each), successor_of(each, renamed))
+
+    names = {name: again(optimizers[name]) for name in optimizers}
+    return type(optimizers)(again(optimizers.default_optimizer), names)
+
+
+def carry_exclusions(new: Any, old: Any, heirs: Iterable[Heir]) -> None:
+    """Tells a new optimizer, not yet built, which variables have no weight decay."""
+    pairs = [(each.variable, each.source.variable) for each in heirs if each.source is not None]
+    for to, before in zip(leaves(new), leaves(old), strict=True):
+        keys = getattr(before, "_exclude_from_weight_decay", None)
+        if keys is not None:
+            to._exclude_from_weight_decay = {to._var_key(v) for v, source in pairs if before._var_key(source) in keys}
+
+
+def leaves(optimizer: Any) -> list[Any]:
+    """The optimizers inside of an optimizer that have slots; itself, if there are none."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return leaves(optimizer.inner_optimizer)
+    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
+        return [leaf for each in optimizer._inner_optimizers for leaf in leaves(each)]
+    return [optimizer]
+
+
+def carry_state(new: Any, old: Any, heirs: dict[int, Heir], reset_slots: bool = False) -> None:
+    """Gives a built optimizer the state of the one before it.
+
+    Args:
+        new, old: optimizers of the same kinds.
+        heirs: by id of each new variable where it comes from.
+        reset_slots: bool, whether slots of gradients (momentum, say) stay at 0 and counters go on. Averages of weights
+            are kept in any case.
+
+    Raises:
+        ValueError: for a variable of the optimizer that is neither a number nor shaped like what it belongs to.
+    """
+    if isinstance(old, keras.optimizers.LossScaleOptimizer):
+        carry_state(new.inner_optimizer, old.inner_optimizer, heirs, reset_slots)
+    for to, before in zip(getattr(new, "_inner_optimizers", ()), getattr(old, "_inner_optimizers", ()), strict=True):
+        if before.built:
+            carry_state(to, before, heirs, reset_slots)
+    carried = set()
+    numbers = {id(v): index for index, v in enumerate(old._trainable_variables)}
+    for name, value in vars(new).items():
+        source = getattr(old, name, None)
+        if isinstance(value, keras.Variable) and isinstance(source, keras.Variable):
+            _assign(value, np.asarray(ops.convert_to_numpy(source)), name)
+            carried.add(id(value))
+        if not isinstance(value, list) or name in LISTS or len(value) != len(new._trainable_variables):
+            continue
+        for variable, slot in zip(new._trainable_variables, value, strict=True):
+            if not isinstance(slot, keras.Variable):
+                continue
+            carried.add(id(slot))
+            _carry_slot(name, slot, variable, source, numbers, heirs[id(variable)], reset_slots)
+    missing = [variable.path for variable in new._variables if id(variable) not in carried]
+    if missing:
+        raise ValueError(
+            f"`optimizer` must hold its state as variables, or in lists with one for each variable that it trains, to "
+            f"be cut. Received: {type(old).__name__} with {missing}"
+        )
+
+
+def _carry_slot(name: str, slot: Any, variable: Any, source: Any, numbers: Any, heir: Heir, reset: bool) -> None:
+    before = None if heir.source is None else source[numbers[id(heir.source.variable)]]
+    if before is None:
+        # A variable that was not there: its slots begin as they do; its average with itself.
+        if name == AVERAGES:
+            _assign(slot, np.asarray(ops.convert_to_numpy(variable)), name)
+        return
+    if reset and name != AVERAGES:
+        return
+    value = np.asarray(ops.convert_to_numpy(before))
+    kept = along(heir.source.kept, tuple(heir.source.variable.shape), value.shape)
+    if kept is None:
+        raise ValueError(
+            f"`{name}` of the optimizer must be shaped like the variable that it belongs to, or like that without one "
+            f"of its axes. Received: {value.shape} for {heir.source.variable.path} of {tuple(variable.shape)}"
+        )
+    for axis, indices in kept.items():
+        value = np.take(value, indices, axis=axis)
+    _assign(slot, folded(value, heir.folds) if name == AVERAGES else value, name)
+
+
+def along(kept: Any, shape: tuple[int, ...], slot: tuple[int, ...]) -> dict[int, np.ndarray] | None:
+    """What is cut of a slot: `kept` of the variable of `shape`, where the slot has no axis of it more than once.
+
+    Adafactor keeps the means over the last and over the last but one axis; None for any other shape.
+    """
+    if slot == shape:
+        return dict(kept)
+    if not any(size > 1 for size in slot):
+        return {}
+    for dropped in (len(shape) - 1, len(shape) - 2):
+        rest = [axis for axis in range(len(shape)) if axis != dropped]
+        if dropped >= 0 and slot == tuple(shape[axis] for axis in rest):
+            return {place: kept[axis] for place, axis in enumerate(rest) if axis in kept}
+    return None
+
+
+def _assign(variable: Any, value: np.ndarray, name: str) -> None:
+    if tuple(variable.shape) != value.shape:
+        raise ValueError(
+            f"`{name}` of the optimizer must have the shape {tuple(variable.shape)} once it is cut. "
+            f"Received: {value.shape}"
+        )
+    variable.assign(np.array(value))
