@@ -14,6 +14,7 @@ from tfgates import (
     layers,
     optimizers,
     reconstruction,
+    shrinking,
     training,
 )
 from tfgates.compression import Teacher, compress, finish, freeze_gates, prune_by, reestimate_statistics
@@ -23,6 +24,7 @@ from tfgates.gating import gate_model
 from tfgates.notices import GatesWarning
 from tfgates.pruning import plan_pruning, prune, report_of
 from tfgates.reconstruction import reconstruct
+from tfgates.shrinking import shrink
 from tfgates.training import GatedModel
 from tfgates.version import __version__
 
@@ -56,6 +58,8 @@ __all__ = [
     "reconstruction",
     "reestimate_statistics",
     "report_of",
+    "shrink",
+    "shrinking",
     "summary",
     "training",
 ]

@@ -14,9 +14,9 @@ def candidates_of(model: Any) -> dict[Any, np.ndarray]:
 
     A unit is closed if it is closed at inference and its open probability is at most `Gate.closed_below` of its gate:
     .05 for hard-concrete gates, which at their bound still open with probability .047, .01 for Bernoulli gates,
-    exactly 0 for scaling factors. A frozen gate is taken at its inference values. In each gate on channels the likeliest
-    unit stays. Under a budget the least likely go first, and only as long as the network with all the others open
-    costs at least what the budget allows: what pruning chooses at the end is then among them.
+    exactly 0 for scaling factors. A frozen gate is taken at its inference values. In each gate on channels the
+    likeliest unit stays. Under a budget the least likely go first, and only as long as the network with all the
+    others open costs at least what the budget allows: what pruning chooses at the end is then among them.
 
     Args:
         model: a `GatedModel`.
@@ -47,7 +47,9 @@ def candidates_of(model: Any) -> dict[Any, np.ndarray]:
 
 def _above_budget(structure: Any, found: dict[Any, np.ndarray], scores: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
     """As many of the candidates, the least likely first, as leave a network that is not yet within the budget."""
-    pairs = [(scores[gate][unit], number, unit) for number, gate in enumerate(found) for unit in np.flatnonzero(found[gate])]
+    pairs = [
+        (scores[gate][unit], number, unit) for number, gate in enumerate(found) for unit in np.flatnonzero(found[gate])
+    ]
     order, gates = sorted(pairs), list(found)
 
     def first(count: int) -> dict[Any, np.ndarray]:

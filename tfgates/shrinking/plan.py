@@ -1,4 +1,4 @@
-"""Which units can go in the midst of training: what they leave behind must hold for whatever training makes of the rest."""
+"""Which units can go in the midst of training: what they leave must hold for whatever training makes of the rest."""
 
 from collections.abc import Mapping
 from typing import Any

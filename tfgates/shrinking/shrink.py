@@ -2,6 +2,7 @@
 
 import contextlib
 import warnings
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -95,15 +96,13 @@ def shrink(
 
 def plan_shrinking(model: Any, units: Mapping[Any, Any] | None = None) -> ShrinkingPlan:
     """What `tfgates.shrink` would remove; arguments as there. `print` shows it as a table."""
-    if not isinstance(model, FunctionalGatedModel) or type(model) not in _KINDS and not isinstance(model, GatedSubclass):
+    known = type(model) is FunctionalGatedModel or isinstance(model, GatedSubclass)
+    if not known or not isinstance(model, FunctionalGatedModel):
         raise ValueError(
             "`model` must be a functional GatedModel, as `tfgates.gate_model` and `GatedModel(inputs, outputs)` make "
             f"them, so that a smaller one can be made. Received: {type(model).__name__}"
         )
     return ShrinkingPlan(model, candidates_of(model) if units is None else checked(model, units))
-
-
-_KINDS = (FunctionalGatedModel,)
 
 
 def checked(model: Any, units: Mapping[Any, Any]) -> dict[Any, np.ndarray]:
@@ -146,7 +145,9 @@ def _rebuilt(plan: ShrinkingPlan) -> tuple[Any, list[Heir]]:
     for name in KEPT:
         if name in vars(model):
             setattr(small, name, getattr(model, name))
-    small._origins = {name: paths for name, paths in model._origins.items() if any(name == x.name for x in small.layers)}
+    small._origins = {
+        name: paths for name, paths in model._origins.items() if any(name == x.name for x in small.layers)
+    }
     small.removals = [*model.removals, removal(plan)]
     return small, heirs
 
@@ -191,7 +192,7 @@ def _compile_like(small: Any, model: Any, heirs: list[Heir], reset_momentum: boo
     if old is not None:
         pairs = list(zip(leaves(old), leaves(small.optimizer), strict=True))
         paced = None if model._paced_optimizer is None else model._paced_optimizer()
-        small._paced_optimizer = next((_weak(new) for before, new in pairs if before is paced), None)
+        small._paced_optimizer = next((weakref.ref(new) for before, new in pairs if before is paced), None)
         if old.built:
             small.optimizer.build(small.trainable_variables)
             carry_state(small.optimizer, old, {id(each.variable): each for each in heirs}, reset_momentum)
@@ -209,12 +210,6 @@ def _carry_metrics(small: Any, model: Any) -> None:
     for new, old in pairs:
         for variable, value in zip(new.variables, old.variables, strict=True):
             variable.assign(ops.convert_to_numpy(value))
-
-
-def _weak(optimizer: Any) -> Any:
-    import weakref
-
-    return weakref.ref(optimizer)
 
 
 @contextlib.contextmanager
@@ -253,5 +248,3 @@ def _check_equal(plan: ShrinkingPlan, small: Any) -> None:
             f"Output {difference.output!r} of the smaller network {difference}. This is a bug in tfgates, or in a rule "
             "that was registered: nothing was changed."
         )
-
-

@@ -125,16 +125,15 @@ def carry_state(new: Any, old: Any, heirs: dict[int, Heir], reset_slots: bool = 
 
 
 def _carry_slot(name: str, slot: Any, variable: Any, source: Any, numbers: Any, heir: Heir, reset: bool) -> None:
-    before = None if heir.source is None else source[numbers[id(heir.source.variable)]]
-    if before is None:
+    if heir.source is None or source[numbers[id(heir.source.variable)]] is None:
         # A variable that was not there: its slots begin as they do; its average with itself.
         if name == AVERAGES:
             _assign(slot, np.asarray(ops.convert_to_numpy(variable)), name)
         return
     if reset and name != AVERAGES:
         return
-    value = np.asarray(ops.convert_to_numpy(before))
-    kept = along(heir.source.kept, tuple(heir.source.variable.shape), value.shape)
+    value = np.asarray(ops.convert_to_numpy(source[numbers[id(heir.source.variable)]]))
+    kept = along(name, heir.source.kept, tuple(heir.source.variable.shape), value.shape)
     if kept is None:
         raise ValueError(
             f"`{name}` of the optimizer must be shaped like the variable that it belongs to, or like that without one "
@@ -145,20 +144,20 @@ def _carry_slot(name: str, slot: Any, variable: Any, source: Any, numbers: Any, 
     _assign(slot, folded(value, heir.folds) if name == AVERAGES else value, name)
 
 
-def along(kept: Any, shape: tuple[int, ...], slot: tuple[int, ...]) -> dict[int, np.ndarray] | None:
-    """What is cut of a slot: `kept` of the variable of `shape`, where the slot has no axis of it more than once.
+def along(name: str, kept: Any, shape: tuple[int, ...], slot: tuple[int, ...]) -> dict[int, np.ndarray] | None:
+    """What is cut of a slot, `kept` being what is cut of the variable of `shape`; None for what is shaped otherwise.
 
-    Adafactor keeps the means over the last and over the last but one axis; None for any other shape.
+    Adafactor keeps in `_r` the means over the last axis, in `_c` those over the last but one.
     """
     if slot == shape:
         return dict(kept)
     if not any(size > 1 for size in slot):
         return {}
-    for dropped in (len(shape) - 1, len(shape) - 2):
-        rest = [axis for axis in range(len(shape)) if axis != dropped]
-        if dropped >= 0 and slot == tuple(shape[axis] for axis in rest):
-            return {place: kept[axis] for place, axis in enumerate(rest) if axis in kept}
-    return None
+    dropped = len(shape) - (2 if name == "_c" else 1)
+    rest = [axis for axis in range(len(shape)) if axis != dropped]
+    if slot != tuple(shape[axis] for axis in rest):
+        return None
+    return {place: kept[axis] for place, axis in enumerate(rest) if axis in kept}
 
 
 def _assign(variable: Any, value: np.ndarray, name: str) -> None:

@@ -115,7 +115,7 @@ class ShrinkingSurgery(Surgery):
                 kept = {0: self.units_left(old)} if len(old.unit_shape) == 1 else self._of_weights(old)
                 add(gate.weights[0], old.weights[0], kept)
         for node in self.walk.network.nodes:
-            new = self.successor(node.op) if node.index in self._used else None
+            new: Any = self.successor(node.op) if node.index in self._used else None
             if isinstance(node.op, GateNoise):
                 add(new.seed_generator.state, node.op.seed_generator.state, {})
             elif isinstance(node.op, GateGenerator):

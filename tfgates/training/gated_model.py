@@ -96,6 +96,8 @@ class GatedModel(keras.Model):
         self._given_reference = dense_reference
         # What `gate_model` has to say of it.
         self.report: Report | None = None
+        # What `tfgates.shrink` has removed on the way to it.
+        self.removals: list[dict[str, Any]] = []
         # A `tfgates.Teacher` while one teaches.
         self._taught_by: Any = None
         # Where its layers come from, by name.
@@ -350,6 +352,8 @@ class GatedModel(keras.Model):
             config["report"] = self.report.to_dict()
         if self._origins:
             config["origins"] = self._origins
+        if self.removals:
+            config["removals"] = [dict(each) for each in self.removals]
         if isinstance(self, Functional):
             flags = {layer.name: flags_of(layer) for layer in self.layers}
             flags = {name: each for name, each in flags.items() if each is not None}
@@ -364,7 +368,9 @@ class GatedModel(keras.Model):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         report, frozen, origins = config.pop("report", None), config.pop("frozen", {}), config.pop("origins", {})
+        removals = config.pop("removals", [])
         model = super().from_config(config, custom_objects=custom_objects)
+        model.removals = [dict(each) for each in removals]
         if report is not None:
             model.report = Report.from_dict(report)
         model._origins = {layer: list(paths) for layer, paths in origins.items()}
