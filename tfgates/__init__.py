@@ -19,10 +19,9 @@ from tfgates import (
 )
 from tfgates.compression import Teacher, compress, finish, freeze_gates, prune_by, reestimate_statistics
 from tfgates.constraints import Budget
-from tfgates.costs import cost, summary
 from tfgates.gating import gate_model
 from tfgates.notices import GatesWarning
-from tfgates.pruning import plan_pruning, prune, report_of
+from tfgates.pruning import cost, plan_pruning, prune, report_of, summary
 from tfgates.reconstruction import reconstruct
 from tfgates.shrinking import shrink
 from tfgates.training import GatedModel

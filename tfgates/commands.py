@@ -11,9 +11,8 @@ import keras
 from absl import logging
 
 import tfgates
-from tfgates.costs import Cost
 from tfgates.files import export_whole, write_whole
-from tfgates.pruning import PruningError, PruningPlan, compressed_bytes
+from tfgates.pruning import NetworkCost, PruningError, PruningPlan, compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line
 from tfgates_cli import Failure, as_path
 
@@ -30,10 +29,10 @@ def load(path: pathlib.Path, unsafe: bool = False) -> keras.Model:
 
 def inspect(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What would go, what stays and why, and what it costs."""
-    cost = Cost(model, plan=plan)
+    cost = NetworkCost(model, plan=plan)
     result = plan.to_dict()
     if cost.gated:
-        expected = ("expected_params", "expected_macs")
+        expected = tuple(f"expected_{name}" for name in cost.expected)
         result |= {name: cost.to_dict()[name] for name in expected}
         for row, means in zip(result["layers"], cost.records(), strict=True):
             row |= {name: means[name] for name in expected}

@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from tfgates.callbacks import dashboard, watched
-from tfgates.costs import cost
 from tfgates.gates import gates_of
+from tfgates.pruning import cost
 from tfgates.pruning.report import report_of
 from tfgates.training.callback_marks import GateCallback
 

@@ -6,22 +6,20 @@ from tfgates.optimizers import GatedOptimizer
 
 
 def fractions(costs, model):
-    """Parameters and MACs, actual and expected, of those of the dense network.
+    """What is known of costs, actual and expected, as shares of the dense network's.
 
     Args:
-        costs: a `tfgates.costs.Cost` of `model`.
+        costs: a `tfgates.pruning.NetworkCost` of `model`.
         model: a model; of a `GatedModel` its `dense_reference` is the dense network.
     """
     reference = getattr(model, "dense_reference", None)
-    totals = {} if reference is None else reference.totals
-    dense = totals.get("params", costs.dense_params)
-    found = {"params": costs.params / dense, "expected_params": costs.expected_params / dense}
-    try:
-        dense = totals.get("macs", costs.dense_macs)
-    except ValueError:
-        # Inputs of unknown size, for which `tfgates.cost` refuses to tell MACs.
-        return found
-    return {**found, "macs": costs.macs / dense, "expected_macs": costs.expected_macs / dense}
+    totals = costs.dense if reference is None else costs.dense | reference.totals
+    found = {}
+    for name, actual in costs.actual.items():
+        # Of inputs of unknown size MACs are not known; of some networks a cost is 0.
+        if name not in costs.unknown and totals[name]:
+            found |= {name: actual / totals[name], f"expected_{name}": costs.expected[name] / totals[name]}
+    return found
 
 
 def targets(model):
@@ -41,7 +39,8 @@ def learning_rates(model):
 
 
 def left(report):
-    """Parameters and MACs of a network that was pruned, of those of the dense network."""
-    pairs = {name: (report.plan[name], report.plan[f"dense_{name}"]) for name in ("params", "macs")}
+    """What a network that was pruned costs, as shares of the dense network's."""
+    names = [name.removeprefix("dense_") for name in report.plan if name.startswith("dense_")]
+    pairs = {name: (report.plan[name], report.plan[f"dense_{name}"]) for name in names}
     # MACs are None where those of a layer are not known.
     return {name: after / before for name, (after, before) in pairs.items() if after is not None and before}

@@ -5,6 +5,7 @@ import re
 
 import keras
 
+from tfgates.costs import cost_named, registered_costs
 from tfgates.unknown import arguments_of, check_known
 
 # How far a multiplier goes in a whole run at a constant violation of 1.
@@ -54,6 +55,8 @@ class Budget:
             than the weights can follow, and which units go is decided late. 0: the target is in
             force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`.
         restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
+        **costs: bounds on costs of your own (`tfgates.costs.register_cost`) by their names, as `params` and `macs`:
+            `Budget(activation_bytes="200k bytes")`.
 
     Raises:
         ValueError: if nothing is bounded or a bound is no fraction, number or such string.
@@ -74,19 +77,20 @@ class Budget:
         warm_up="auto",
         ramp="auto",
         restart=True,
-        **unknown,
+        **costs,
     ):
-        check_known("Budget", unknown, arguments_of(Budget))
-        if params is None and macs is None:
-            raise ValueError("A Budget must bound `params` or `macs`. Received: params=None, macs=None")
-        self.params = params
-        self.macs = macs
-        for name in ("params", "macs"):
-            _, absolute = parse(name, getattr(self, name))
+        names = [cost.name for cost in registered_costs()]
+        check_known("Budget", costs, [*arguments_of(Budget), *names])
+        given = {"params": params, "macs": macs, **costs}
+        # What is bounded, by the name of its cost, in their order.
+        self.bounded = {name: given[name] for name in names if given.get(name) is not None}
+        if not self.bounded:
+            text = ", ".join(f"{name}=None" for name in names)
+            raise ValueError(f"A Budget must bound {' or '.join(f'`{name}`' for name in names)}. Received: {text}")
+        for name, value in self.bounded.items():
+            _, absolute = parse(name, value)
             if per_layer and absolute:
-                raise ValueError(
-                    f"`{name}` must be a fraction with `per_layer=True`. Received: {name}={getattr(self, name)!r}"
-                )
+                raise ValueError(f"`{name}` must be a fraction with `per_layer=True`. Received: {name}={value!r}")
         if multiplier_rate != "auto" and not multiplier_rate > 0:
             raise ValueError(
                 f"`multiplier_rate` must be positive or 'auto'. Received: multiplier_rate={multiplier_rate}"
@@ -100,6 +104,16 @@ class Budget:
         self.ramp = ramp
         self.restart = bool(restart)
 
+    @property
+    def params(self):
+        """The bound on parameters, or None."""
+        return self.bounded.get("params")
+
+    @property
+    def macs(self):
+        """The bound on MACs, or None."""
+        return self.bounded.get("macs")
+
     def pace(self, steps):
         """`(multiplier_rate, warm_up, ramp)` for a training run of `steps` steps (None: unknown)."""
         if steps is None:
@@ -112,11 +126,14 @@ class Budget:
     def bounds(self, cost, reference):
         """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares are of."""
         found = []
-        for column, name in enumerate(("params", "macs")):
-            value, absolute = parse(name, getattr(self, name))
-            if value is None:
-                continue
-            dense = reference.totals[name]
+        for name, given in self.bounded.items():
+            if name not in cost.columns:
+                raise ValueError(
+                    f"`budget` must bound a cost that was registered before the model was made: those are "
+                    f"{', '.join(cost.columns)}. Received: budget={self}"
+                )
+            (value, absolute), column = parse(name, given), cost.columns.index(name)
+            dense = reference.totals.get(name, float(cost.dense[column]))
             if not self.per_layer:
                 found.append(Bound(name, column, None, value if absolute else value * dense, dense))
                 continue
@@ -134,6 +151,7 @@ class Budget:
         return {
             "params": self.params,
             "macs": self.macs,
+            **self.bounded,
             "per_layer": self.per_layer,
             "multiplier_rate": self.multiplier_rate,
             "warm_up": self.warm_up,
@@ -146,7 +164,7 @@ class Budget:
         return cls(**config)
 
     def __repr__(self):
-        given = [f"{name}={getattr(self, name)!r}" for name in ("params", "macs") if getattr(self, name) is not None]
+        given = [f"{name}={value!r}" for name, value in self.bounded.items()]
         return f"Budget({', '.join(given + ['per_layer=True'] * self.per_layer)})"
 
 
@@ -154,10 +172,10 @@ class Bound:
     """One bound: `cost <= target`, of the whole model or of one layer.
 
     Attributes:
-        name: `"params"` or `"macs"`.
-        column: 0 for parameters, 1 for MACs.
+        name: the name of the cost, such as `"params"` or `"macs"`.
+        column: number of its column in an `ExpectedCost`.
         layer: number of the layer, or None for the whole model.
-        target: float, in parameters or MACs.
+        target: float, in the unit of the cost.
         dense: float, what the dense network of the `DenseReference` costs.
     """
 
@@ -170,8 +188,12 @@ class Bound:
         return self.of_table(cost.layers(values))
 
     def of_table(self, table):
-        """The bounded cost where the layers cost `table`, an array `(layers, 2)`."""
-        return float(table[:, self.column].sum() if self.layer is None else table[self.layer, self.column])
+        """The bounded cost where the layers cost `table`, an array `(layers, costs)`."""
+        return self.of_column(table[:, self.column])
+
+    def of_column(self, column):
+        """The bounded cost where the layers cost `column`, an array."""
+        return float(column.sum() if self.layer is None else column[self.layer])
 
     def __str__(self):
         where = "" if self.layer is None else f" of layer {self.layer_name!r}"
@@ -184,7 +206,7 @@ def parse(name, value):
         return None, False
     number, absolute = value, isinstance(value, int) and not isinstance(value, bool) and value > 1
     if isinstance(value, str):
-        unit = {"params": "params|parameters", "macs": "macs"}[name]
+        unit = "|".join(map(re.escape, {name.lower(), cost_named(name).unit.lower()}))
         match = re.fullmatch(rf"\s*(\d[\d_,]*\.?\d*)\s*([kmgbt]?)\s*({unit})?\s*", value.lower())
         number = float(match[1].replace(",", "").replace("_", "")) * UNITS[match[2]] if match else None
         absolute = True

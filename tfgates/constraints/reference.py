@@ -17,8 +17,8 @@ class DenseReference:
     `GatedModel(inputs, outputs, budget=gated.budget, dense_reference=gated.dense_reference)`.
 
     Args:
-        totals: dict from the name of a cost (`"params"`, `"macs"`) to that of the whole network; None or nan
-            where it is not known.
+        totals: dict from the name of a cost (`"params"`, `"macs"`, one of your own) to that of the whole
+            network; None or nan where it is not known.
         layers: dict from the name of a layer to a list with such a dict for each of its calls. Defaults to
             None: bounds on single layers refer to the network that they are set for.
 
@@ -42,8 +42,8 @@ class DenseReference:
         """That of the network of an `ExpectedCost`."""
         layers: dict[str, list[dict[str, float]]] = {}
         for name, row in zip(cost.names, cost.layers([np.ones(gate.units) for gate in cost.gates]), strict=True):
-            layers.setdefault(name, []).append(dict(zip(COSTS, map(float, row), strict=True)))
-        return cls({"params": cost.dense_params, "macs": cost.dense_macs}, layers)
+            layers.setdefault(name, []).append(dict(zip(cost.columns, map(float, row), strict=True)))
+        return cls(dict(zip(cost.columns, cost.dense, strict=True)), layers)
 
     def of_call(self, name: str, layer: str, call: int, otherwise: float) -> float:
         """The cost `name` of a call of a layer; `otherwise` where it is not told.
@@ -75,10 +75,6 @@ class DenseReference:
         return isinstance(other, DenseReference) and self.get_config() == other.get_config()
 
     __hash__ = None  # type: ignore[assignment]
-
-
-# In the order of the columns of an `ExpectedCost`.
-COSTS = ("params", "macs")
 
 
 def number(value: Any) -> float:

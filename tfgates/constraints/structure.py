@@ -5,6 +5,7 @@ from keras import ops
 
 from tfgates.constraints.budget import GAIN, Budget
 from tfgates.constraints.reference import DenseReference
+from tfgates.costs import cost_named
 from tfgates.costs.expected import ExpectedCost
 from tfgates.graph.counted import incomplete
 
@@ -14,22 +15,26 @@ class Structure:
 
     Args:
         model: a functional model with gates.
-        penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
-            loss gets `penalty[name] * E[cost] / dense cost`.
+        penalty: None, or a dict from the name of a cost, such as `"params"` or `"macs"`, to the loss for keeping
+            everything: the loss gets `penalty[name] * E[cost] / dense cost`.
         budget: None, a `Budget` or a list of them.
         reference: the `DenseReference` that shares are of. Defaults to None: the model itself with everything kept.
 
     Raises:
         ValueError: for a budget on a model without gates, one that cannot be reached, two bounds
-            on the same cost, or a budget or penalty on MACs that are not known of all layers.
+            on the same cost, or a budget or penalty on a cost that is not known of all layers.
     """
 
     def __init__(self, model, penalty=None, budget=None, reference=None):
         self.cost = ExpectedCost(model)
         self.reference = DenseReference.of(self.cost) if reference is None else reference
-        self.penalty = checked_penalty(penalty)
-        if self.penalty.get("macs") and self.cost.uncounted:
-            self._refuse("penalty")
+        own = dict(zip(self.cost.columns, self.cost.dense, strict=True))
+        totals = own | {name: value for name, value in self.reference.totals.items() if name in own}
+        self._dense = np.maximum(np.array([totals[name] for name in self.cost.columns]), 1.0)
+        self.penalty = checked_penalty(penalty, self.cost.columns)
+        for name, strength in self.penalty.items():
+            if strength and name in self.cost.unknown:
+                self._refuse("penalty", name)
         budgets = list_of(budget)
         self.bounds, self._budgets = [], []
         for each in budgets:
@@ -40,7 +45,7 @@ class Structure:
         self._restarts = np.array([each.restart for each in self._budgets], bool)
         self._check()
         rows = len(self.cost.row_layers)
-        self._select = np.zeros((len(self.bounds), rows, 2), "float32")
+        self._select = np.zeros((len(self.bounds), rows, len(self.cost.costs)), "float32")
         for i, bound in enumerate(self.bounds):
             of_layer = True if bound.layer is None else self.cost.row_layers == bound.layer
             self._select[i, :, bound.column] = of_layer
@@ -60,8 +65,9 @@ class Structure:
                 raise ValueError(f"`budget` bounds {bound} more than once. Received: budget={names}")
         if not self.bounds:
             return
-        if any(np.isnan(bound.dense) for bound in self.bounds):
-            self._refuse("budget")
+        for bound in self.bounds:
+            if np.isnan(bound.dense):
+                self._refuse("budget", bound.name)
         least = self.cost.least_open()
         for bound in self.bounds:
             reachable = bound.of(self.cost, least)
@@ -73,10 +79,10 @@ class Structure:
                     "a float of at most 1, and an integer above 1 an absolute number"
                 )
 
-    def _refuse(self, name):
+    def _refuse(self, argument, name):
         raise ValueError(
-            f"`{name}` on MACs needs those of every layer to be known; `{name}` on params does without. "
-            f"Received: not counted: {incomplete(self.cost.uncounted)}"
+            f"`{argument}` on {cost_named(name).title} needs those of every layer to be known; `{argument}` on params "
+            f"does without. Received: not counted: {incomplete(self.cost.unknown[name])}"
         )
 
     def pace(self, steps):
@@ -86,10 +92,10 @@ class Structure:
     @property
     def known(self):
         """Names of the costs that are known of all layers."""
-        return ("params",) if self.cost.uncounted else ("params", "macs")
+        return tuple(name for name in self.cost.columns if name not in self.cost.unknown)
 
     def loss(self, multipliers, pace, step, training):
-        """Loss, expected fractions `(2,)` (0 for MACs that are not known) and the new multipliers.
+        """Loss, expected fractions `(costs,)` (0 for those that are not known) and the new multipliers.
 
         Args:
             multipliers: tensor `(number of bounds,)` or None without bounds.
@@ -97,13 +103,12 @@ class Structure:
             step: scalar tensor, number of the step, for the warm-up.
             training: bool; the multipliers stay as they are at evaluation.
         """
-        totals = self.reference.totals
-        dense = np.array([max(totals["params"], 1.0), max(totals["macs"], 1.0)])
+        dense, columns = self._dense, self.cost.columns
         rows = self.cost.rows(dense)
         fractions = ops.sum(rows, axis=0)
         loss = ops.zeros(())
         for name, strength in self.penalty.items():
-            loss = loss + strength * fractions[0 if name == "params" else 1]
+            loss = loss + strength * fractions[columns.index(name)]
         if not self.bounds:
             return loss, fractions, None
         targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
@@ -138,12 +143,12 @@ def list_of(budget):
     return budgets
 
 
-def checked_penalty(penalty):
-    """`penalty` as a dict, `{}` for None."""
+def checked_penalty(penalty, names):
+    """`penalty`, on costs of these `names`, as a dict, `{}` for None."""
     penalty = {} if penalty is None else penalty
-    if not isinstance(penalty, dict) or not set(penalty) <= {"params", "macs"}:
+    if not isinstance(penalty, dict) or not set(penalty) <= set(names):
         raise ValueError(
-            "`penalty` must be a dict from 'params' or 'macs' to the loss for keeping everything. "
+            f"`penalty` must be a dict from {' or '.join(map(repr, names))} to the loss for keeping everything. "
             f"Received: penalty={penalty!r}"
         )
     for name, strength in penalty.items():

@@ -1,59 +1,89 @@
 """The expected cost of the network that would be left, differentiable in the gates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
 
 from tfgates.costs.circuit import Circuit
-from tfgates.costs.terms import with_existence
+from tfgates.costs.protocol import Cost
+from tfgates.costs.registry import registered_costs
+from tfgates.costs.terms import Counted, counted, with_existence
 from tfgates.costs.widths import Widths
-from tfgates.graph.counted import why_uncounted
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.rule import Term, rule_of
+from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 from tfgates.layers import generated_once
 
 
 class ExpectedCost:
-    """Expected parameters and MACs over independent gates, as a function of their probabilities.
+    """Expected costs over independent gates, as a function of their probabilities.
 
-    For each layer `E[params] = size * E[sum_i a_i * sum_o a_o]` with `a_i`, `a_o` in {0, 1} saying
+    There is a column for each cost, parameters and MACs first. For each layer
+    `E[params] = size * E[sum_i a_i * sum_o a_o]` with `a_i`, `a_o` in {0, 1} saying
     whether an input or output channel is left. `a` is a formula over the gates' units (a channel
     behind an addition is left if any of its summands is, one behind two gates if both are open),
     and the expectation is exact for independent units. The one thing taken for granted is that of
     the many independent units of a layer at least one is open.
 
-    The unit is parameters, and multiply-accumulates for one example.
+    The unit of a column is that of its cost: parameters, multiply-accumulates for one example.
 
     Args:
         model: a Sequential or Functional `keras.Model` with gates.
+        costs: the costs, see `tfgates.costs.Cost`. Defaults to None: all that are registered.
 
     Attributes:
         gates: the gates that matter, in the order in which probabilities are taken.
-        dense_params, dense_macs: the cost with everything kept; nan for MACs if `uncounted` names layers.
+        costs: the costs, in the order of the columns.
+        columns: their names.
+        dense: the costs with everything kept, an array; nan for those in `unknown`.
         names: the layers, in order, of the entries that `layers` returns.
-        uncounted: list of pairs (layer, reason): whose MACs are not known.
+        unknown: dict from the name of a cost that is not known of all layers to pairs (layer, reason).
         widths: a `Widths`: what is left for a choice of units.
     """
 
-    def __init__(self, model):
+    def __init__(self, model: Any, costs: Sequence[Cost] | None = None) -> None:
+        self.costs = registered_costs() if costs is None else tuple(costs)
+        self.columns = tuple(cost.name for cost in self.costs)
+        shared = np.array([cost.shared for cost in self.costs])
         walk = Walk(model, symbolic=True)
         self._walk = walk
         self.gates = list(dict.fromkeys(gate for gate, _ in walk.units))
         self._circuit = Circuit(len(walk.units))
-        self._sides, self._side_ids = [{}], {}
-        self.names, self.uncounted = [], []
-        rows = []
+        self._sides: list[dict[int, float]] = [{}]
+        self._side_ids: dict[frozenset, int] = {}
+        self.names: list[str] = []
+        self.unknown: dict[str, list[tuple[str, str]]] = {}
+        rows: list[tuple] = []
+        # Of each layer, what it costs and under which formula.
+        summands: list[list[tuple[Counted, int]]] = []
         for node in walk.network.nodes:
-            terms = rule_of(node).terms(walk, node)
-            for term, exists in with_existence(walk, node, terms):
-                rows.extend(self._rows(term, exists, len(self.names)))
+            found, reasons = counted(self.costs, walk, node, rule_of(node).terms(walk, node))
+            summands.append(with_existence(walk, node, found, shared))
+            for summand, exists in summands[-1]:
+                rows.extend(self._rows(summand, exists, len(self.names)))
             self.names.append(node.name)
-            self.uncounted.extend(why_uncounted(node, terms))
+            for name, why in reasons.items():
+                self.unknown.setdefault(name, []).append((node.name, why))
         self._pack(rows)
-        self.widths = Widths(walk)
+        self.widths = Widths(walk, summands, len(self.costs))
         del self._walk
+
+    @property
+    def uncounted(self) -> list[tuple[str, str]]:
+        """The layers whose MACs are not known: pairs (layer, reason)."""
+        return self.unknown.get("macs", [])
+
+    @property
+    def dense_params(self) -> int:
+        """The parameters with everything kept."""
+        return round(self.dense[self.columns.index("params")])
+
+    @property
+    def dense_macs(self) -> float:
+        """The MACs with everything kept; nan if `uncounted` names layers."""
+        return float(self.dense[self.columns.index("macs")])
 
     # Turning formulas into arrays.
 
@@ -70,8 +100,8 @@ class ExpectedCost:
             self._sides.append(weights)
         return self._side_ids[key]
 
-    def _rows(self, term: Term, exists: int, layer: int) -> Iterator[tuple]:
-        """A term as rows `(layer, params, macs, shared conjunction, side, side, whether whole)`; side 0 is 1."""
+    def _rows(self, term: Counted, exists: int, layer: int) -> Iterator[tuple]:
+        """A summand as rows `(layer, amounts, shared conjunction, side, side, whether whole)`; side 0 is 1."""
         walk = self._walk
         if term.unless is None:
             yield from self._summands(term, exists, layer, frozenset())
@@ -83,9 +113,9 @@ class ExpectedCost:
             if sign < 0 and FALSE in alive:
                 continue
             for row in self._summands(term, exists, layer, opened):
-                yield (layer, sign * row[1], sign * row[2], *row[3:6], False)
+                yield (layer, sign * row[1], *row[2:5], False)
 
-    def _summands(self, term: Term, exists: int, layer: int, opened: frozenset) -> list[tuple]:
+    def _summands(self, term: Counted, exists: int, layer: int, opened: frozenset) -> list[tuple]:
         """The rows of a term where the units `opened` are open."""
         formulas = self._walk.formulas
         arrays = [self._walk.alive[groups] for groups in term.over]
@@ -97,7 +127,7 @@ class ExpectedCost:
             shared = shared | formulas.common(array)
         sides = [self._side(array, shared) for array in arrays] + [0, 0]
         both = self._circuit.conjunction(shared)
-        rows = [(layer, term.params, term.macs, both, sides[0], sides[1], True)]
+        rows = [(layer, term.amounts, both, sides[0], sides[1], True)]
         if len(arrays) == 2:
             rows.extend(self._corrections(term, layer, arrays, shared, both))
         return rows
@@ -117,8 +147,8 @@ class ExpectedCost:
                 number = int(count) * int(right[b])
                 joint = self._side(np.array([formulas.both(a, b).item()]), shared)
                 one, other = (self._side(np.array([f]), shared) for f in (a, b))
-                yield (layer, term.params * number, term.macs * number, both, joint, 0, False)
-                yield (layer, -term.params * number, -term.macs * number, both, one, other, False)
+                yield (layer, term.amounts * number, both, joint, 0, False)
+                yield (layer, -term.amounts * number, both, one, other, False)
 
     def _pack(self, rows):
         circuit = self._circuit
@@ -130,12 +160,11 @@ class ExpectedCost:
         self._side_of = np.array([e[0] for e in entries], "int32")
         self._number_of = np.array([e[1] for e in entries], "int32")
         self._weight_of = np.array([e[2] for e in entries], "float32")
-        self._layer, self._first, self._second = (np.array([r[i] for r in rows], "int32") for i in (0, 4, 5))
-        self._whole = np.array([row[6] for row in rows], bool)
-        self._shared = np.array([circuit.position(row[3]) for row in rows], "int32")
-        self._amounts = np.array([[row[1], row[2]] for row in rows], np.float64).reshape(-1, 2)
-        dense = self.evaluate([np.ones(gate.units) for gate in self.gates])
-        self.dense_params, self.dense_macs = round(dense[0]), dense[1]
+        self._layer, self._first, self._second = (np.array([r[i] for r in rows], "int32") for i in (0, 3, 4))
+        self._whole = np.array([row[5] for row in rows], bool)
+        self._shared = np.array([circuit.position(row[2]) for row in rows], "int32")
+        self._amounts = np.array([row[1] for row in rows], np.float64).reshape(-1, len(self.costs))
+        self.dense = np.array(self.evaluate([np.ones(gate.units) for gate in self.gates]))
 
     def _counts(self, values):
         values = [np.ravel(v) for v in values]
@@ -150,12 +179,12 @@ class ExpectedCost:
     # Evaluation.
 
     def layers(self, values):
-        """Parameters and MACs of each layer: an array `(layers, 2)`.
+        """What each layer costs: an array `(layers, costs)`.
 
         Args:
             values: one array per gate of `gates`: probabilities, or 0 and 1 for closed and open.
         """
-        result = np.zeros((len(self.names), 2))
+        result = np.zeros((len(self.names), len(self.costs)))
         np.add.at(result, self._layer, self._terms(values))
         return result
 
@@ -175,9 +204,8 @@ class ExpectedCost:
         return [np.eye(1, gate.units)[0] * (gate.axis is not None) for gate in self.gates]
 
     def evaluate(self, values):
-        """Parameters and MACs as two floats, for the same `values` as `layers` takes."""
-        params, macs = self._terms(values).sum(axis=0)
-        return float(params), float(macs)
+        """The costs of the network as floats, for the same `values` as `layers` takes."""
+        return tuple(map(float, self._terms(values).sum(axis=0)))
 
     def probabilities(self):
         """The current open probabilities as numpy arrays, one per gate."""
@@ -189,13 +217,13 @@ class ExpectedCost:
         return self._layer
 
     def rows(self, dense=None):
-        """The summands of `fractions`, a float32 tensor `(rows, 2)`, differentiable in the gates.
+        """The summands of `fractions`, a float32 tensor `(rows, costs)`, differentiable in the gates.
 
         Args:
-            dense: what they are fractions of, two numbers. Defaults to None: the cost with everything kept.
+            dense: what they are fractions of, a number for each cost. Defaults to None: the cost with everything kept.
         """
         if dense is None:
-            dense = np.array([max(self.dense_params, 1), max(self.dense_macs, 1.0)])
+            dense = np.maximum(self.dense, 1.0)
         amounts = np.nan_to_num(self._amounts / dense).astype("float32")
         # A generator is evaluated once, however many gates ask for their logits.
         with generated_once():
@@ -211,7 +239,7 @@ class ExpectedCost:
         return ops.expand_dims(amount, -1) * amounts
 
     def fractions(self):
-        """Expected cost as fractions of the dense cost: a float32 tensor `(2,)`, params and MACs.
+        """Expected costs as fractions of the dense ones: a float32 tensor `(costs,)`.
 
         Differentiable in the gates' variables.
         """

@@ -1,14 +1,13 @@
-"""What is left of a network for a choice of units: groups of channels, parameters, MACs."""
+"""What is left of a network for a choice of units: groups of channels, and what they cost."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tfgates.costs.terms import with_existence
+from tfgates.costs.terms import Counted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_places
-from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 
 
@@ -20,13 +19,16 @@ class Widths:
 
     Args:
         walk: a finished symbolic `Walk`.
+        summands: for each call what it costs, and under which formulas.
+        costs: the number of costs.
 
     Attributes:
         root: per group the representative of those that stay or go with it.
         places: list of pairs (number of a gate, groups of the channels it lies on).
     """
 
-    def __init__(self, walk: Walk) -> None:
+    def __init__(self, walk: Walk, summands: Sequence[Sequence[tuple[Counted, int]]], costs: int) -> None:
+        self._costs = costs
         self.root = walk.root
         self._implications = [(walk.root[parts], walk.root[wholes]) for parts, wholes in walk._implications]
         gates: list[Any] = list(dict.fromkeys(gate for gate, _ in walk.units))
@@ -34,7 +36,7 @@ class Widths:
         self._units = len(walk.units)
         self._formulas: dict[int, int] = {}
         self._alive = self._numbers(walk.alive)
-        self._terms(walk)
+        self._terms(walk, summands)
         self._find_sides(walk)
         self._compile(walk)
 
@@ -44,12 +46,12 @@ class Widths:
         own = [self._formulas.setdefault(int(f), len(self._formulas)) for f in distinct]
         return np.array(own, np.int64)[inverse] if len(own) else np.zeros(0, np.int64)
 
-    def _terms(self, walk: Walk) -> None:
+    def _terms(self, walk: Walk, summands: Sequence[Sequence[tuple[Counted, int]]]) -> None:
         sides: dict[bytes, int] = {}
         members, unless = [], []
         rows: list[tuple] = []
-        for number, node in enumerate(walk.network.nodes):
-            for term, exists in with_existence(walk, node, rule_of(node).terms(walk, node)):
+        for number, of_call in enumerate(summands):
+            for term, exists in of_call:
                 over = []
                 for groups in term.over:
                     roots = walk.root[groups]
@@ -62,17 +64,17 @@ class Widths:
                 exists = TRUE if exists == FALSE else exists
                 if term.unless is not None:
                     unless.append((len(rows), walk.root[term.unless]))
-                rows.append((number, term.params, term.macs, over, exists))
+                rows.append((number, term.amounts, over, exists))
         self._layers = len(walk.network.nodes)
         self._of_side: np.ndarray = np.repeat(np.arange(len(members)), [len(m) for m in members])
         self._members = np.concatenate([np.zeros(0, np.int64), *members])
         self._sides = len(members)
         self._layer = np.array([row[0] for row in rows], np.int64)
-        self._amounts = np.array([row[1:3] for row in rows], np.float64).reshape(-1, 2)
+        self._amounts = np.array([row[1] for row in rows], np.float64).reshape(-1, self._costs)
         # The last side is the number 1.
-        pairs = [[*row[3], self._sides, self._sides][:2] for row in rows]
+        pairs = [[*row[2], self._sides, self._sides][:2] for row in rows]
         self._over = np.array(pairs, np.int64).reshape(-1, 2)
-        self._exists = self._numbers(np.array([row[4] for row in rows], np.int64))
+        self._exists = self._numbers(np.array([row[3] for row in rows], np.int64))
         self._added = np.array([row for row, _ in unless], np.int64)
         self._unless = np.concatenate([np.zeros(0, np.int64), *(roots for _, roots in unless)])
         self._of_added = np.cumsum([0, *(len(roots) for _, roots in unless)])[:-1]
@@ -140,8 +142,8 @@ class Widths:
         return counts
 
     def table(self, keep: np.ndarray, truths: np.ndarray) -> np.ndarray:
-        """Parameters and MACs of each layer, `(layers, 2)`, when the groups `keep` stay."""
-        result = np.zeros((self._layers, 2))
+        """What each layer costs, `(layers, costs)`, when the groups `keep` stay."""
+        result = np.zeros((self._layers, self._costs))
         np.add.at(result, self._layer, self._amounts * self._counts(keep, truths)[:, None])
         return result
 

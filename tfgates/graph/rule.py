@@ -20,7 +20,7 @@ FALLBACKS: list[Any] = []
 
 @dataclasses.dataclass
 class Term:
-    """One summand of the cost: `amount * product over arrays of (number of channels left)`.
+    """A block of weights, or of products of what a call reads: `amount * product over arrays of (channels left)`.
 
     Attributes:
         layer: name of the layer.
@@ -59,6 +59,9 @@ class Rule:
 
     # Why what the layer makes gets no gate, for the report; nothing for what may have one.
     keeps = ""
+
+    # Whether pruning leaves a call of its own, as it does of all but gates and what feeds them.
+    remains = True
 
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True

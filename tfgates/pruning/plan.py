@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from tfgates.graph.counted import why_uncounted
+from tfgates.costs import registered_costs
+from tfgates.costs.terms import Counted, counted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_of, gate_places
 from tfgates.graph.network import Network
@@ -20,19 +21,51 @@ from tfgates.tables import aligned, whole
 
 @dataclasses.dataclass
 class LayerPlan:
-    """One layer of the plan: channels, parameters and MACs, before and after."""
+    """One layer of the plan: its channels and what it costs, before and after.
+
+    Attributes:
+        name, kind: the layer, and its class.
+        units, units_left: its channels.
+        dense, left: dict from the name of each cost (`tfgates.costs.Cost`) to what the layer costs.
+        note: what else there is to say.
+        call: which call of the network it is; a layer that is called several times has a row for each.
+    """
 
     name: str
     kind: str
     units: int
     units_left: int
-    params: int
-    params_left: int
-    macs: float
-    macs_left: float
+    dense: dict[str, float]
+    left: dict[str, float]
     note: str = ""
-    # Which call of the network it is; a layer that is called several times has a row for each.
     call: int = -1
+
+    @property
+    def params(self) -> int:
+        """Its parameters before."""
+        return round(self.dense["params"])
+
+    @property
+    def params_left(self) -> int:
+        """Its parameters after."""
+        return round(self.left["params"])
+
+    @property
+    def macs(self) -> float:
+        """Its MACs before."""
+        return self.dense["macs"]
+
+    @property
+    def macs_left(self) -> float:
+        """Its MACs after."""
+        return self.left["macs"]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The row for JSON; costs are None where they are not known."""
+        found: dict[str, Any] = {each: getattr(self, each) for each in ("name", "kind", "units", "units_left")}
+        for name, value in self.dense.items():
+            found |= {name: number(value), f"{name}_left": number(self.left[name])}
+        return {**found, "note": self.note}
 
 
 class PruningPlan(Result):
@@ -45,7 +78,9 @@ class PruningPlan(Result):
         params, macs: what the pruned network costs.
         dense_params, dense_macs: what the network costs with everything kept. MACs are nan if `uncounted`
             names layers.
+        left, dense: the same as dicts from the name of each cost (`tfgates.costs.Cost`).
         uncounted: list of pairs (layer, reason): whose MACs are not known.
+        unknown: dict from the name of each cost that is not known of all layers to such pairs.
         kept: list of pairs (layer, reason): closed units that have to stay.
         alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
         dropped: names of layers that vanish altogether.
@@ -67,6 +102,7 @@ class PruningPlan(Result):
         self.rounding = Rounding(min_units, round_to)
         self.model = model
         self.network = Network(model)
+        self.costs = registered_costs()
         choice: Selection | Unchanged | None = selection or choose_units(model, self.rounding)
         while choice is not None:
             self.selection = choice
@@ -91,10 +127,11 @@ class PruningPlan(Result):
         return Walk(self.network)
 
     def _table(self):
-        """Parameters and MACs left, `(calls, 2)`."""
-        table = np.zeros((len(self.network.nodes), 2))
+        """By the name of each cost what is left of each call, an array."""
+        table = {cost.name: np.zeros(len(self.network.nodes)) for cost in self.costs}
         for row in self.layers:
-            table[row.call] = row.params_left, row.macs_left
+            for name, value in row.left.items():
+                table[name][row.call] = value
         return table
 
     def kept_groups(self, groups):
@@ -126,22 +163,24 @@ class PruningPlan(Result):
                     yield Side(self.walk.root, groups, score)
 
     def _measure(self):
-        self.layers, self.kept, self.dropped, self.empty, self.uncounted = [], [], [], [], []
+        self.layers, self.kept, self.dropped, self.empty, self.unknown = [], [], [], [], {}
         everything = np.ones_like(self.keep)
         costs = []
         for node in self.network.nodes:
-            terms = rule_of(node).terms(self.walk, node)
-            costs.append(total(terms, everything))
-            self.uncounted.extend(why_uncounted(node, terms))
+            found, reasons = counted(self.costs, self.walk, node, rule_of(node).terms(self.walk, node))
+            costs.append(self._total(found, everything))
+            for name, why in reasons.items():
+                self.unknown.setdefault(name, []).append((node.name, why))
         # A layer that is called several times is paid for at the first call that is left.
         self.walk.count_calls(self.used)
         for node, dense in zip(self.network.nodes, costs, strict=True):
             rule = rule_of(node)
-            left = (0, 0.0)
+            left = dict.fromkeys(dense, 0.0)
             if node.index in self.used:
-                left = total(rule.terms_left(self.walk, node, self.kept_groups), self.keep)
+                weights = rule.terms_left(self.walk, node, self.kept_groups)
+                left = self._total(counted(self.costs, self.walk, node, weights)[0], self.keep)
             groups = self.walk.units_of(node)
-            if groups is None and dense == (0, 0):
+            if groups is None and not any(dense.values()):
                 continue
             units = 0 if groups is None else len(groups)
             units_left = 0 if groups is None or node.index not in self.used else int(self.keep[groups].sum())
@@ -158,18 +197,29 @@ class PruningPlan(Result):
                     type(node.op).__name__,
                     units,
                     units_left,
-                    dense[0],
-                    left[0],
-                    dense[1],
-                    left[1],
+                    dense,
+                    left,
                     note,
                     node.index,
                 )
             )
-        self.dense_params = sum(row.params for row in self.layers)
-        self.params = sum(row.params_left for row in self.layers)
-        self.dense_macs = sum(row.macs for row in self.layers)
-        self.macs = sum(row.macs_left for row in self.layers)
+        names = [cost.name for cost in self.costs]
+        self.dense = {name: sum(row.dense[name] for row in self.layers) for name in names}
+        self.left = {name: sum(row.left[name] for row in self.layers) for name in names}
+        self.uncounted = self.unknown.get("macs", [])
+        self.dense_params, self.params = round(self.dense["params"]), round(self.left["params"])
+        self.dense_macs, self.macs = self.dense["macs"], self.left["macs"]
+
+    def _total(self, summands: list[Counted], keep: np.ndarray) -> dict[str, float]:
+        """By the name of each cost the sum of `summands` when the groups in `keep` (booleans) stay."""
+        total = np.zeros(len(self.costs))
+        for summand in summands:
+            count = 1
+            for groups in summand.over:
+                count *= int(keep[groups].sum())
+            if summand.unless is None or not keep[summand.unless].all():
+                total += summand.amounts * count
+        return dict(zip((cost.name for cost in self.costs), map(float, total), strict=True))
 
     def _explain(self):
         self.alone = [
@@ -218,12 +268,14 @@ class PruningPlan(Result):
 
     def to_dict(self) -> dict[str, Any]:
         """The plan for JSON; MACs are None where a dimension is unknown."""
-        names = ("params", "dense_params", "macs", "dense_macs")
+        totals: dict[str, Any] = {}
+        for name, value in self.left.items():
+            totals |= {name: number(value), f"dense_{name}": number(self.dense[name])}
         return {
             "model": self.model.name,
             "min_units": self.rounding.min_units,
             "round_to": self.rounding.round_to,
-            **{name: number(getattr(self, name)) for name in names},
+            **totals,
             "layers": self.records(),
             "chosen": [{"gate": name, "change": change} for name, change in self.chosen],
             "kept": [{"gate": name, "reason": reason} for name, reason in self.kept],
@@ -235,11 +287,7 @@ class PruningPlan(Result):
 
     def records(self) -> list[dict[str, Any]]:
         """The layers, a dictionary for each, with the fields of `LayerPlan`."""
-        records = [dataclasses.asdict(row) for row in self.layers]
-        for record in records:
-            del record["call"]
-            record.update({name: number(record[name]) for name in ("macs", "macs_left")})
-        return records
+        return [row.to_dict() for row in self.layers]
 
     def remarks(self) -> dict[str, list[tuple[str, str]]]:
         """What the choice of units changes, what stays although it is closed, and what is left as it is."""
@@ -247,7 +295,10 @@ class PruningPlan(Result):
             "chosen to keep the budget": self.chosen,
             "stays although closed": self.kept,
             "left as it is": self.alone,
-            "MACs not known, so there is no total of them": self.uncounted,
+            **{
+                f"{cost.title} not known, so there is no total of them": self.unknown.get(cost.name, [])
+                for cost in self.costs
+            },
         }
 
     def __str__(self):
@@ -257,55 +308,33 @@ class PruningPlan(Result):
         """The plan as text.
 
         Args:
-            cost: the `tfgates.costs.Cost` of the same model, whose expected parameters and MACs get columns
-                of their own. Defaults to None: no such columns.
+            cost: the `NetworkCost` of the same model, whose expected costs get columns of their own. Defaults to
+                None: no such columns.
         """
-        rows: list[tuple[str, ...]] = [("layer", "kind", "units", "parameters", "MACs", "")]
+        heads, expected = [("layer", "kind", "units")], [] if cost is None else cost.expected_columns()
         for row in self.layers:
-            units = f"{row.units_left} of {row.units}" if row.units else ""
-            rows.append(
-                (
-                    row.name,
-                    row.kind,
-                    units,
-                    f"{row.params_left:,} of {row.params:,}",
-                    f"{whole(row.macs_left)} of {whole(row.macs)}" if row.macs else "",
-                    row.note,
-                )
-            )
-        rows.append(
-            (
-                "total",
-                "",
-                "",
-                f"{self.params:,} of {self.dense_params:,}",
-                f"{whole(self.macs)} of {whole(self.dense_macs)}",
-                "",
-            )
-        )
-        if cost is not None:
-            rows = [
-                (*row[:4], params, row[4], macs if row[4] else "", row[5])
-                for row, (params, macs) in zip(rows, cost.expected_columns(), strict=True)
-            ]
+            heads.append((row.name, row.kind, f"{row.units_left} of {row.units}" if row.units else ""))
+        heads.append(("total", "", ""))
+        notes = ["", *(row.note for row in self.layers), ""]
+        rows: list[tuple[str, ...]] = [(*head, note) for head, note in zip(heads, notes, strict=True)]
+        for number_of, each in enumerate(self.costs):
+            pairs = [*((row.left[each.name], row.dense[each.name]) for row in self.layers)]
+            pairs.append((self.left[each.name], self.dense[each.name]))
+            # A layer without any parameters says so, as Keras's summary does.
+            texts = [f"{whole(a)} of {whole(b)}" if b or each.name == "params" else "" for a, b in pairs]
+            texts = [each.title, *(texts[:-1]), f"{whole(pairs[-1][0])} of {whole(pairs[-1][1])}"]
+            rows = [(*row[:-1], text, row[-1]) for row, text in zip(rows, texts, strict=True)]
+            if expected:
+                rows = [
+                    (*row[:-1], columns[number_of] if text else "", row[-1])
+                    for row, text, columns in zip(rows, texts, expected, strict=True)
+                ]
         lines = aligned(rows, left=(0, 1, len(rows[0]) - 1))
         for title, pairs in self.remarks().items():
             if pairs:
                 lines.append(f"{title}:")
                 lines.extend(f"  {name}: {reason}" for name, reason in pairs)
         return "\n".join(lines)
-
-
-def total(terms, keep):
-    """Parameters and MACs of `terms` when the groups in `keep` (booleans) stay."""
-    params, macs = 0, 0.0
-    for term in terms:
-        count = 1
-        for groups in term.over:
-            count *= int(keep[groups].sum())
-        params += round(term.params * count)
-        macs += term.macs * count
-    return params, macs
 
 
 def plan_pruning(model, min_units=0, round_to=1):

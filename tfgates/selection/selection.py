@@ -1,5 +1,6 @@
 """Choosing the units so that the cost of what is left fits the budget."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -70,12 +71,15 @@ class Selection:
         """See `Ranking.of_groups`."""
         return self._ranking.of_groups(places, root)
 
-    def tighter(self, table: np.ndarray) -> "Selection | None":
-        """None if a network whose layers cost `table` fits the budget, else another, smaller choice.
+    def tighter(self, table: Mapping[str, np.ndarray]) -> "Selection | None":
+        """None if a network fits the budget, else another, smaller choice.
+
+        Args:
+            table: by the name of each cost what each layer costs.
 
         What is counted on symbols is never less than what is left, for any rule that keeps to its contract.
         """
-        found = np.array([bound.of_table(table) for bound in self._bounds])
+        found = np.array([bound.of_column(table[bound.name]) for bound in self._bounds])
         targets = np.array([bound.target for bound in self._bounds])
         above = found > targets
         if not above.any():
@@ -148,7 +152,7 @@ class Unchanged:
     def __init__(self) -> None:
         self.values: dict[Any, np.ndarray] = {}
 
-    def tighter(self, table: np.ndarray) -> None:
+    def tighter(self, table: Mapping[str, np.ndarray]) -> None:
         return None
 
     def of_groups(self, places: Any, root: np.ndarray) -> np.ndarray:

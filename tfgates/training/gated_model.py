@@ -64,8 +64,8 @@ class GatedModel(keras.Model):
     Args:
         inputs, outputs, name: as in `keras.Model`; a subclass with a `call` of its own passes none of
             the first two.
-        penalty: None, or a dict from `"params"` or `"macs"` to the loss for keeping everything: the
-            loss gets `penalty[name] * E[cost] / dense cost` (see `tfgates.cost`).
+        penalty: None, or a dict from the name of a cost, such as `"params"` or `"macs"`, to the loss for keeping
+            everything: the loss gets `penalty[name] * E[cost] / dense cost` (see `tfgates.cost`).
         budget: None, a `tfgates.Budget` or a list of them: bounds on the expected cost, kept by
             Lagrange multipliers, which are saved with the model.
         dense_reference: a `tfgates.constraints.DenseReference`: what shares, penalties and expected costs
@@ -314,8 +314,9 @@ class GatedModel(keras.Model):
         loss, fractions, multipliers = self._structure.loss(
             self._multipliers, self._pace, self._structure_step, training
         )
-        for metric, fraction in zip(self._expected, keras.ops.unstack(fractions, 2), strict=False):
-            metric.update_state(keras.ops.stop_gradient(fraction))
+        columns = self._structure.cost.columns
+        for metric, name in zip(self._expected, self._structure.known, strict=True):
+            metric.update_state(keras.ops.stop_gradient(fractions[columns.index(name)]))
         if training and multipliers is not None:
             self._multipliers.assign(multipliers)
             self._structure_step.assign(self._structure_step + 1)

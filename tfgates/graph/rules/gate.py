@@ -12,6 +12,8 @@ from tfgates.layers import GateGenerator, GateNoise
 class GateRule(ElementwiseRule):
     """`z * x`: a closed unit is the constant 0 and needs nothing."""
 
+    remains = False
+
     def factors(self, walk, node, x):
         """Formula and factor for each channel of x, or None if the units lie along another axis."""
         gate = node.op
@@ -67,6 +69,8 @@ class GateRule(ElementwiseRule):
 
 class SourceRule(Rule):
     """What makes logits or noise for gates: not part of what is left, and ties nothing."""
+
+    remains = False
 
     def forward(self, walk, node):
         for tensor in node.outputs:

@@ -66,7 +66,7 @@ def test_table():
 
 def test_representation():
     assert repr(tfgates.cost(gated())).startswith(
-        "Cost(params=62 of 122 (expected 64), macs=868 of 1,736 (expected 895))"
+        "NetworkCost(params=62 of 122 (expected 64), macs=868 of 1,736 (expected 895))"
     )
 
 
