@@ -7,11 +7,12 @@ from keras import layers
 
 from tfgates.anatomy.base import Anatomy
 from tfgates.anatomy.declare import register_anatomy
+from tfgates.layers import GatedMultiHeadAttention
 
 
-@register_anatomy(layers.MultiHeadAttention)
+@register_anatomy(layers.MultiHeadAttention, GatedMultiHeadAttention)
 class AttentionAnatomy(Anatomy):
-    """`concat_h(softmax(q_h k_h) v_h) W`: a head is its part of four kernels."""
+    """`sum_h softmax(q_h k_h) v_h W_h + b`: a head is its part of four kernels, of five with `use_gate`."""
 
     variables = {
         "_query_dense.kernel": ("query", "heads", None),
@@ -20,13 +21,17 @@ class AttentionAnatomy(Anatomy):
         "_key_dense.bias": ("heads", None),
         "_value_dense.kernel": ("value", "heads", None),
         "_value_dense.bias": ("heads", None),
+        "_gate_dense.kernel": ("query", "heads", None),
+        "_gate_dense.bias": ("heads", None),
         "_output_dense.kernel": ("heads", None, "outputs"),
         "_output_dense.bias": ("outputs",),
     }
     widths = {"num_heads": "heads", "output_shape": "outputs"}
     products = tuple(path for path in variables if path.endswith("kernel"))
     reads = {"query": "query", "value": "value", "key": "key"}
-    applied = {f"_{name}_dense.kernel": name for name in reads} | {"_output_dense.kernel": "query"}
+    applied = {f"_{name}_dense.kernel": name for name in reads} | dict.fromkeys(
+        ("_gate_dense.kernel", "_output_dense.kernel"), "query"
+    )
 
     def scores(self, layer: Any, places: Mapping[str, float]) -> float:
         """MACs of one head that are with no weights: queries with keys, and what they weigh with values."""
@@ -48,6 +53,7 @@ class GroupQueryAttentionAnatomy(AttentionAnatomy):
         **AttentionAnatomy.variables,
         "_query_dense.kernel": ("channels", "heads", None),
         "_value_dense.kernel": ("channels", "heads", None),
+        "_gate_dense.kernel": ("channels", "heads", None),
         "_output_dense.kernel": ("heads", None, "channels"),
         "_output_dense.bias": ("channels",),
     }

@@ -183,16 +183,22 @@ class Anatomy:
             if path in self.products
         )
 
-    def filters(self, layer: keras.Layer, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """The weights that each unit of what the layer makes owns, a row for each: those of the last of `products`.
+    def filters(self, layer: keras.Layer, values: Mapping[str, np.ndarray], kind: str = "outputs") -> np.ndarray:
+        """The weights that each unit owns, a row for each.
 
         Args:
             layer: a built layer.
-            values: the arrays of the variables `products`.
+            values: the arrays of the variables `products` that the layer has.
+            kind: of which units: `"outputs"`, what the layer makes, whose weights are those of the last of
+                `products`; or a kind inside of it, whose weights are those of all of them.
         """
-        path = self.products[-1]
-        value = np.moveaxis(values[path], self.axes(layer)[path].index(self.makes), 0)
-        return value.reshape(len(value), -1)
+        axes, path = self.axes(layer), self.products[-1]
+        if kind == "outputs":
+            value = np.moveaxis(values[path], axes[path].index(self.makes), 0)
+            return value.reshape(len(value), -1)
+        count = self.counts(layer)[kind]
+        rows = [np.moveaxis(value, axes[path].index(kind), 0) for path, value in values.items() if kind in axes[path]]
+        return np.concatenate([row.reshape(count, -1) for row in rows], axis=1)
 
     def channel_axis(self, layer: keras.Layer, rank: int) -> int:
         """The axis of the channels in tensors of `rank` axes, the batch among them."""

@@ -1,5 +1,7 @@
 """The expected cost of the network that would be left, differentiable in the gates."""
 
+import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -125,6 +127,13 @@ class ExpectedCost:
         shared = opened | (formulas.common([exists]) if exists != FALSE else frozenset())
         for array in arrays:
             shared = shared | formulas.common(array)
+        whole = [all(formulas.without(f, shared) == TRUE for f in np.unique(array)) for array in arrays]
+        amount = math.prod(len(array) for array, always in zip(arrays, whole, strict=True) if always)
+        arrays = [array for array, always in zip(arrays, whole, strict=True) if not always]
+        if len(arrays) < 2 and exists != FALSE and formulas.without(exists, shared) != TRUE:
+            # That any of several gates is open: of two sides of channels that is taken for granted.
+            arrays.append(np.array([exists]))
+        term = dataclasses.replace(term, amounts=term.amounts * amount)
         sides = [self._side(array, shared) for array in arrays] + [0, 0]
         both = self._circuit.conjunction(shared)
         rows = [(layer, term.amounts, both, sides[0], sides[1], True)]

@@ -7,6 +7,7 @@ from tfgates.gates.arguments import check_choice
 from tfgates.gating.blocks import block_places, proven_blocks
 from tfgates.gating.check import check_gated
 from tfgates.gating.gated_builder import GatedBuilder
+from tfgates.gating.heads import head_places
 from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.gating.report import complete
@@ -41,11 +42,11 @@ def gate_model(
 ):
     """Gates a network: puts a gate wherever what it closes can later be removed exactly.
 
-    A gate goes behind each convolution's batch normalisation (or the convolution) and behind each
-    hidden dense layer, where a walk over the graph proves that closed units can be cut out
+    A gate goes behind each convolution's batch normalisation (or the convolution), behind each hidden dense
+    layer, and on the heads of each attention layer, where a walk over the graph proves that closed units can be cut out
     without changing the outputs, whatever weights training leaves; never on the outputs. With one
-    draw per batch the gates sit inside of `GatedBatchNormalization`, `GatedConv2D` and `GatedDense`
-    and cost next to nothing.
+    draw per batch the gates sit inside of `GatedBatchNormalization`, `GatedConv2D`, `GatedDense` and
+    `GatedMultiHeadAttention` and cost next to nothing.
 
     Args:
         model: a Sequential or Functional `keras.Model`, nested models and shared layers included, or a
@@ -138,6 +139,11 @@ def gate_model(
     return gated
 
 
+def word_for(place: Place) -> str:
+    """What the units of a place are called."""
+    return place.kind if place.kind != "outputs" else "groups" if place.groups else "units"
+
+
 def check_arguments(name: str, function: Any, gate: Any, gate_arguments: dict[str, Any]) -> None:
     """Raises a `TypeError` for further arguments of a call of `function` that no gate has."""
     own = arguments_of(function)
@@ -184,7 +190,8 @@ def gate_network(
     places = []
     if "inner" in residual or "tied" in residual:
         tied = "tied" in residual
-        places = proven(network, unit_places(network, layers, report), report, tied)
+        heads = head_places(network, layers, report, copy_weights)
+        places = proven(network, heads + unit_places(network, layers, report), report, tied)
         more = unit_places(network, layers, report, places, depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:
@@ -195,7 +202,7 @@ def gate_network(
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
     for place in places:
-        what = "the whole branch" if place.axis is None else f"{place.units} {'groups' if place.groups else 'units'}"
+        what = "the whole branch" if place.axis is None else f"{place.units} {word_for(place)}"
         shared = " (one gate for the residual stream)" if place.key[0] == "tied" else ""
         report.gated.append((place.layer, what + shared))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)

@@ -7,6 +7,7 @@ from keras import ops
 from tfgates import gates as gate_methods
 from tfgates.anatomy import anatomy_of, gated_class, variable_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy
+from tfgates.gating.placement import has_heads
 from tfgates.graph.copier import Copier, config_of, input_names, own_names
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
@@ -23,6 +24,9 @@ class GatedBuilder(Copier):
         self._places = {}
         for place in places:
             self._places.setdefault(place.node.index, []).append(place)
+        for each in self._places.values():
+            # What is inside of a layer comes before what is behind it.
+            each.sort(key=lambda place: place.kind == "outputs")
         self._identifier, self._arguments = gate, gate_arguments
         self._copy_weights, self._compensate = copy_weights, compensate
         if gate_arguments and not isinstance(gate, str):
@@ -133,6 +137,8 @@ class GatedBuilder(Copier):
             return self._called(node, args, kwargs)
         (first, *rest) = places
         kind = gated_class(type(node.op)) if self._copy_weights and self._fits_inside(node, first) else None
+        if first.kind != ("heads" if has_heads(node.op) else "outputs"):
+            kind = None
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
         if kind is not None and self._zero_stays_zero(node.op):
             feeds = self._feeds(first, tensor)
@@ -182,7 +188,8 @@ class GatedBuilder(Copier):
         values = by_attribute(node.op, values)
         if self._compensate:
             factor = self._initial_factor(gate)
-            for name in ("kernel", "bias", "gamma", "beta"):
+            names = ("_output_dense.kernel",) if place.kind == "heads" else ("kernel", "bias", "gamma", "beta")
+            for name in names:
                 if name in values:
                     values[name] = values[name] / factor
             if kind is GatedBatchNormalization and "gamma" not in values:

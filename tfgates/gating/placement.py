@@ -12,6 +12,7 @@ from tfgates.anatomy.dense import DenseAnatomy
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
+from tfgates.graph.gate_places import channels_of
 from tfgates.graph.rule import ElementwiseRule, rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import Walk
@@ -32,6 +33,7 @@ class Place:
         last: whether that is the last axis.
         groups: number of groups if a unit is a group of channels, else None.
         weights: number of weights that one unit owns.
+        kind: `"outputs"`, or the kind of units inside of the layer, `"heads"`: the gate is then inside of it.
     """
 
     layer: str
@@ -43,6 +45,13 @@ class Place:
     last: bool
     groups: int | None
     weights: int
+    kind: str = "outputs"
+
+
+def has_heads(layer: Any) -> bool:
+    """Whether a layer has heads, which get a gate in the place of what it makes."""
+    anatomy = anatomy_of(layer)
+    return anatomy is not None and "heads" in anatomy.widths.values()
 
 
 def chooser(layers):
@@ -92,7 +101,7 @@ def unit_places(network, layers, report, places=(), depthwise=False):
         rule = rule_of(node)
         if not isinstance(rule, DeclaredRule) or rule.keeps:
             continue
-        if anatomy is None or not anatomy.products or anatomy.by_channel != depthwise:
+        if anatomy is None or not anatomy.products or anatomy.by_channel != depthwise or has_heads(node.op):
             continue
         if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):
             continue
@@ -212,7 +221,7 @@ def further_on(walk, places, failed):
     A convolution with an activation of its own and a normalisation behind it: a closed channel is 0 behind the
     activation, and a constant that a padded convolution cannot take up behind the normalisation.
     """
-    moved = {place.key: [] for place in places if place.key in failed}
+    moved = {place.key: [] for place in places if place.key in failed and place.kind == "outputs"}
     for place in places:
         if place.key in moved:
             moved[place.key].append(normalization_behind(walk, place.node))
@@ -253,12 +262,12 @@ def normalization_behind(walk, node):
 
 
 def candidates_of(places):
-    return {place.node.index: (place.key, place.units) for place in places}
+    return {(place.node.index, place.kind): (place.key, place.units) for place in places}
 
 
 def obstacle(walk, place):
     """Why closing the units of a place would not let all of their channels go, or None."""
-    channels = walk.output(place.node)
+    channels = channels_of(walk, place.node, place.kind)
     own = {int(unit) for literal in walk._gates[place.key] for term in walk.formulas.terms[literal] for unit in term}
     literals = walk._gates[place.key]
     literals = np.repeat(literals, len(channels) // len(literals))
@@ -268,7 +277,7 @@ def obstacle(walk, place):
         (unit,) = next(iter(walk.formulas.terms[literal]))
         if all(unit in term for term in walk.formulas.terms[formula]):
             continue
-        if place.node.outputs[0] in walk.network.outputs:
+        if place.kind == "outputs" and place.node.outputs[0] in walk.network.outputs:
             return "an output of the model"
         lock = walk.reason(group)
         if lock:
@@ -286,7 +295,7 @@ def tie_streams(walk, places, failed):
     """Gives one key to all places on the same channels, where that has not been done; else None."""
     by_channels, changed = {}, False
     for place in places:
-        if place.key in failed and place.key[0] == "unit":
+        if place.key in failed and place.key[0] == "unit" and place.kind == "outputs":
             groups = tuple(walk.root[walk.output(place.node).group])
             by_channels.setdefault(groups, []).append(place)
     renamed = {}

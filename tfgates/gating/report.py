@@ -8,7 +8,7 @@ from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
-from tfgates.graph.walk import Walk
+from tfgates.graph.walk import MADE, Walk
 from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
 
@@ -48,7 +48,7 @@ def has_weights(node: Node) -> bool:
 
 def gates_on(walk: Walk, node: Node) -> tuple[list[Any], str]:
     """The gates on the channels of a layer, or on its branch, and what goes with them, in words."""
-    groups = walk.units_of(node)
+    groups = walk.units_of(node, MADE)
     if groups is None or node.index in walk.refused:
         return [], ""
     formulas = walk.alive[groups]

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfgates.gates import Gate
+from tfgates.graph.channels import Channels
 from tfgates.graph.network import Node
 from tfgates.graph.walk import Walk
 
@@ -21,8 +22,13 @@ def gate_places(walk: Walk) -> Iterator[tuple[Gate, np.ndarray]]:
         gate = gate_of(node)
         if gate is None:
             continue
-        channels = walk.output(node)
-        if getattr(node.op, "gated", "outputs") == "inputs":
-            channels = walk.state.get((node.index, "x"))
+        channels = channels_of(walk, node, getattr(node.op, "gated", "outputs"))
         if channels is not None and len(channels) % gate.units == 0:
             yield gate, channels.group
+
+
+def channels_of(walk: Walk, node: Node, kind: str) -> Channels | None:
+    """The channels of the units of a kind: `"outputs"` and `"inputs"` of a call, or `"heads"` inside of it."""
+    if kind == "outputs":
+        return walk.output(node)
+    return walk.state.get((node.index, "x" if kind == "inputs" else kind))

@@ -11,6 +11,9 @@ from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.values import is_known, numbers, through_gate
 
+# The kinds of units that a layer makes.
+MADE = ("outputs", "channels")
+
 
 class Walk:
     """Walks over a network, forward for constants and backward for demand.
@@ -20,8 +23,8 @@ class Walk:
         symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
             are seen. True: each unit is a variable of the formulas, and what is found holds for any
             values of weights and statistics, trainable or not: see `tfgates.graph.values`.
-        candidates: dict from the index of a call to `(gate key, number of units)`: gates that are
-            not there but are imagined on the call's output.
+        candidates: dict from the index of a call and a kind of its units, `"outputs"` or `"heads"`, to `(gate key,
+            number of units)`: gates that are not there but are imagined on them.
 
     Attributes:
         channels: per tensor, a `Channels` or None where nothing is known.
@@ -164,10 +167,10 @@ class Walk:
             self.groups.tie(slots[name], groups)
         return slots[name]
 
-    def units_of(self, node: Node) -> np.ndarray | None:
-        """The groups of the units of a layer: the channels that it makes. None where it has none of its own."""
+    def units_of(self, node: Node, kinds: tuple[str, ...] = ("heads", *MADE)) -> np.ndarray | None:
+        """The groups of the units of a layer: its heads, or the channels that it makes. None where it has none."""
         slots = self.slots.get(id(node.op), {})
-        return slots.get("outputs", slots.get("channels"))
+        return next((slots[kind] for kind in kinds if kind in slots), None)
 
     def gate(self, gate):
         """Formula and inference value of each unit of a gate, as two flat arrays."""
@@ -206,15 +209,23 @@ class Walk:
         for node in self.network.nodes:
             self._first_call.setdefault(id(node.op), node.index)
             rule_of(node).forward(self, node)
-            if node.index in self.candidates and self.output(node) is not None:
+            if self.output(node) is not None:
                 self._imagine(node)
 
-    def _imagine(self, node):
-        key, units = self.candidates[node.index]
+    def imagined(self, node: Node, kind: str, size: int) -> np.ndarray | None:
+        """The formula of an imagined gate for each of the `size` units of a kind, or None where there is none."""
+        if (node.index, kind) not in self.candidates:
+            return None
+        key, units = self.candidates[node.index, kind]
         if key not in self._gates:
             self._gates[key] = self._literals(key, units)
+        return np.repeat(self._gates[key], size // units)
+
+    def _imagine(self, node):
         x = self.output(node)
-        literal = np.repeat(self._gates[key], len(x) // units)
+        literal = self.imagined(node, "outputs", len(x))
+        if literal is None:
+            return
         self.state[node.index, "candidate"] = literal
         live, value = through_gate(self, x.live, x.value, literal, 1.0)
         self.set(node, self.like(x, live=live, value=value))

@@ -38,7 +38,7 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
     found: dict[Any, Units] = {}
     for place in places:
         units = found.setdefault(place.key, Units(place.layer, place.units, [], [], []))
-        layer, rows = weights_of(network, place.source)
+        layer, rows = weights_of(network, place.source, place.kind)
         if any(layer is other for other in units.layers):
             continue
         behind = place.node.op if place.node is not place.source else None
@@ -48,15 +48,16 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
     return found
 
 
-def weights_of(network: Network, node: Any) -> tuple[keras.Layer, np.ndarray]:
-    """The layer whose weights the channels of a call's output own, and these weights, a row for each channel."""
+def weights_of(network: Network, node: Any, kind: str = "outputs") -> tuple[keras.Layer, np.ndarray]:
+    """The layer whose weights the units of a call own, and these weights, a row for each of its channels or heads."""
     anatomy = anatomy_of(node.op)
     if anatomy is None:
         # Single positions of a map: what they own is what reads them.
         reader = network.reader(node.outputs[0]).op
         return reader, as_array(reader.kernel)
-    values = {path: as_array(variable_of(node.op, path)) for path in anatomy.products}
-    return node.op, anatomy.filters(node.op, values)
+    axes = anatomy.axes(node.op)
+    values = {path: as_array(variable_of(node.op, path)) for path in anatomy.products if path in axes}
+    return node.op, anatomy.filters(node.op, values, kind)
 
 
 def as_array(variable: Any) -> np.ndarray:

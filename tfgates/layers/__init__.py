@@ -6,6 +6,8 @@ from tfgates.layers.gated import GatedLayer
 from tfgates.layers.gated_batch_normalization import GatedBatchNormalization
 from tfgates.layers.gated_conv2d import GatedConv2D
 from tfgates.layers.gated_dense import GatedDense
+from tfgates.layers.gated_heads import GatedHeads
+from tfgates.layers.gated_multi_head_attention import GatedMultiHeadAttention
 
 __all__ = [
     "GateGenerator",
@@ -13,6 +15,8 @@ __all__ = [
     "GatedBatchNormalization",
     "GatedConv2D",
     "GatedDense",
+    "GatedHeads",
     "GatedLayer",
+    "GatedMultiHeadAttention",
     "generated_once",
 ]

@@ -1,6 +1,7 @@
 """One file per family of layers; importing this package registers them all."""
 
 from tfgates.graph.rules import (
+    attention,
     concatenate,
     declared,
     dense,
@@ -25,6 +26,7 @@ from tfgates.graph.rules import (
 )
 
 __all__ = [
+    "attention",
     "concatenate",
     "declared",
     "dense",

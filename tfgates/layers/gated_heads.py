@@ -1,0 +1,91 @@
+"""What attention layers with a gate on their heads have in common."""
+
+import contextlib
+import math
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from tfgates.layers.gated import GatedLayer
+
+# Of a thread, since replicas interleave: the gate values of the attention layers that are being called.
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def scaled_by(z: Any) -> Iterator[None]:
+    """Within it the output projection of an attention layer scales its heads by `z`."""
+    before = getattr(_thread, "scale", None)
+    _thread.scale = z
+    try:
+        yield
+    finally:
+        _thread.scale = before
+
+
+class HeadProjection(keras.layers.EinsumDense):
+    """The output projection of attention, `sum_h z_h context_h W_h + b`; heads and their width are the last two axes."""
+
+    def call(self, inputs, training=None):
+        z = getattr(_thread, "scale", None)
+        kernel = self.kernel
+        if z is not None and len(z.shape) == 1 and GatedLayer._cheaper_on_kernel(self, z, inputs.shape):
+            kernel = kernel * ops.reshape(ops.cast(z, kernel.dtype), (-1,) + (1,) * (len(kernel.shape) - 1))
+        elif z is not None:
+            axes = (1,) * (len(inputs.shape) - 3)
+            z = ops.reshape(z, (-1, *axes, z.shape[-1], 1))
+            inputs = inputs * ops.cast(z, inputs.dtype)
+        outputs = ops.einsum(self.equation, inputs, kernel)
+        return outputs if self.bias is None else ops.add(outputs, self.bias)
+
+
+class GatedHeads(GatedLayer):
+    """Mixin for an attention layer of Keras whose `_output_dense` projects the heads.
+
+    The gate stands between the heads and the output projection. With one draw per batch it multiplies the
+    projection's kernel, so that it costs next to nothing.
+    """
+
+    # Which units of the layer its gate is on.
+    gated = "heads"
+
+    def _set_gate(self, gate, granularity, channel_axis=-1):
+        if granularity != "unit":
+            raise ValueError(
+                f"`granularity` must be 'unit' for attention, whose units are its heads. "
+                f"Received: granularity={granularity!r}"
+            )
+        super()._set_gate(gate, granularity, channel_axis)
+
+    def __call__(self, query, *args, logits=None, noise=None, **kwargs):
+        if logits is not None:
+            self.gate.bind(logits)
+        given = {name: x for name, x in (("logits", logits), ("noise", noise)) if x is not None}
+        if given or not self._convert_input_args:
+            # As in `with_full_precision`: all is cast but logits and noise.
+            self._convert_input_args = False
+            query, args, kwargs = tree.map_structure(
+                lambda x: self.dtype_policy.convert_input(x, self.autocast, self.input_dtype), (query, args, kwargs)
+            )
+        return keras.Layer.__call__(self, query, *args, **kwargs, **given)
+
+    def compute_output_spec(self, *args, logits=None, noise=None, **kwargs):
+        return super().compute_output_spec(*args, **kwargs)
+
+    def _build_gate(self, heads):
+        """Builds the gate on `heads` units, once the projections are built."""
+        self.gate.build((None, heads))
+        parts = [self._query_dense, self._key_dense, self._value_dense, getattr(self, "_gate_dense", None)]
+        weights = [part.weights for part in parts if part is not None] + [[self._output_dense.kernel]]
+        owned = sum(math.prod(variable.shape) for each in weights for variable in each)
+        self.gate.weights_per_unit = owned // self.gate.units
+
+    def _scale(self, query, training, logits, noise):
+        """One gate value for each head that the output projection reads, heads last."""
+        z = self._draw(query, training, logits, noise)
+        heads = self._output_dense.kernel.shape[0]
+        units = z.shape[-1]
+        return ops.repeat(z, heads // units, axis=-1) if units < heads else z
