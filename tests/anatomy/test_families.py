@@ -37,6 +37,10 @@ LAYERS = {
     "one slope": (lambda: K.PReLU(shared_axes=[1, 2, 3]), [MAP]),
     "slopes along several axes": (lambda: K.PReLU(), [MAP]),
     "attention": (lambda: K.MultiHeadAttention(4, 3), [LINE, (2, 5, 8), (2, 5, 8)]),
+    "attention with gates of its own": (
+        lambda: K.MultiHeadAttention(4, 3, use_gate=True),
+        [LINE, (2, 5, 8), (2, 5, 8)],
+    ),
     "attention of three": (
         lambda: K.MultiHeadAttention(3, 2, value_dim=4, use_bias=False, output_shape=5, name="narrow_keys"),
         [LINE, (2, 5, 8), (2, 5, 4)],

@@ -38,7 +38,8 @@ def macs_of_call(layer, inputs, output):
         heads, key_width = layer._query_dense.kernel.shape[1:]
         value_width = layer._value_dense.kernel.shape[2]
         read, written = query[1], key[1]
-        total = read * query[-1] * heads * key_width + written * key[-1] * heads * (key_width + value_width)
+        gates = heads * value_width if layer.get_config()["use_gate"] else 0
+        total = read * query[-1] * (heads * key_width + gates) + written * key[-1] * heads * (key_width + value_width)
         total += heads * read * written * (key_width + value_width)
         return total + read * heads * value_width * y[-1]
     if hasattr(layer, "macs_of_call"):

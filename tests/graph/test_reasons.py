@@ -69,8 +69,8 @@ def over_rows(x):
     return K.MultiHeadAttention(2, 3, attention_axes=(1,), name="attention")(x, x)
 
 
-def with_own_gates(x):
-    return K.MultiHeadAttention(2, 3, use_gate=True, name="attention")(x, x)
+def of_several_axes(x):
+    return K.MultiHeadAttention(2, 3, output_shape=(2, 3), name="attention")(x, x)
 
 
 def folded(x):
@@ -153,7 +153,7 @@ REASONS = [
     ),
     (maps, folded, "reshape: it folds other axes into that of the batch"),
     (maps, normalised_twice, "twice: it is used where its channels cannot be followed too"),
-    (steps, with_own_gates, "attention: attention with gates of its own"),
+    (steps, of_several_axes, "attention: attention with outputs of several axes"),
     (maps, lora, "low: quantised and LoRA layers are kept whole"),
     (maps, lambda x: K.SpectralNormalization(K.Conv2D(3, 1), name="spectral")(x), "spectral (SpectralNormalization)"),
     (steps, lambda x: K.EinsumDense("abc,bcd->abd", (9, 2), name="einsum")(x), "einsum: the equation 'abc,bcd->abd'"),

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from tfgates.gates import HardConcreteGate
-from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GatedLayer
+from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GatedLayer, GatedMultiHeadAttention
 
 PAIRS = [
     (GatedDense, keras.layers.Dense),
     (GatedConv2D, keras.layers.Conv2D),
     (GatedBatchNormalization, keras.layers.BatchNormalization),
+    (GatedMultiHeadAttention, keras.layers.MultiHeadAttention),
 ]
 # A gated layer, its Keras layer's arguments, and a shape of inputs for it.
 CASES = [

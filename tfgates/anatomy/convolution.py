@@ -95,6 +95,6 @@ class DepthwiseAnatomy(ChannelAnatomy):
     def may_have_bias(self, layer: Any) -> bool:
         return True
 
-    def filters(self, layer: Any, values: Mapping[str, np.ndarray]) -> np.ndarray:
+    def filters(self, layer: Any, values: Mapping[str, np.ndarray], kind: str = "outputs") -> np.ndarray:
         kernel = values["kernel"]
         return kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1]).T

@@ -66,7 +66,7 @@ class Rule:
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True
 
-    # Whether the layer is a convolution or a dense layer of some kind: what gates are placed behind.
+    # Whether the layer is a convolution, a dense layer or attention of some kind: what gates are placed on.
     linear = False
 
     def why(self, node):

@@ -27,7 +27,7 @@ def scaled_by(z: Any) -> Iterator[None]:
 
 
 class HeadProjection(keras.layers.EinsumDense):
-    """The output projection of attention, `sum_h z_h context_h W_h + b`; heads and their width are the last two axes."""
+    """The output projection of attention, `sum_h z_h context_h W_h + b`; heads and their width are its last axes."""
 
     def call(self, inputs, training=None):
         z = getattr(_thread, "scale", None)

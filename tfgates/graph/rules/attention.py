@@ -125,7 +125,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         if walk.symbolic:
             return walk.formulas.some([*np.unique(used)])
         kernel = walk.nonzero(walk.weight(dense.kernel), (2,))
-        needed = np.repeat(used != FALSE, kernel.shape[1] // len(used))
+        needed: np.ndarray = np.repeat(used != FALSE, kernel.shape[1] // len(used))
         return np.where(kernel[:, needed].any(axis=1), TRUE, FALSE)
 
     # The cost.
