@@ -1,6 +1,11 @@
 """The few things that depend on the backend in use; everything else is keras.ops."""
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import keras
+import numpy as np
 
 # Noise stays this far from 0 and 1, so that log(u / (1 - u)) is finite in float32.
 EDGE = 1e-6
@@ -25,6 +30,50 @@ def uniform(shape, seed_generator, per_replica):
             seed = seed + tf.stack([replica * 1_000_003, tf.zeros_like(replica)])
             return tf.random.stateless_uniform(shape, seed, EDGE, 1.0 - EDGE)
     return keras.random.uniform(shape, EDGE, 1.0 - EDGE, dtype="float32", seed=seed_generator)
+
+
+def array(tensor: Any) -> np.ndarray:
+    """A tensor or variable as a NumPy array with memory of its own."""
+    return np.array(keras.ops.convert_to_numpy(tensor))
+
+
+def unkept_noise() -> list[Any]:
+    """The states of random generators that no variable of a model holds.
+
+    These are PyTorch's own, from which Keras's layers without a seed draw with that backend; elsewhere there is none.
+
+    Returns:
+        A list of arrays, empty on other backends.
+    """
+    if keras.backend.backend() != "torch":
+        return []
+    import torch
+
+    states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [])]
+    return [state.numpy().copy() for state in states]
+
+
+def set_unkept_noise(states: list[Any]) -> None:
+    """Sets those generators to what `unkept_noise` has returned."""
+    if not states:
+        return
+    import torch
+
+    first, *others = (torch.as_tensor(state) for state in states)
+    torch.set_rng_state(first)
+    if others:
+        torch.cuda.set_rng_state_all(others)
+
+
+@contextlib.contextmanager
+def noise_from(states: list[Any]) -> Iterator[None]:
+    """Within it those generators start from `states`; afterwards they go on where they were."""
+    before = unkept_noise()
+    set_unkept_noise(states)
+    try:
+        yield
+    finally:
+        set_unkept_noise(before)
 
 
 def watched(tensor, check):
@@ -71,15 +120,23 @@ def gradients(function, values):
         A list of arrays; None where the scalar does not depend on a value, or an array of zeros.
 
     Raises:
-        NotImplementedError: on a backend other than TensorFlow and JAX.
+        NotImplementedError: on a backend other than TensorFlow, JAX and PyTorch.
     """
     backend = keras.backend.backend()
     if backend == "jax":
         import jax
 
         return [keras.ops.convert_to_numpy(gradient) for gradient in jax.grad(function)(list(values))]
+    if backend == "torch":
+        import torch
+
+        leaves = [keras.ops.convert_to_tensor(value).detach().clone().requires_grad_(True) for value in values]
+        found = torch.autograd.grad(function(leaves), leaves, allow_unused=True)
+        return [None if gradient is None else keras.ops.convert_to_numpy(gradient) for gradient in found]
     if backend != "tensorflow":
-        raise NotImplementedError(f"Gradients need the TensorFlow or the JAX backend. Received: backend={backend!r}")
+        raise NotImplementedError(
+            f"Gradients need the TensorFlow, the JAX or the PyTorch backend. Received: backend={backend!r}"
+        )
     import tensorflow as tf
 
     with tf.GradientTape(watch_accessed_variables=False) as tape:

@@ -3,16 +3,8 @@
 import json
 import sys
 
-
-class Blocked:
-    """Makes the import of TensorFlow fail, as where it is not installed."""
-
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "tensorflow":
-            raise ImportError(f"{name} is not to be imported")
-
-
-sys.meta_path.insert(0, Blocked())
+# Makes the import of TensorFlow fail, as where it is not installed.
+sys.modules["tensorflow"] = None
 
 import keras  # noqa: E402 (after TensorFlow is barred)
 import numpy as np  # noqa: E402 (as above)
@@ -80,7 +72,7 @@ def main():
         ),
         "refused": refused(tfgates.gate_model(network(), "arm", budget=tfgates.Budget(macs=0.5)), x, y),
         "losses": losses_of_a_penalty(x, y),
-        "tensorflow": "tensorflow" in sys.modules,
+        "tensorflow": sys.modules["tensorflow"] is not None,
     }
     print(json.dumps(found))
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from tests.calculus import array
 from tfgates.gating.gate_model import gate_network
 from tfgates.graph.network import Network
 from tfgates.importance import first_order_taylor
@@ -55,7 +56,7 @@ def test_by_differences_and_with_weights_of_examples():
         scaled = np.where(np.arange(4) == unit, factor, 1.0)
         norm.gamma.assign(gamma * scaled)
         norm.beta.assign(beta * scaled)
-        return float(loss(y, model(x, training=False), sample_weight=weight))
+        return float(array(loss(y, model(x, training=False), sample_weight=weight)))
 
     slopes = [(loss_with(unit, 1.02) - loss_with(unit, 0.98)) / 0.04 for unit in range(4)]
     np.testing.assert_allclose(found, np.square(slopes), rtol=2e-2)

@@ -51,6 +51,18 @@ def test_resume(method, tmp_path):
     check("resume", method, tmp_path)
 
 
+def without_seed():
+    """With PyTorch this dropout draws from a generator that is no variable."""
+    inputs = keras.Input((6,))
+    x = keras.layers.Dropout(0.3)(keras.layers.Dense(8, activation="tanh")(inputs))
+    return keras.Model(inputs, keras.layers.Dense(2)(x))
+
+
+def test_dropout_without_a_seed(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS, "without_seed", {"gate": "disarm", "network": without_seed})
+    check("resume", "without_seed", tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("method", list(METHODS))

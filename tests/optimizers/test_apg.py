@@ -87,7 +87,9 @@ def test_is_nesterov_without_strength(momentum):
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
     apg = run(APG(schedule, momentum, 0.0, nonnegative=False), start, target)
     sgd = run(keras.optimizers.SGD(schedule, momentum, nesterov=True), start, target)
-    np.testing.assert_array_equal(apg, sgd)
+    # With PyTorch Keras's SGD has kernels of its own, which round otherwise.
+    rounding = 1e-5 if keras.backend.backend() == "torch" else 0.0
+    np.testing.assert_allclose(apg, sgd, rtol=rounding, atol=rounding)
 
 
 def test_gradient_accumulation():

@@ -11,9 +11,9 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
+from tests.calculus import array, compiled, differentiated, gradients
 from tfgates import GatedModel
 from tfgates.gates.estimators import ESTIMATORS
 
@@ -65,16 +65,14 @@ def estimated(model: GatedModel, step: Callable[[], Any], batch: int) -> list[np
         p = ops.convert_to_numpy(gate.open_probability())
         for each in np.broadcast_to(p, size_of(gate, batch)).reshape(-1).astype("float64"):
             options.append(cells(float(each), gate.estimator))
-    variables = [gate.logits.value for gate in model.gates]
+    variables = [gate.logits for gate in model.gates]
 
-    @tf.function
-    def gradients(*noises: Any) -> Any:
+    def loss_of(*noises: Any) -> Any:
         for index, gate in enumerate(model.gates):
             gate.uniform = noise_of([noise[index] for noise in noises])
-        with tf.GradientTape() as tape:
-            loss = step()
-        return tape.gradient(loss, variables)
+        return step()
 
+    gradients_of = differentiated(loss_of, variables, compiled=True)
     total = [np.zeros(gate.unit_shape) for gate in model.gates]
     weight = 0.0
     for combination in itertools.product(*options):
@@ -82,8 +80,8 @@ def estimated(model: GatedModel, step: Callable[[], Any], batch: int) -> list[np
         draws = max(len(u) for _, u in combination)
         noises = [split([u[min(k, len(u) - 1)] for _, u in combination], model, batch) for k in range(draws)]
         weight += chance
-        for sum_, gradient in zip(total, gradients(*as_tensors(noises)), strict=True):
-            sum_ += chance * ops.convert_to_numpy(gradient)
+        for sum_, gradient in zip(total, gradients_of(*as_tensors(noises)), strict=True):
+            sum_ += chance * gradient
     np.testing.assert_allclose(weight, 1.0, rtol=1e-6)
     return total
 
@@ -98,9 +96,9 @@ def noise_of(tensors: list[Any]) -> Callable[[Any], Any]:
 
 
 def exact(model: GatedModel, step: Callable[[], Any], batch: int) -> list[np.ndarray]:
-    """The gradient of the expected loss for each gate's logits, for gates with the sigmoid link."""
+    """The gradient of the expected loss for each gate's logits, by enumeration of all states."""
 
-    @tf.function
+    @compiled
     def loss_of(states: Any) -> Any:
         with contextlib.ExitStack() as stack:
             for gate, values in zip(model.gates, states, strict=True):
@@ -111,18 +109,17 @@ def exact(model: GatedModel, step: Callable[[], Any], batch: int) -> list[np.nda
     gradient = np.zeros_like(p)
     for state in itertools.product([0.0, 1.0], repeat=len(p)):
         z = np.array(state)
-        loss = float(loss_of(as_tensors(split(state, model, batch))))
+        loss = float(array(loss_of(as_tensors(split(z, model, batch)))))
         chances = np.where(z == 1.0, p, 1.0 - p)
         for unit in range(len(p)):
             gradient[unit] += np.prod(np.delete(chances, unit)) * loss * (1.0 if z[unit] else -1.0)
-    gradient *= p * (1.0 - p)
     found = []
     for gate, values in zip(model.gates, split(gradient, model, batch), strict=True):
         values = values.astype("float64")
-        p_units = ops.convert_to_numpy(gate.open_probability()).astype("float64")
+        (slope,) = gradients(lambda gate=gate: ops.sum(gate.open_probability()), [gate.logits])
         # The penalty is the same in every state, but depends on the logits.
-        penalty = gate.l0 * gate.weights_per_unit * p_units * (1.0 - p_units)
-        found.append(gate.slope * ((values.sum(0) if gate.sampling == "example" else values) + penalty))
+        penalty = gate.l0 * gate.weights_per_unit
+        found.append(slope * ((values.sum(0) if gate.sampling == "example" else values) + penalty))
     return found
 
 

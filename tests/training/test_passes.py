@@ -1,5 +1,6 @@
 """The gradient of Bernoulli gates is that of all that a training step adds up, without a sampling error."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.training.enumeration import LINKS
 from tests.training.exact import estimated, exact, plain_step
 from tfgates import GatedModel, gates, layers
 from tfgates.gates.estimators import ESTIMATORS
@@ -152,6 +154,24 @@ CASES += [("several_outputs", "disarm", "example"), ("own_loss", "arm", "example
 def test_all_of_the_loss_is_seen(kind: str, estimator: str, sampling: str) -> None:
     units = {"units": 1} if sampling == "example" else {}
     model, step = compiled(kind, estimator=estimator, sampling=sampling, **units)
+    assert_gradients(estimated(model, step, BATCH), exact(model, step, BATCH))
+
+
+# Quick ones for each link; the others of every estimator, link and sampling are slow.
+QUICK = {("disarm", "sigmoid", "example"), ("ar", "hard_sigmoid", "batch"), ("arm", "callable", "batch")}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "link", "sampling"),
+    [
+        pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
+        for case in itertools.product(ESTIMATORS, LINKS, ("batch", "example"))
+    ],
+)
+def test_every_link(estimator: str, link: str, sampling: str) -> None:
+    units = 1 if sampling == "example" else 2
+    arguments = {"estimator": estimator, "sampling": sampling, "link": LINKS[link][0]}
+    model, step = compiled("own_loss", units=units, **arguments)
     assert_gradients(estimated(model, step, BATCH), exact(model, step, BATCH))
 
 

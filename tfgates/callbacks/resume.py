@@ -8,6 +8,7 @@ import re
 import keras
 import numpy as np
 
+from tfgates.backend import set_unkept_noise, unkept_noise
 from tfgates.distribution import worker_of
 from tfgates.files import write_whole
 
@@ -23,8 +24,9 @@ class Resume(keras.callbacks.Callback):
     """Saves the whole state of a training run after each epoch, and goes on from it when started again.
 
     What is saved: all variables of the model, among them the multipliers of a budget and the seeds of
-    gates and of dropout, which no file of Keras holds for all layers, all variables of the optimizer, and
-    the number of the epoch. A run that is started again with the same program, whatever ended
+    gates and of dropout, which no file of Keras holds for all layers, all variables of the optimizer, the
+    number of the epoch, and with PyTorch the state of its own generator, from which layers without a seed
+    draw there. A run that is started again with the same program, whatever ended
     it and whenever, does the epoch that was interrupted once more and ends, on CPUs to the bit, where it
     would have ended. That takes data in an order that depends on nothing but the epoch, such as
     `shuffle=False` or a `tf.data.Dataset` that is shuffled with a seed and
@@ -90,6 +92,7 @@ class Resume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         folder = self._folder()
         values = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
+        values.update({f"noise{i}": state for i, state in enumerate(unkept_noise())})
         values["layout"] = np.array(self._layout())
         values.update(self._remembered())
         write_whole(path_of(folder, epoch + 1), lambda temporary: np.savez(temporary, **values))
@@ -131,6 +134,8 @@ class Resume(keras.callbacks.Callback):
                     # NumPy does not know bfloat16; it keeps the bytes.
                     value = value.view(keras.ops.convert_to_numpy(variable).dtype)
                 variable.assign(value)
+            generators = sum(name.startswith("noise") for name in saved.files)
+            set_unkept_noise([saved[f"noise{i}"] for i in range(generators)])
             return self._recall(saved)
 
     def _remembered(self):

@@ -8,6 +8,7 @@ import warnings
 import keras
 import numpy as np
 
+from tfgates.backend import array
 from tfgates.callbacks import dashboard, watched
 from tfgates.gates import gates_of
 from tfgates.pruning import cost
@@ -165,8 +166,8 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     def _totals(self):
         gates = gates_of(self.model)
         units = sum(gate.units for gate in gates)
-        is_open = sum(int(np.sum(gate.open_units())) for gate in gates)
-        expected = sum(float(np.sum(gate.open_probability())) for gate in gates)
+        is_open = sum(int(np.sum(array(gate.open_units()))) for gate in gates)
+        expected = sum(float(np.sum(array(gate.open_probability()))) for gate in gates)
         totals = {"open_units": is_open / units, "expected_open_units": expected / units}
         if self._cost_known:
             try:
@@ -178,7 +179,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         return totals
 
     def _warn_of_closed(self):
-        closed = {gate.name for gate in gates_of(self.model) if not np.any(gate.open_units())}
+        closed = {gate.name for gate in gates_of(self.model) if not np.any(array(gate.open_units()))}
         for name in sorted(closed - self._closed):
             warnings.warn(
                 f"All units of gate `{name}` are closed: nothing passes through it any more. If it is not "
@@ -196,12 +197,12 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             run = EXPECTED if name.startswith("expected_") else ACTUAL
             lines[run][f"cost/{name.removeprefix('expected_')}"] = value
         for gate in gates_of(self.model):
-            probability = np.asarray(gate.open_probability())
+            probability = array(gate.open_probability())
             lines[EXPECTED][f"open_units/{gate.name}"] = float(probability.sum()) / gate.units
-            lines[ACTUAL][f"open_units/{gate.name}"] = float(np.sum(gate.open_units())) / gate.units
+            lines[ACTUAL][f"open_units/{gate.name}"] = float(np.sum(array(gate.open_units()))) / gate.units
             self._files.histogram(f"open_probability/{gate.name}", probability.ravel(), epoch)
             self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
-            self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(gate.test_gates()), epoch)
+            self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(array(gate.test_gates())), epoch)
         for run, values in lines.items():
             if values:
                 self._files.scalars(run, values, epoch)

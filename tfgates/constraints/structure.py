@@ -112,13 +112,13 @@ class Structure:
         if not self.bounds:
             return loss, fractions, None
         targets = np.array([b.target / dense[b.column] for b in self.bounds], "float32")
-        costs = ops.sum(ops.expand_dims(rows, 0) * self._select, axis=(1, 2))
+        costs = ops.sum(ops.multiply(ops.expand_dims(rows, 0), self._select), axis=(1, 2))
         rate, warm_up, ramp = ops.unstack(ops.cast(pace, "float32"), 3, axis=1)
         since = ops.cast(step, "float32") - warm_up
         passed = ops.clip((since + 1.0) / ops.maximum(ramp, 1.0), 0.0, 1.0)
         # Of a single layer the dense cost is not 1, of the whole model it is.
         full = np.array([b.dense / dense[b.column] for b in self.bounds], "float32")
-        bound = np.log(full) + passed * np.log(targets / full)
+        bound = ops.add(ops.multiply(passed, np.log(targets / full)), np.log(full))
         violation = ops.log(ops.maximum(costs, 1e-12)) - bound
         pull = ops.maximum(multipliers + GAIN * violation, 0.0)
         pull = ops.stop_gradient(ops.where(since >= 0.0, pull, ops.zeros_like(pull)))

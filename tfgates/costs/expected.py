@@ -238,14 +238,14 @@ class ExpectedCost:
         with generated_once():
             parts = [ops.reshape(ops.cast(g.openness(), "float32"), (-1,)) for g in self.gates]
         numbers = self._circuit.evaluate_tensor(ops.concatenate([ops.zeros((0,), "float32"), *parts]))
-        entries = ops.take(numbers, self._number_of, axis=0) * self._weight_of
+        entries = ops.multiply(ops.take(numbers, self._number_of, axis=0), self._weight_of)
         sides = ops.segment_sum(entries, self._side_of, num_segments=len(self._sides))
         amount = (
             ops.take(numbers, self._shared, axis=0)
             * ops.take(sides, self._first, axis=0)
             * ops.take(sides, self._second, axis=0)
         )
-        return ops.expand_dims(amount, -1) * amounts
+        return ops.multiply(ops.expand_dims(amount, -1), amounts)
 
     def fractions(self):
         """Expected costs as fractions of the dense ones: a float32 tensor `(costs,)`.

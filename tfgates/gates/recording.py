@@ -6,7 +6,7 @@ the model keep anything: replicas of `tf.distribute` share both and interleave, 
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfgates.gates.dues import Due
@@ -46,6 +46,7 @@ class Recording:
 
     Attributes:
         state: list of pairs (variable, its value before the first pass).
+        noise: the states of generators that no variable holds, before the first pass.
         draws: list of `Draw`.
         outputs: what the first pass returned.
         due: settled once the loss has got the gradient that the draws themselves do not pass on.
@@ -58,9 +59,9 @@ class Recording:
         self.due = Due(NOT_ESTIMATED)
         self.begin([])
 
-    def begin(self, state: list[tuple[Any, Any]]) -> None:
+    def begin(self, state: list[tuple[Any, Any]], noise: Sequence[Any] = ()) -> None:
         """Starts anew: what was drawn before was for building the model."""
-        self.state = state
+        self.state, self.noise = state, list(noise)
         self.draws: list[Draw] = []
         self._calls: list[Draw] = []
         self._pass = self._next_call = 0

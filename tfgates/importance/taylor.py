@@ -28,16 +28,11 @@ def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], los
         A dict from each gate to an array of one number per unit.
 
     Raises:
-        ValueError: if there is no batch, or on a backend other than TensorFlow and JAX.
+        ValueError: if there is no batch.
 
     Reference: Molchanov et al., "Importance Estimation for Neural Network Pruning", CVPR 2019, arXiv 1906.10771,
     equations 8 and 9 (gates).
     """
-    if keras.backend.backend() not in ("tensorflow", "jax"):
-        raise ValueError(
-            "`importance='taylor'` needs the TensorFlow or the JAX backend. "
-            f"Received: backend={keras.backend.backend()!r}"
-        )
     # The same layers without what a gated model adds to the loss, which is not what is judged.
     plain = keras.Model(model._inputs_struct, model._outputs_struct)
     plain.compile(loss=loss)

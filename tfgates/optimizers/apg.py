@@ -84,7 +84,7 @@ class APG(keras.optimizers.Optimizer):
         if not self.built and trainable_variables is not None:
             self.build(list(trainable_variables))
         before = self._entries()
-        reached = ops.cast(ops.count_nonzero(before) <= self.stop_at, "float32")
+        reached = ops.cast(_count_open(before) <= self.stop_at, "float32")
         self.stopped.assign(ops.maximum(ops.convert_to_tensor(self.stopped), reached))
         super().apply(grads, trainable_variables)
         self._reopen(before)
@@ -96,7 +96,7 @@ class APG(keras.optimizers.Optimizer):
         """Gives the largest of the entries that closed in this step back, down to `stop_at`."""
         after = self._entries()
         closed = ops.logical_and(ops.not_equal(before, 0.0), ops.equal(after, 0.0))
-        missing = self.stop_at - ops.count_nonzero(after)
+        missing = self.stop_at - _count_open(after)
         order = ops.argsort(-ops.where(closed, ops.abs(before), -ops.ones_like(before)))
         rank = ops.cast(ops.argsort(order), missing.dtype)
         entries = ops.where(ops.logical_and(closed, rank < missing), before, after)
@@ -153,3 +153,8 @@ class APG(keras.optimizers.Optimizer):
             stop_at=self.stop_at,
         )
         return config
+
+
+def _count_open(entries):
+    """The number of entries that are not 0; `ops.count_nonzero` warns with PyTorch."""
+    return ops.sum(ops.cast(ops.not_equal(entries, 0.0), "int32"))

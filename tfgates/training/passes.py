@@ -16,6 +16,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfgates.backend import noise_from, unkept_noise
 from tfgates.gates import dues, recording
 from tfgates.gates.recording import Draw, Recording
 from tfgates.training.losses import constant_losses, observed, penalties_of
@@ -91,7 +92,7 @@ def recorded(call: Callable[..., Any]) -> Callable[..., Any]:
             return outputs
         record = recording.current()
         if record is not None and record.model is self and not record.replaying:
-            record.begin(state_of(self))
+            record.begin(state_of(self), unkept_noise())
         return call(self, *args, **kwargs)
 
     _wrapped.add(wrapper)
@@ -214,7 +215,7 @@ def repeated(record: Recording, number: int) -> Iterator[Any]:
     first, model._losses_override = model._losses_override, []
     try:
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True), computing(model):
-            with record.replay(number):
+            with record.replay(number), noise_from(record.noise):
                 outputs = record.repeat()
             yield outputs
     finally:
