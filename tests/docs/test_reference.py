@@ -2,7 +2,6 @@
 
 import importlib
 import pathlib
-import sys
 
 import pytest
 
@@ -10,10 +9,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
-def names():
-    sys.path.insert(0, str(ROOT / "docs" / "_extensions"))
-    yield importlib.import_module("public_names")
-    sys.path.remove(str(ROOT / "docs" / "_extensions"))
+def names(of_docs):
+    return of_docs("public_names")
 
 
 def resolved(full):
