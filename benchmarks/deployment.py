@@ -2,7 +2,7 @@
 
     python benchmarks/deployment.py --out=benchmarks/results/deployment_mobilenet_v2.json
 
-The handwritten digits of scikit-learn at 32 x 32, MobileNetV2 of width 0.35 from scratch; test images are read once, at the end.
+The digits of scikit-learn at 32 x 32, MobileNetV2 of width 0.35 from scratch; test images are read once, at the end.
 """
 
 import argparse
