@@ -37,6 +37,7 @@ def prune_by(
     steps: int = 10,
     seed: int = 0,
     inputs: Any = None,
+    length: Any = None,
     tolerance: float | None = None,
     verbose: int = 0,
 ) -> keras.Model:
@@ -72,6 +73,7 @@ def prune_by(
         steps: int > 0, the largest number of batches. Defaults to 10.
         seed: int, for `"random"`. Defaults to 0.
         inputs, tolerance: see `tfgates.prune`; `inputs` are also the example for a subclassed model.
+        length: see `tfgates.gate_model`.
         verbose: 1 prints the plan. Defaults to 0.
 
     Returns:
@@ -100,7 +102,9 @@ def prune_by(
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     network = Network(model, inputs)
-    gated, places, gates = gate_network(network, (residual,), layers=layers, flattened=flattened, budget=budget)
+    gated, places, gates = gate_network(
+        network, (residual,), layers=layers, flattened=flattened, budget=budget, example=inputs, length=length
+    )
     if importance == NEEDS_DATA:
         scores = first_order_taylor(gated, list(gates.values()), batches_of(data, batch_size, steps), loss)
     elif importance == "random":

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfgates.graph.rule import Term, rule_of
-from tfgates.graph.sizes import entries_per_example, places
+from tfgates.graph.sizes import counted, entries_per_example, places
 
 # Why the size of a tensor is not known.
-UNKNOWN_SIZE = "its cost needs every dimension but that of the batch"
+UNKNOWN_SIZE = "its cost needs every dimension but that of the batch: give `length`"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Call:
         dtype = network.dtypes[tensor]
         if channels is not None:
             return Activation(places(network, tensor, channels.axis), (channels.group,), dtype)
-        sizes = network.shapes[tensor][1:]
+        sizes = counted(network, tensor)[1:]
         each = math.nan if None in sizes else math.prod(sizes) * entries_per_example(network, tensor)
         return Activation(each, (), dtype)
 

@@ -13,6 +13,7 @@ from tfgates.gating.placement import Place, candidates_of, flat_places, proven, 
 from tfgates.gating.report import complete
 from tfgates.gating.subclasses import carry_over, gated_class
 from tfgates.graph.copier import copy_of, is_foreign
+from tfgates.graph.lengths import length_of, shapes_of
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.unrolling import calls_forgotten
 from tfgates.training.gated_model import GatedModel
@@ -38,6 +39,7 @@ def gate_model(
     compensate=False,
     verbose=0,
     inputs=None,
+    length=None,
     **gate_arguments,
 ):
     """Gates a network: puts a gate wherever what it closes can later be removed exactly.
@@ -84,6 +86,9 @@ def gate_model(
         inputs: an example batch for a subclassed model, arrays in the structure that its `call` takes:
             shapes and types are taken from it. The gated network is compared on it too. Defaults to None: what
             the model was built for, float32.
+        length: int, how long sequences are where the inputs leave it open, or a dict from the names of inputs to their
+            shapes without the batch: what budgets and costs count for, since the MACs of attention grow with the
+            square of it. Defaults to None: the sizes of `inputs`.
         **gate_arguments: arguments of the gate when `gate` is a name, such as
             `initial_open_probability=0.9`.
 
@@ -133,6 +138,7 @@ def gate_model(
         compensate=compensate,
         keep_class=True,
         example=inputs,
+        length=length,
     )
     if verbose:
         print(gated.report)
@@ -166,6 +172,7 @@ def gate_network(
     compensate: bool = False,
     keep_class: bool = False,
     example: Any = None,
+    length: Any = None,
 ) -> tuple[Any, list[Place], dict[Any, Any]]:
     """The work of `gate_model`.
 
@@ -207,7 +214,8 @@ def gate_network(
         report.gated.append((place.layer, what + shared))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)
-    gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget)
+    sizes = length or length_of(model) or shapes_of(network.functional.inputs, example)
+    gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget, length=sizes)
     builder.finish()
     carry_over(network, gated, builder.successor)
     check_gated(network, gated, () if compensate else builder.gates, example)

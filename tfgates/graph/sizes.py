@@ -8,6 +8,7 @@ import keras
 from keras import tree
 
 from tfgates.anatomy.weightless import holds_function
+from tfgates.graph.lengths import counted_shape
 from tfgates.graph.network import Network, Node, Ref
 
 # Whether any call may change the axis of the batch.
@@ -39,7 +40,7 @@ def _sizes(network: Network) -> tuple[list[Any], int]:
     examples = next((size for size in fixed if size), 1)
     tensors: list[Any] = [None] * len(network.shapes)
     for number, original in zip(network.inputs, network.functional.inputs, strict=True):
-        shape = tuple(original.shape)
+        shape = counted_shape(network.model, original)
         shape = (shape[0] or examples, *shape[1:]) if shape else shape
         tensors[number] = keras.KerasTensor(shape, original.dtype, sparse=original.sparse)
     for node in network.nodes:
@@ -138,6 +139,12 @@ def places(network: Network, tensor: int, channels: int) -> float:
         found = sizes_of(network)[0][tensor]
         sizes = [None] if found is None else beside(tuple(found.shape), channels)
     return math.nan if None in sizes else math.prod(sizes) * entries_per_example(network, tensor)
+
+
+def counted(network: Network, tensor: int) -> tuple:
+    """The shape of a tensor, with sizes that inputs leave open as they are counted: see `tfgates.graph.lengths`."""
+    found = sizes_of(network)[0][tensor] if None in network.shapes[tensor][1:] else None
+    return network.shapes[tensor] if found is None else tuple(found.shape)
 
 
 def beside(shape: tuple, channels: int) -> list:

@@ -12,7 +12,10 @@ from tfgates.graph.sizes import arguments_of, graph_of, sizes_of
 # By layer or operator, and by what it is called on.
 _COUNTED: "weakref.WeakKeyDictionary[Any, dict]" = weakref.WeakKeyDictionary()
 
-UNKNOWN_SIZES = "MACs need every dimension but the batch to be known; build the model with a fixed input shape"
+UNKNOWN_SIZES = (
+    "MACs need every dimension but the batch to be known: give `length`, the length of the sequences, or build the "
+    "model with a fixed input shape"
+)
 
 
 class UncountedError(Exception):

@@ -5,6 +5,7 @@ from typing import Any
 
 from tfgates.costs import ExpectedCost, cost_named
 from tfgates.graph.counted import incomplete
+from tfgates.graph.lengths import lengthened
 from tfgates.pruning.plan import PruningPlan
 from tfgates.results import Result, number
 from tfgates.selection import Unchanged
@@ -170,7 +171,7 @@ class NetworkCost(Result):
         return "\n".join(lines)
 
 
-def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1) -> NetworkCost:
+def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1, length: Any = None) -> NetworkCost:
     """Parameters, MACs and costs of your own of a model, per layer and in total: dense, expected and actual.
 
     Args:
@@ -178,6 +179,9 @@ def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1)
         chosen: bool. True: the actual figures of a model with a budget are those of the units that pruning
             chooses (see `tfgates.plan_pruning`). False: as its gates stand. Defaults to True.
         min_units, round_to: see `tfgates.plan_pruning`.
+        length: int, how long sequences are, where the inputs leave it open: the MACs of attention grow with its
+            square. Or a dict from the names of inputs to their shapes without the batch. Defaults to None: what
+            `gate_model` was given, or sequences of no known length.
 
     Returns:
         A `tfgates.pruning.NetworkCost`; `print(cost(model))` shows it as a table.
@@ -185,7 +189,8 @@ def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1)
     Raises:
         ValueError: if the model is no graph of layers, or its budget cannot be kept.
     """
-    return NetworkCost(model, chosen, min_units, round_to)
+    with lengthened(model, length):
+        return NetworkCost(model, chosen, min_units, round_to)
 
 
 def summary(model: Any, print_fn: Any = print) -> None:

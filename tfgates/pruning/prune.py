@@ -18,6 +18,7 @@ from tfgates.graph.equality import (
 )
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.keras_faults import MISPLACED, astray
+from tfgates.graph.lengths import length_of, set_length
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.randomness import random_reason
 from tfgates.graph.rule import rule_of
@@ -106,6 +107,7 @@ def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)
+    set_length(pruned, length_of(model))
     remember(pruned, plan)
     remember_origins(pruned, plan, surgery)
     return pruned

@@ -13,6 +13,7 @@ from tfgates.gates import gates_of
 from tfgates.gating.subclasses import GatedSubclass, carry_over
 from tfgates.graph.equality import CALLS, amplified, default_tolerance, first_difference, outputs_of
 from tfgates.graph.examples import NoExamplesError, batches
+from tfgates.graph.lengths import length_of
 from tfgates.graph.network import rebuild
 from tfgates.graph.slices import Heir
 from tfgates.pruning.surgery import closed_layer
@@ -132,6 +133,7 @@ def _rebuilt(plan: ShrinkingPlan) -> tuple[Any, list[Heir]]:
             penalty=model.penalty,
             budget=model.budget,
             dense_reference=model.dense_reference,
+            length=length_of(model),
         )
         surgery.finish()
         heirs = surgery.heirs(plan.slices)

@@ -12,6 +12,7 @@ from tfgates import distribution, gates
 from tfgates.constraints.structure import Structure
 from tfgates.gates import dues
 from tfgates.graph.frozen import flags_of, set_flags
+from tfgates.graph.lengths import length_of, set_length
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
@@ -70,6 +71,7 @@ class GatedModel(keras.Model):
             Lagrange multipliers, which are saved with the model.
         dense_reference: a `tfgates.constraints.DenseReference`: what shares, penalties and expected costs
             refer to. Defaults to None: this network with everything kept.
+        length: None, or how long sequences are where the inputs leave it open, see `tfgates.cost`.
         **kwargs: as in `keras.Model`.
     """
 
@@ -84,13 +86,23 @@ class GatedModel(keras.Model):
         passes.wrap(cls)
 
     def __init__(
-        self, inputs=None, outputs=None, name=None, *, penalty=None, budget=None, dense_reference=None, **kwargs
+        self,
+        inputs=None,
+        outputs=None,
+        name=None,
+        *,
+        penalty=None,
+        budget=None,
+        dense_reference=None,
+        length=None,
+        **kwargs,
     ):
         if inputs is None and outputs is None:
             super().__init__(name=name, **kwargs)
         else:
             _make_functional(type(self))
             super().__init__(inputs, outputs, name=name, **kwargs)
+        set_length(self, length)
         self.penalty = penalty
         self.budget = budget
         self._given_reference = dense_reference
@@ -349,6 +361,9 @@ class GatedModel(keras.Model):
         for name, value in state.items():
             if value is not None:
                 config[name] = keras.saving.serialize_keras_object(value)
+        length = length_of(self)
+        if length is not None:
+            config["length"] = {k: list(v) for k, v in length.items()} if isinstance(length, dict) else length
         if self.report is not None:
             config["report"] = self.report.to_dict()
         if self._origins:

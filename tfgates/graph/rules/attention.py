@@ -166,7 +166,8 @@ class AttentionRule(InputFeatures, DeclaredRule):
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
-        return (surgery.made(node) or self.smaller(surgery, node))(*args, **of_keras(kwargs))
+        kwargs = {**of_keras(kwargs), **surgery.feeds(node, args[:1], kwargs)}
+        return (surgery.made(node) or self.smaller(surgery, node))(*args, **kwargs)
 
 
 def of_keras(kwargs: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
+from tfgates.graph.sizes import counted
 
 
 @register_rule("Matmul")
@@ -47,5 +48,6 @@ class MatmulRule(Rule):
         y, factors = walk.output(node), self.factors(node)
         if node.index in walk.refused or y is None or factors is None:
             return super().terms(walk, node)
-        sizes = [*walk.shape(node.outputs[0])[1:-1], walk.shape(factors[0])[-1]]
+        made, read = (counted(walk.network, tensor) for tensor in (node.outputs[0], factors[0]))
+        sizes = [*made[1:-1], read[-1]]
         return [Term(node.name, 0, math.nan if None in sizes else math.prod(sizes), (y.group,))]
