@@ -170,7 +170,7 @@ def test_what_has_no_gate():
     assert found["words"] == "no gates are placed on the features of an embedding"
     assert found["norm"] == "its statistics are averaged over the channels, so none of them can go"
     assert dict(report.gated)["attention"] == "2 heads"
-    assert found["lstm"] == "the hidden units of recurrent layers are kept whole"
+    assert dict(report.gated)["lstm"] == "4 units"
 
 
 @pytest.mark.parametrize(("kind", "own"), [(Doubled, " whose `call` is its own"), (Renamed, "")])

@@ -216,7 +216,7 @@ class Builder(OddSteps):
     # Layers that keep the shape.
 
     def step_normal(self, x, dims):
-        kind = self.pick(["batch"] * 6 + ["gated"] * 6 * self.gated + ["layer", "group", "unit", "rms"])
+        kind = self.pick(["batch"] * 6 + ["gated"] * 6 * self.gated + ["layer", "group", "unit", "rms", "rms"])
         if kind == "batch":
             layer = K.BatchNormalization(center=self.flag(), scale=self.flag())
             x = self.add(layer, x, **self.mode(), **self.mask(x))
@@ -226,12 +226,14 @@ class Builder(OddSteps):
         elif kind == "layer":
             x = self.add(K.LayerNormalization(epsilon=0.1), x)
         elif kind == "group":
-            x = self.add(K.GroupNormalization(groups=1, epsilon=0.1), x)
+            divisors = [d for d in range(1, x.shape[-1] + 1) if x.shape[-1] % d == 0]
+            settings = {"center": self.flag(), "scale": self.flag()}
+            x = self.add(K.GroupNormalization(self.pick([*divisors, -1]), epsilon=0.1, **settings), x)
         elif kind == "unit":
             # Of all zeros it would divide rounding errors by nothing.
             x = self.add(K.UnitNormalization(), K.Rescaling(1.0, 0.5)(x))
         else:
-            x = self.add(K.RMSNormalization(epsilon=0.1), x)
+            x = self.add(K.RMSNormalization(epsilon=0.1), x if self.flag() else K.ReLU()(x))
         if self.flag():
             self.add(K.ReLU(), x)
 
@@ -418,10 +420,20 @@ class Builder(OddSteps):
             self.pool.extend(keras.tree.flatten(attention(x, y, **more, **self.mode()))[:1])
         else:
             recurrent, rate = self.pick([K.LSTM, K.GRU, K.SimpleRNN]), self.pick([0.0, 0.0, 0.3])
-            layer = recurrent(3, return_sequences=self.flag(), dropout=rate)
-            state = K.Dense(3)(x[:, 0]) if recurrent is not K.LSTM and self.pick([True, False, False, False]) else None
-            started = {} if state is None else {"initial_state": state}
-            self.pool.append(layer(x, **started, **self.mask(x), **self.mode()))
+            settings = {"return_sequences": self.flag(), "dropout": rate}
+            settings["return_state"] = self.pick([True, False, False])
+            if recurrent is K.GRU:
+                settings["reset_after"] = self.flag()
+            if self.gated and self.flag():
+                kinds = {K.LSTM: layers.GatedLSTM, K.GRU: layers.GatedGRU, K.SimpleRNN: layers.GatedSimpleRNN}
+                recurrent = kinds[recurrent]
+                settings["gate"] = self.gate(inside=True)
+            layer = recurrent(4, go_backwards=self.flag(), **settings)
+            state = self.pick([True, False, False, False])
+            started = {"initial_state": [K.Dense(4)(x[:, 0]) for _ in layer.state_size]} if state else {}
+            mode = {} if isinstance(layer, layers.GatedRecurrent) else self.mode()
+            made = keras.tree.flatten(layer(x, **started, **self.mask(x), **mode))
+            self.pool.extend(made[: self.pick([1, len(made)])])
 
     # The whole.
 

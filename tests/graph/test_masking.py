@@ -111,20 +111,8 @@ def test_a_mask_that_is_made_from_gated_places():
     mask = K.Dense(7, activation="relu", name="mask")(K.Flatten()(inputs)) > 0.5
     x = K.LSTM(4)(K.Dense(6, activation="relu", name="before")(inputs), mask=mask)
     gated = tfgates.gate_model(keras.Model(inputs, head(x)))
-    assert [name for name, _ in gated.report.gated] == ["before"]
+    assert [name for name, _ in gated.report.gated] == ["before", "lstm"]
     assert "a mask is kept whole" in dict(gated.report.skipped)["mask"]
-
-
-@pytest.mark.parametrize(
-    "call",
-    [
-        lambda x: K.LSTM(4, return_state=True, name="rnn")(x)[0],
-        lambda x: K.GRU(6, name="rnn")(x, initial_state=K.GlobalAveragePooling1D()(x)),
-    ],
-)
-def test_states_are_still_refused(call):
-    with pytest.raises(ValueError, match="rnn: recurrent layers with states are kept whole"):
-        tfgates.gate_model(of_words(call))
 
 
 def test_any_over_places():

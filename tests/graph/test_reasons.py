@@ -57,8 +57,8 @@ def shared_slice(x):
     return K.Flatten()(x[..., 1])
 
 
-def recurrent_with_states(x):
-    return K.LSTM(3, return_state=True, name="lstm")(x)[0]
+def started(x):
+    return K.GRU(6, name="gru")(x, initial_state=K.Permute((2, 1))(x)[:, 0, :6])
 
 
 def scores(x):
@@ -94,13 +94,14 @@ def joined(x):
 REASONS = [
     (maps, lambda x: x, "an output of the model"),
     (maps, lambda x: K.LayerNormalization(name="norm")(x), "norm (LayerNormalization): its statistics are averaged"),
-    (maps, lambda x: K.GroupNormalization(2, name="norm")(x), "norm (GroupNormalization): its statistics are averaged"),
+    (maps, lambda x: K.GroupNormalization(1, name="norm")(x), "norm: its statistics are averaged over the channels"),
+    (maps, lambda x: K.UnitNormalization(name="norm")(x + 1.0), "norm: the square of a constant other than 0 counts"),
+    (maps, lambda x: K.RMSNormalization(name="norm")(x + 1.0), "norm: the square of a constant other than 0 counts"),
     (
         maps,
-        lambda x: K.UnitNormalization(name="norm")(x + 1.0),
-        "norm (UnitNormalization): its statistics are averaged",
+        lambda x: K.RMSNormalization(axis=[1, 3], name="norm")(x),
+        "norm (RMSNormalization): its statistics run",
     ),
-    (maps, lambda x: K.RMSNormalization(name="norm")(x), "norm (RMSNormalization): its statistics are averaged"),
     (maps, sigmoid_conv, "padded: its zero padding makes a closed channel's constant differ at the border"),
     (maps, lambda x: K.Softmax(name="soft")(x), "soft: softmax runs over the channels"),
     (
@@ -159,7 +160,7 @@ REASONS = [
     (steps, lambda x: K.EinsumDense("abc,bcd->abd", (9, 2), name="einsum")(x), "einsum: the equation 'abc,bcd->abd'"),
     (steps, biased_einsum, "einsum: its bias differs from place to place"),
     (steps, lambda x: K.LSTM(3, name="lstm")(x + 1.0), "lstm: reads a constant other than 0"),
-    (steps, recurrent_with_states, "lstm: recurrent layers with states are kept whole"),
+    (steps, started, "its channels are moved"),
     (steps, lambda x: K.GRU(3, name="gru")(K.Permute((2, 1))(x)), "gru: reads another axis"),
     (steps, scores, "attention: its scores are an output too"),
     (maps, over_rows, "attention: attention over some of the axes is kept whole"),

@@ -7,13 +7,25 @@ import numpy as np
 import pytest
 
 from tfgates.gates import HardConcreteGate
-from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, GatedLayer, GatedMultiHeadAttention
+from tfgates.layers import (
+    GatedBatchNormalization,
+    GatedConv2D,
+    GatedDense,
+    GatedGRU,
+    GatedLayer,
+    GatedLSTM,
+    GatedMultiHeadAttention,
+    GatedSimpleRNN,
+)
 
 PAIRS = [
     (GatedDense, keras.layers.Dense),
     (GatedConv2D, keras.layers.Conv2D),
     (GatedBatchNormalization, keras.layers.BatchNormalization),
     (GatedMultiHeadAttention, keras.layers.MultiHeadAttention),
+    (GatedLSTM, keras.layers.LSTM),
+    (GatedGRU, keras.layers.GRU),
+    (GatedSimpleRNN, keras.layers.SimpleRNN),
 ]
 # A gated layer, its Keras layer's arguments, and a shape of inputs for it.
 CASES = [

@@ -34,6 +34,7 @@ class Anatomy:
         makes: the kind of units along the axis of the channels of what it returns.
         applied: for each place of which tensor `products` are applied once: `"outputs"`, or an argument of
             `reads`; a dict where it differs by variable.
+        recurs: whether the layer reads its own outputs again: a gate on them must be inside of it.
         inseparable: why none of the channels can go although the weights are theirs; nothing where they can.
 
     Example:
@@ -50,6 +51,7 @@ class Anatomy:
     reads: Mapping[str, str] = {"inputs": "inputs"}
     makes: str = "outputs"
     applied: str | Mapping[str, str] = "outputs"
+    recurs: bool = False
     inseparable: str = ""
 
     def axes(self, layer: keras.Layer) -> dict[str, tuple[Axis, ...]]:

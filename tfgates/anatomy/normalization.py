@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfgates.anatomy.axes import Keep
 from tfgates.anatomy.declare import register_anatomy
 from tfgates.anatomy.linear import ChannelAnatomy
 from tfgates.layers import GatedBatchNormalization
@@ -47,14 +49,28 @@ class LayerNormalizationAnatomy(AveragingAnatomy):
 
 
 @register_anatomy(layers.GroupNormalization)
-class GroupNormalizationAnatomy(AveragingAnatomy):
+class GroupNormalizationAnatomy(ChannelAnatomy):
+    """Statistics of each group of channels: a group goes as a whole; single channels where each is its own group."""
+
+    variables = {"gamma": ("channels",), "beta": ("channels",)}
+
+    def parts(self, layer: Any) -> int:
+        return layer.groups
+
+    def resize(self, layer: Any, config: dict[str, Any], keep: Keep) -> None:
+        if "channels" in keep:
+            config["groups"] = int(np.sum(keep["channels"].reshape(layer.groups, -1).any(axis=1)))
+
     def channel_axis(self, layer: Any, rank: int) -> int:
         return layer.axis % rank
 
 
 @register_anatomy(layers.RMSNormalization)
 class RMSNormalizationAnatomy(LayerNormalizationAnatomy):
+    """`x * scale / sqrt(mean(x ** 2) + epsilon)`: channels that are 0 go, by another scale and epsilon."""
+
     variables = {"scale": ("channels",)}
+    inseparable = ""
 
 
 @register_anatomy("LayerScale")

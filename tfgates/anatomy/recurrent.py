@@ -4,9 +4,10 @@ from keras import layers
 
 from tfgates.anatomy.base import Anatomy
 from tfgates.anatomy.declare import register_anatomy
+from tfgates.layers import GatedGRU, GatedLSTM, GatedSimpleRNN
 
 
-@register_anatomy(layers.SimpleRNN)
+@register_anatomy(layers.SimpleRNN, GatedSimpleRNN)
 class SimpleRNNAnatomy(Anatomy):
     variables = {
         "cell.kernel": ("inputs", "outputs"),
@@ -16,9 +17,10 @@ class SimpleRNNAnatomy(Anatomy):
     widths = {"units": "outputs"}
     products = ("cell.kernel", "cell.recurrent_kernel")
     applied = "inputs"
+    recurs = True
 
 
-@register_anatomy(layers.LSTM)
+@register_anatomy(layers.LSTM, GatedLSTM)
 class LSTMAnatomy(SimpleRNNAnatomy):
     variables = {
         "cell.kernel": ("inputs", ("outputs",) * 4),
@@ -27,7 +29,7 @@ class LSTMAnatomy(SimpleRNNAnatomy):
     }
 
 
-@register_anatomy(layers.GRU)
+@register_anatomy(layers.GRU, GatedGRU)
 class GRUAnatomy(SimpleRNNAnatomy):
     variables = {
         "cell.kernel": ("inputs", ("outputs",) * 3),

@@ -48,7 +48,8 @@ def gate_model(
     layer, and on the heads of each attention layer, where a walk over the graph proves that closed units can be cut out
     without changing the outputs, whatever weights training leaves; never on the outputs. With one
     draw per batch the gates sit inside of `GatedBatchNormalization`, `GatedConv2D`, `GatedDense` and
-    `GatedMultiHeadAttention` and cost next to nothing.
+    `GatedMultiHeadAttention` and cost next to nothing. Those on the hidden units of LSTM, GRU and SimpleRNN are inside
+    of `GatedLSTM` and the like, where the recurrence sees them (`tfgates.layers.GatedRecurrent`).
 
     Args:
         model: a Sequential or Functional `keras.Model`, nested models and shared layers included, or a
@@ -158,6 +159,14 @@ def check_arguments(name: str, function: Any, gate: Any, gate_arguments: dict[st
     check_known(name, gate_arguments, [*own, *of_gates])
 
 
+def no_inside(gate: Any, gate_arguments: dict[str, Any], copy_weights: bool) -> str:
+    """Why gates cannot be inside of recurrent layers, or nothing."""
+    if not copy_weights:
+        return "`copy_weights=False` uses the layers as they are"
+    made = gates.get(gate, **(gate_arguments if isinstance(gate, str) else {}))
+    return "one recurrent kernel serves all examples: `sampling` must be 'batch'" if made.sampling == "example" else ""
+
+
 def gate_network(
     network: Network,
     residual: tuple[str, ...],
@@ -198,7 +207,8 @@ def gate_network(
     if "inner" in residual or "tied" in residual:
         tied = "tied" in residual
         heads = head_places(network, layers, report, copy_weights)
-        places = proven(network, heads + unit_places(network, layers, report), report, tied)
+        why = no_inside(gate, gate_arguments or {}, copy_weights)
+        places = proven(network, heads + unit_places(network, layers, report, no_inside=why), report, tied)
         more = unit_places(network, layers, report, places, depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:

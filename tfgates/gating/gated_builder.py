@@ -140,11 +140,15 @@ class GatedBuilder(Copier):
         if first.kind != ("heads" if has_heads(node.op) else "outputs"):
             kind = None
         tensor = next(t for t in keras.tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor))
-        if kind is not None and self._zero_stays_zero(node.op):
+        recurs = getattr(anatomy_of(node.op), "recurs", False)
+        if kind is not None and (recurs or self._zero_stays_zero(node.op)):
             feeds = self._feeds(first, tensor)
             # A layer that a call before told to train: that is not for its gate.
             told = {**kwargs, **feeds} if trains(node) else {**feeds, **kwargs}
             result = self._with_gate(node, kind, first)(*args, **told)
+            if recurs and self._compensate:
+                rescaling = keras.layers.Rescaling(1.0 / self._initial_factor(self._gate(first)))
+                result = keras.tree.map_structure(rescaling, result)
         else:
             result, rest = self._called(node, args, kwargs), places
         for place in rest:
@@ -188,8 +192,8 @@ class GatedBuilder(Copier):
         values = by_attribute(node.op, values)
         if self._compensate:
             factor = self._initial_factor(gate)
-            names = ("_output_dense.kernel",) if place.kind == "heads" else ("kernel", "bias", "gamma", "beta")
-            for name in names:
+            names = ("kernel", "bias", "gamma", "beta", "cell.recurrent_kernel")
+            for name in ("_output_dense.kernel",) if place.kind == "heads" else names:
                 if name in values:
                     values[name] = values[name] / factor
             if kind is GatedBatchNormalization and "gamma" not in values:

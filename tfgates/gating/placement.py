@@ -9,14 +9,18 @@ import numpy as np
 
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.dense import DenseAnatomy
-from tfgates.anatomy.normalization import BatchNormalizationAnatomy
+from tfgates.anatomy.normalization import BatchNormalizationAnatomy, GroupNormalizationAnatomy
 from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.gate_places import channels_of
+from tfgates.graph.phase import trains
 from tfgates.graph.rule import ElementwiseRule, rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GatedLayer
+
+# Behind which closed channels are 0 where they are constants in front.
+NORMALIZATIONS = (BatchNormalizationAnatomy, GroupNormalizationAnatomy)
 
 
 @dataclasses.dataclass
@@ -83,14 +87,16 @@ def chooser(layers):
     )
 
 
-def unit_places(network, layers, report, places=(), depthwise=False):
-    """Candidates on the output channels of convolutions and dense layers.
+def unit_places(network, layers, report, places=(), depthwise=False, no_inside=""):
+    """Candidates on the output channels of convolutions, dense and recurrent layers.
 
     Args:
         places: places found so far.
         depthwise: False for convolutions that mix channels. True for depthwise ones whose
             channels no gate of `places` takes along: behind squeeze-and-excitation, say, only a
             gate behind the depthwise convolution leaves a zero.
+        no_inside: why no gate can be inside of a layer, which those of recurrent layers must be; nothing where
+            they can.
     """
     wanted, seen, found = chooser(layers), {}, []
     walk = Walk(network, symbolic=True, candidates=candidates_of(places))
@@ -111,6 +117,10 @@ def unit_places(network, layers, report, places=(), depthwise=False):
         if node.index in walk.refused:
             reason = rule.supported(node) or walk.refused[node.index] or "its channels cannot be followed"
             report.skipped.append((node.name, reason))
+            continue
+        why = (no_inside or ("it runs as in training in each call" if trains(node) else "")) if anatomy.recurs else ""
+        if why:
+            report.skipped.append((node.name, f"gates on the units of recurrent layers are inside of them, and {why}"))
             continue
         after = place_after(network, node)
         if walk.output(after) is None:
@@ -178,11 +188,13 @@ def is_gated(walk, channels, by_present=False):
 
 def place_after(network, node):
     """The batch normalisation behind a call if it is all that reads it, else the call itself."""
+    if anatomy_of(node.op).recurs:
+        return node
     readers = network.consumers[node.outputs[0]]
     alone = len(readers) == 1 and node.outputs[0] not in network.outputs
     activation = getattr(node.op, "activation", None)
     linear = activation is None or activation is keras.activations.linear
-    if alone and linear and isinstance(anatomy_of(readers[0].op), BatchNormalizationAnatomy):
+    if alone and linear and isinstance(anatomy_of(readers[0].op), NORMALIZATIONS):
         return readers[0]
     return node
 
@@ -198,6 +210,10 @@ def proven(network, places, report, tied):
             reason = obstacle(walk, place)
             if reason:
                 failed[place.key] = (place, reason)
+        coarser = in_blocks(walk, places, failed)
+        if coarser is not None:
+            places = coarser
+            continue
         further = further_on(walk, places, failed)
         if further is not None:
             places = further
@@ -215,6 +231,45 @@ def proven(network, places, report, tied):
         places = [p for p in places if p.key not in failed]
 
 
+def in_blocks(walk, places, failed):
+    """The places with units of several channels in a row where those fall together; None where that changes none.
+
+    Channels of a group normalisation, say, or of what a grouped convolution reads.
+    """
+    changed = {}
+    for place in places:
+        on_outputs = place.key in failed and place.kind == "outputs"
+        blocks = blocks_of(walk.root[walk.output(place.node).group]) if on_outputs else 0
+        if 1 < blocks < place.units:
+            changed.setdefault(place.key, []).append(blocks)
+    changed = {key: found[0] for key, found in changed.items() if len(found) == len(of_key(places, key))}
+    if not changed:
+        return None
+    left = []
+    for place in places:
+        if place.key in changed:
+            blocks = changed[place.key]
+            place = dataclasses.replace(
+                place, units=blocks, groups=blocks, weights=place.weights * (place.units // blocks)
+            )
+        left.append(place)
+    return left
+
+
+def blocks_of(roots):
+    """The number of equal stretches of channels that fall together, each by itself; 0 where there are none."""
+    blocks = len(np.unique(roots))
+    if len(roots) % blocks:
+        return 0
+    stretches = roots.reshape(blocks, -1)
+    return blocks if (stretches == stretches[:, :1]).all() else 0
+
+
+def inside(place):
+    """Whether the gate of a place must be inside of the layer."""
+    return place.source is place.node and getattr(anatomy_of(place.source.op), "recurs", False)
+
+
 def further_on(walk, places, failed):
     """The places with those that failed moved behind the next batch normalisation; None where that moves none.
 
@@ -224,7 +279,7 @@ def further_on(walk, places, failed):
     moved = {place.key: [] for place in places if place.key in failed and place.kind == "outputs"}
     for place in places:
         if place.key in moved:
-            moved[place.key].append(normalization_behind(walk, place.node))
+            moved[place.key].append(None if inside(place) else normalization_behind(walk, place.node))
     moved = {key: nodes for key, nodes in moved.items() if all(node is not None for node in nodes)}
     if not moved:
         return None
@@ -249,7 +304,7 @@ def normalization_behind(walk, node):
     rank, made = len(network.shapes[tensor]), walk.output(node)
     while tensor not in network.outputs and len(network.consumers[tensor]) == 1:
         (reader,) = network.consumers[tensor]
-        if isinstance(anatomy_of(reader.op), BatchNormalizationAnatomy):
+        if isinstance(anatomy_of(reader.op), NORMALIZATIONS):
             found = walk.output(reader)
             same = found is not None and (found.axis, len(found)) == (made.axis, len(made))
             return reader if same and not isinstance(reader.op, GatedLayer) else None
@@ -295,7 +350,9 @@ def tie_streams(walk, places, failed):
     """Gives one key to all places on the same channels, where that has not been done; else None."""
     by_channels, changed = {}, False
     for place in places:
-        if place.key in failed and place.key[0] == "unit" and place.kind == "outputs":
+        # A gate that several layers share cannot be inside of them.
+        on_outputs = place.kind == "outputs" and not inside(place)
+        if place.key in failed and place.key[0] == "unit" and on_outputs:
             groups = tuple(walk.root[walk.output(place.node).group])
             by_channels.setdefault(groups, []).append(place)
     renamed = {}

@@ -24,6 +24,11 @@ def in_form(op: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, 
     return args, kwargs
 
 
+def arguments_by_name(op: Any, args: Any, kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of a layer by the names that its `call` has for them."""
+    return dict(inspect.signature(op.call).bind_partial(*args, **kwargs).arguments)
+
+
 def has_own_mask(args: Any, kwargs: dict[str, Any]) -> bool:
     """Whether a call is given other masks than those that what it is called on carries.
 

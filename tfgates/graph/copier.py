@@ -10,7 +10,7 @@ import keras
 from tfgates.anatomy.weightless import holds_function
 from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import rebuild
-from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value
+from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value, states_of
 from tfgates.graph.tying import parts_of
 
 # Entries of the configs of Keras's layers that can be functions.
@@ -263,6 +263,9 @@ def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
             variable, old = getattr(variable, part), getattr(old, part, None)
         set_value(variable, value.reshape(variable.shape))
         copy_flag(variable, old)
+    for state, old in zip(states_of(layer), states_of(source), strict=True):
+        if state.shape == old.shape:
+            set_value(state, old)
     if kinds_inside(layer) == kinds_inside(source) and len(layer.variables) == len(source.variables):
         copy_flags(layer, source)
 

@@ -9,6 +9,7 @@ from keras import ops, tree
 
 from tfgates.anatomy.weightless import noise_attributes
 from tfgates.gates import Gate
+from tfgates.graph.state import states_of
 
 # How a model is called at inference: as `predict` and `evaluate` do it, and as a SavedModel and users do.
 CALLS: tuple[dict[str, Any], ...] = ({"training": False}, {})
@@ -109,7 +110,8 @@ def outputs_of(model, x, call=CALLS[0]):
 @contextlib.contextmanager
 def state_kept(model):
     """Puts back what calls change in a model: seeds, averages and states of layers told to train."""
-    before = [(v, np.array(ops.convert_to_numpy(v))) for v in model.non_trainable_variables]
+    states = [state for layer in model._flatten_layers() for state in states_of(layer)]
+    before = [(v, np.array(ops.convert_to_numpy(v))) for v in [*model.non_trainable_variables, *states]]
     try:
         yield
     finally:

@@ -130,6 +130,10 @@ class Rule:
         """Whether factors on the channels that the call reads can go into the layer's weights."""
         return False
 
+    def factor_behind(self, walk: Any, node: Any) -> np.ndarray | None:
+        """Factors for each channel that the call makes, of a gate inside of it, that its own weights cannot take up."""
+        return None
+
 
 def unknown(op: Any) -> str:
     """Why a layer or operator without a rule has none."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+from keras import ops, tree
 
 
 def complete(layer: keras.Layer) -> None:
@@ -44,8 +44,15 @@ def copy_state(new, old):
     for to, source in pairs:
         set_value(to, source)
     for to, source in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
+        for variable, value in zip(states_of(to), states_of(source), strict=True):
+            set_value(variable, value)
         if keeps_more_than_variables(source):
             copy_saved(to, source)
+
+
+def states_of(layer: keras.Layer) -> list[Any]:
+    """What a stateful recurrent layer keeps from call to call, which Keras counts for none of its variables."""
+    return tree.flatten(getattr(layer, "states", None) or []) if getattr(layer, "stateful", False) else []
 
 
 def keeps_more_than_variables(layer):

@@ -227,8 +227,11 @@ class Walk:
         if literal is None:
             return
         self.state[node.index, "candidate"] = literal
-        live, value = through_gate(self, x.live, x.value, literal, 1.0)
-        self.set(node, self.like(x, live=live, value=value))
+        for tensor in node.outputs:
+            # The states of a recurrent layer have the gates of its outputs.
+            x = self.channels[tensor]
+            live, value = through_gate(self, x.live, x.value, literal, 1.0)
+            self.channels[tensor] = self.like(x, live=live, value=value)
 
     def _backward(self):
         for tensor in self.network.outputs:

@@ -8,6 +8,7 @@ from tfgates.layers.gated_conv2d import GatedConv2D
 from tfgates.layers.gated_dense import GatedDense
 from tfgates.layers.gated_heads import GatedHeads
 from tfgates.layers.gated_multi_head_attention import GatedMultiHeadAttention
+from tfgates.layers.gated_recurrent import GatedGRU, GatedLSTM, GatedRecurrent, GatedSimpleRNN
 
 __all__ = [
     "GateGenerator",
@@ -15,8 +16,12 @@ __all__ = [
     "GatedBatchNormalization",
     "GatedConv2D",
     "GatedDense",
+    "GatedGRU",
     "GatedHeads",
+    "GatedLSTM",
     "GatedLayer",
     "GatedMultiHeadAttention",
+    "GatedRecurrent",
+    "GatedSimpleRNN",
     "generated_once",
 ]

@@ -159,6 +159,13 @@ def fold_gates(walk, used):
     input_factors: dict[int, np.ndarray] = {}
     folded = set()
     for node in walk.network.nodes:
+        inside = rule_of(node).factor_behind(walk, node) if node.index in used else None
+        if inside is not None:
+            behind = only_reader(node.outputs[0]) if calls[id(node.op)] == 1 else None
+            if behind is not None and free(walk, behind, input_factors) and rule_of(behind).scales_inputs(walk, behind):
+                input_factors[behind.index] = inside
+                folded.add(node.index)
+            continue
         x = walk.inputs(node)[0] if isinstance(node.op, Gate) and node.index in used else None
         factor = None if x is None else values_at(walk, node, x)
         if factor is None:

@@ -2,6 +2,7 @@
 
 from tfgates.graph.rules import (
     attention,
+    averaging,
     concatenate,
     declared,
     dense,
@@ -18,6 +19,7 @@ from tfgates.graph.rules import (
     own,
     pooling,
     probed,
+    recurrent,
     reduction,
     reshape,
     sequence,
@@ -27,6 +29,7 @@ from tfgates.graph.rules import (
 
 __all__ = [
     "attention",
+    "averaging",
     "concatenate",
     "declared",
     "dense",
@@ -43,6 +46,7 @@ __all__ = [
     "own",
     "pooling",
     "probed",
+    "recurrent",
     "reduction",
     "reshape",
     "sequence",

@@ -1,4 +1,4 @@
-"""Normalisations: batch normalisation treats each channel by itself, the others average over them."""
+"""Layers with weights of one entry per channel; batch normalisation above all."""
 
 import math
 from typing import Any
@@ -8,23 +8,16 @@ import numpy as np
 from keras import tree
 
 from tfgates.anatomy import ChannelAnatomy
-from tfgates.anatomy.normalization import (
-    AveragingAnatomy,
-    BatchNormalizationAnatomy,
-    LayerScaleAnatomy,
-    PReLUAnatomy,
-)
+from tfgates.anatomy.normalization import BatchNormalizationAnatomy, LayerScaleAnatomy, PReLUAnatomy
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Ref
 from tfgates.graph.phase import trains
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule, rule_for
+from tfgates.graph.rule import ElementwiseRule, Term, register_rule, rule_for
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import is_known, through_gate
-
-layers = keras.layers
 
 
 @register_rule(ChannelAnatomy)
@@ -53,7 +46,7 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
         y = walk.output(node)
         if y is None:
             # Another call of the same layer may know its channels: they have to stay all the same.
-            size = max(math.prod(v.shape) for v in node.op.weights)
+            size = max((math.prod(v.shape) for v in node.op.weights), default=0)
             y = walk.local(1, size)
             walk.groups.lock(y.group, f"{node.name}: it is used where its channels cannot be followed too")
         walk.slot(node, "channels", y.group)
@@ -152,22 +145,6 @@ def absorber(walk: Any, node: Any) -> Any:
     plain = activations.is_linear(getattr(node.op, "activation", None)) and not trains(reader)
     once = walk.called_once(node) and walk.called_once(reader)
     return reader if fits and plain and once and walk.output(reader) is not None else None
-
-
-@register_rule(AveragingAnatomy, layers.UnitNormalization)
-class AveragingRule(Rule):
-    """A normalisation whose statistics run over the channels."""
-
-    reason = keeps = AveragingAnatomy.inseparable
-    multiplies = False
-
-    def forward(self, walk, node):
-        x = walk.inputs(node)[0]
-        if x is None:
-            walk.set(node, None)
-            return
-        walk.groups.lock(x.group, self.why(node))
-        walk.set(node, walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan)))
 
 
 @register_rule(LayerScaleAnatomy)
