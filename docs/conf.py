@@ -29,7 +29,8 @@ nitpicky = False
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 4
-suppress_warnings = ["config.cache"]
+# Attributes of one name in several classes are no fault.
+suppress_warnings = ["config.cache", "ref.python"]
 
 autosummary_generate = True
 autosummary_imported_members = True

@@ -3,6 +3,7 @@
     python docs/remake.py docs/guides/tutorial.md      # minutes; run it when the code or what it prints has changed
     python docs/remake.py --tables                     # seconds: the tables of benchmarks/results/*.json
     python docs/remake.py --pictures                   # seconds: docs/images/walk.svg
+    python docs/remake.py --reference                  # seconds: new public names, into the pages of docs/api
 
 The ```python blocks of a page are one program, run in a folder of its own; a ```text block is what was printed since
 the one before it. A block below `<!-- not run -->` is left alone. A picture that the program writes takes the place of
@@ -84,6 +85,11 @@ if __name__ == "__main__":
             import pictures
 
             pictures.remake()
+        elif argument == "--reference":
+            sys.path.insert(0, str(DOCS / "_extensions"))
+            import public_names
+
+            public_names.complete()
         elif argument.startswith("-"):
             print(__doc__)
         else:

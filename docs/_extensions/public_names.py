@@ -51,3 +51,41 @@ def pages():
                 if name not in ("get",):
                     found.setdefault(name, full)
     return found
+
+
+def missing():
+    """Public names in full that no page lists, by module; a name that two modules have is listed once."""
+    known = listed()
+    objects = [value for name, value in public().items() if name in known]
+    found = {}
+    for full, value in public().items():
+        if full not in known and not any(value is other for other in objects):
+            objects.append(value)
+            module, _, name = full.rpartition(".")
+            found.setdefault(module, []).append(name)
+    return found
+
+
+def complete():
+    """Adds what is missing to the pages of its modules, to the last list of names; a new module gets a page."""
+    for module, names in missing().items():
+        path = API / f"{module.rpartition('.')[2]}.md"
+        if not path.exists():
+            short = module.rpartition(".")[2]
+            summary = (importlib.import_module(module).__doc__ or "").strip().splitlines()[0]
+            path.write_text(f"# {short.capitalize()}\n\n`{module}`: {summary[:1].lower()}{summary[1:]}\n", "utf-8")
+            index = API / "index.md"
+            index.write_text(index.read_text("utf-8").removesuffix("```\n") + f"{short}\n```\n", "utf-8")
+        text = path.read_text("utf-8")
+        lines = "".join(f"   {name}\n" for name in names)
+        head, block, tail = text.rpartition("   :toctree: names\n\n")
+        if block:
+            listing, fence, rest = tail.partition("```\n")
+            text = head + block + listing + lines + fence + rest
+        else:
+            start, also, end = text.partition("On [the first page]")
+            block = (
+                f"```{{eval-rst}}\n.. currentmodule:: {module}\n\n.. autosummary::\n   :toctree: names\n\n{lines}```\n"
+            )
+            text = f"{start.rstrip()}\n\n{block}" + (f"\n{also}{end}" if also else "")
+        path.write_text(text, "utf-8")
