@@ -23,7 +23,7 @@ from tfgates.gating import gate_model
 from tfgates.notices import GatesWarning
 from tfgates.pruning import cost, plan_pruning, prune, report_of, summary
 from tfgates.reconstruction import reconstruct
-from tfgates.shrinking import shrink
+from tfgates.shrinking import fit, shrink
 from tfgates.training import GatedModel
 from tfgates.version import __version__
 
@@ -42,6 +42,7 @@ __all__ = [
     "cost",
     "costs",
     "finish",
+    "fit",
     "freeze_gates",
     "gate_model",
     "gates",

@@ -317,3 +317,16 @@ def test_nothing_left_of_a_layer_is_an_error():
     model = gated_network()
     with pytest.raises(tfgates.pruning.ClosedLayerError, match="first"):
         tfgates.shrink(model, {model.gates[0]: np.ones(8, bool)})
+
+
+def test_heads_of_attention_go_with_their_gates():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 8))
+    x = K.MultiHeadAttention(4, 3, dropout=0.1, name="attention")(inputs, inputs)
+    whole = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.Flatten()(x))))
+    gate = next(gate for gate in whole.gates if gate.units == 4)
+    small = tfgates.shrink(whole, {gate: np.array([False, True, False, True])})
+    assert small.get_layer("attention").num_heads == 2 and [g.units for g in small.gates] == [2]
+    gate.logits.assign(np.where([False, True, False, True], -50.0, gate.logits))
+    tokens = np.random.default_rng(0).normal(size=(3, 5, 8)).astype("float32")
+    np.testing.assert_allclose(np.array(small(tokens)), np.array(whole(tokens)), atol=1e-5)

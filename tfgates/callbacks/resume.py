@@ -11,6 +11,7 @@ import numpy as np
 from tfgates.backend import set_unkept_noise, unkept_noise
 from tfgates.distribution import worker_of
 from tfgates.files import write_whole
+from tfgates.shrinking.record import KeepsRecords, record_of
 
 KEPT = 2
 
@@ -20,7 +21,7 @@ BEST_WEIGHTS = "best_weights"
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class Resume(keras.callbacks.Callback):
+class Resume(KeepsRecords, keras.callbacks.Callback):
     """Saves the whole state of a training run after each epoch, and goes on from it when started again.
 
     What is saved: all variables of the model, among them the multipliers of a budget and the seeds of
@@ -95,6 +96,7 @@ class Resume(keras.callbacks.Callback):
         values.update({f"noise{i}": state for i, state in enumerate(unkept_noise())})
         values["layout"] = np.array(self._layout())
         values.update(self._remembered())
+        values["shrinking"] = np.array(record_of(self.model))
         write_whole(path_of(folder, epoch + 1), lambda temporary: np.savez(temporary, **values))
         for number in sorted(epochs_in(folder))[:-KEPT]:
             path_of(folder, number).unlink(missing_ok=True)
@@ -104,6 +106,15 @@ class Resume(keras.callbacks.Callback):
         _, workers = worker_of(self.model)
         saved = [epochs_in(self._folder(worker)) for worker in range(workers)]
         return max(set.intersection(*saved), default=0)
+
+    def saved_record(self, model):
+        """What the last state says of a network that shrinks in training: see `tfgates.shrinking.record`."""
+        self.set_model(model)
+        epoch = self.last_epoch()
+        if not epoch:
+            return ""
+        with np.load(path_of(self._folder(), epoch), allow_pickle=False) as saved:
+            return str(saved["shrinking"]) if "shrinking" in saved else ""
 
     def _folder(self, worker=None):
         this, workers = worker_of(self.model)

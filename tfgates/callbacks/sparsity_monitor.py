@@ -165,7 +165,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
 
     def _totals(self):
         gates = gates_of(self.model)
-        units = sum(gate.units for gate in gates)
+        units = sum(gate.units for gate in gates) + watched.gone(self.model)
         is_open = sum(int(np.sum(array(gate.open_units()))) for gate in gates)
         expected = sum(float(np.sum(array(gate.open_probability()))) for gate in gates)
         totals = {"open_units": is_open / units, "expected_open_units": expected / units}
@@ -197,12 +197,13 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             run = EXPECTED if name.startswith("expected_") else ACTUAL
             lines[run][f"cost/{name.removeprefix('expected_')}"] = value
         for gate in gates_of(self.model):
-            probability = array(gate.open_probability())
-            lines[EXPECTED][f"open_units/{gate.name}"] = float(probability.sum()) / gate.units
-            lines[ACTUAL][f"open_units/{gate.name}"] = float(np.sum(array(gate.open_units()))) / gate.units
+            probability = watched.on_dense_units(self.model, gate, array(gate.open_probability()))
+            lines[EXPECTED][f"open_units/{gate.name}"] = float(probability.sum()) / probability.size
+            lines[ACTUAL][f"open_units/{gate.name}"] = float(np.sum(array(gate.open_units()))) / probability.size
             self._files.histogram(f"open_probability/{gate.name}", probability.ravel(), epoch)
             self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
-            self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(array(gate.test_gates())), epoch)
+            values = watched.on_dense_units(self.model, gate, array(gate.test_gates()))
+            self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(values), epoch)
         for run, values in lines.items():
             if values:
                 self._files.scalars(run, values, epoch)

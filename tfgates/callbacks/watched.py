@@ -1,6 +1,7 @@
 """The numbers that `SparsityMonitor` shows."""
 
 import keras
+import numpy as np
 
 from tfgates.optimizers import GatedOptimizer
 
@@ -44,3 +45,20 @@ def left(report):
     pairs = {name: (report.plan[name], report.plan[f"dense_{name}"]) for name in names}
     # MACs are None where those of a layer are not known.
     return {name: after / before for name, (after, before) in pairs.items() if after is not None and before}
+
+
+def gone(model):
+    """The number of units that have gone since training began, see `tfgates.shrink`."""
+    return sum(removal["units"] for removal in getattr(model, "removals", ()))
+
+
+def on_dense_units(model, gate, values):
+    """`values`, one for each unit of a gate, as those of the units that it began with: 0 where a unit has gone."""
+    values = np.asarray(values)
+    for removal in reversed(getattr(model, "removals", [])):
+        went = removal["gates"].get(gate.name)
+        if went is not None and values.ndim == 1:
+            before = np.zeros(went["units"], values.dtype)
+            before[np.setdiff1d(np.arange(went["units"]), went["gone"])] = values
+            values = before
+    return values

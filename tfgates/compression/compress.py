@@ -1,5 +1,6 @@
 """One call from a network to a smaller one: train with gates, choose units, prune, fine-tune."""
 
+import functools
 import os
 import pathlib
 
@@ -17,6 +18,7 @@ from tfgates.gating.gate_model import check_arguments
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import History, report_of
+from tfgates.shrinking.fit import fit, settings_of
 from tfgates.tables import whole
 from tfgates.training.ahead import build_ahead
 from tfgates.training.batches import check_targets
@@ -49,6 +51,7 @@ def compress(
     round_to=1,
     importance=None,
     teacher=None,
+    shrink=True,
     verbose=1,
     **gate_arguments,
 ):
@@ -95,6 +98,8 @@ def compress(
             it was given, which then has to be trained, another trained `keras.Model` of its inputs and outputs, or a
             `tfgates.Teacher`, which says how: Kullback-Leibler divergence at temperature 2 with weight 1
             unless told otherwise. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
+        shrink: True, False, or a `tfgates.shrinking.Shrinking`: whether the network gets smaller while its gates
+            close, so that its epochs get cheaper (see `tfgates.fit`). Defaults to True.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
     Callbacks follow two trainings, whose epochs are counted through. Each begins with a new optimizer and the rate it
@@ -126,6 +131,7 @@ def compress(
     across = AcrossPhases(callbacks, resumed=resume is not None and is_begun(resume))
     check_class(model)
     last = fine_tuning_epochs(epochs, fine_tune)
+    shrinking = settings_of(shrink) if importance is None else False
     first = epochs - last
     check_targets(data, loss)
     teacher = teacher_of(teacher, model)
@@ -172,7 +178,8 @@ def compress(
     followed = across.of_whole(phase.has_gates)
     followed += [*_resumed(resume, phase.folder, across.callbacks), history.recorder(phase.folder)]
     with taught(trained, teacher):
-        _fit(trained, data, epochs=first, callbacks=followed, **settings)
+        trained = _fit(trained, data, shrinking, epochs=first, callbacks=followed, **settings)
+    phase.finished(trained)
     check_finite(
         trained, "the training with gates" if phase.has_gates else "the training before pruning", optimizers.first
     )
@@ -187,7 +194,7 @@ def compress(
         with across.of_pruned() as followed, taught(small, teacher):
             others = [*_resumed(resume, "pruned", across.callbacks), history.recorder("fine-tuning")]
             followed = [*optimizers.callbacks, *followed, *others]
-            _fit(small, data, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
+            _fit(small, data, False, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
         check_finite(small, "fine-tuning", optimizers.second)
     return small
 
@@ -239,14 +246,16 @@ def _resumed(folder, phase, callbacks):
     return [Resume(os.path.join(folder, phase), [each for each in callbacks if chooses(each)])]
 
 
-def _fit(model, data, **settings):
+def _fit(model, data, shrinking, **settings):
+    """Trains a network, and returns it, or what it has become."""
+    train = model.fit if shrinking is False else functools.partial(fit, model, shrink=shrinking)
     if isinstance(data, (tuple, list)):
         x, y, weights = keras.utils.unpack_x_y_sample_weight(tuple(data))
         build_ahead(model, x, y)
-        return model.fit(x, y, sample_weight=weights, **settings)
+        return train(x, y, sample_weight=weights, **settings).model
     build_ahead(model, data)
     # A data set shuffles by itself; Keras warns when it is asked to.
-    return model.fit(data, shuffle=False, **settings)
+    return train(data, shuffle=False, **settings).model
 
 
 def _say(verbose, text):

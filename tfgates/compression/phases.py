@@ -30,6 +30,11 @@ class GatesPhase:
         self._round_to = round_to
         check_reachable(self.model, round_to)
 
+    def finished(self, model: Any) -> None:
+        """Told of the network that was trained, which may have become another one."""
+        self.model = model
+        model._taught_by = None
+
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
         return prune(self.model, plan=PruningPlan(self.model, round_to=self._round_to))
 
@@ -49,6 +54,9 @@ class ImportancePhase:
         self._arguments = {**arguments, **given, "round_to": round_to}
         self.model = copy_of(network)
         self.description = f"without gates, {arguments['budget']} by {given.get('importance', 'magnitude')!r}"
+
+    def finished(self, model: Any) -> None:
+        self.model = model
 
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
         return prune_by(self.model, data=data, loss=loss, batch_size=batch_size, **self._arguments)

@@ -3,6 +3,8 @@
 import dataclasses
 from typing import Any
 
+import numpy as np
+
 from tfgates.costs import ExpectedCost, cost_named
 from tfgates.graph.counted import incomplete
 from tfgates.graph.lengths import lengthened
@@ -85,9 +87,11 @@ class NetworkCost(Result):
         cost = ExpectedCost(model, plan.costs)
         # By call: the calls of a shared layer have one name, and the first of them the cost.
         means = cost.layers(cost.probabilities())
+        # Of layers that went in training nothing is left, and they have no call.
+        of_calls = [means[row.call] if row.call >= 0 else np.zeros(len(cost.columns)) for row in plan.layers]
         self.layers = [
-            LayerCost(row.name, row.left, dict(zip(cost.columns, map(float, means[row.call]), strict=True)), row.dense)
-            for row in plan.layers
+            LayerCost(row.name, row.left, dict(zip(cost.columns, map(float, mean), strict=True)), row.dense)
+            for row, mean in zip(plan.layers, of_calls, strict=True)
         ]
         self.uncounted, self.unknown = plan.uncounted, plan.unknown
         self.gated = bool(cost.gates)

@@ -13,6 +13,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_of
 from tfgates.graph.slices import Slices
 from tfgates.graph.walk import Walk
+from tfgates.pruning.before import against_before
 from tfgates.pruning.slices import slices_of
 from tfgates.results import Result, number
 from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
@@ -92,6 +93,9 @@ class PruningPlan(Result):
             `plan.slices[variable].take(value)` cuts what is shaped like it, an optimizer's slot, say, alike.
     """
 
+    # Whether "before" is, of a network that shrank in training, that which its training began with.
+    counts_before = True
+
     def __init__(
         self,
         model: Any,
@@ -130,7 +134,7 @@ class PruningPlan(Result):
         """By the name of each cost what is left of each call, an array."""
         table = {cost.name: np.zeros(len(self.network.nodes)) for cost in self.costs}
         for row in self.layers:
-            for name, value in row.left.items():
+            for name, value in row.left.items() if row.call >= 0 else ():
                 table[name][row.call] = value
         return table
 
@@ -203,6 +207,8 @@ class PruningPlan(Result):
                     node.index,
                 )
             )
+        if self.counts_before:
+            self.layers = against_before(self.model, self.layers)
         names = [cost.name for cost in self.costs]
         self.dense = {name: sum(row.dense[name] for row in self.layers) for name in names}
         self.left = {name: sum(row.left[name] for row in self.layers) for name in names}

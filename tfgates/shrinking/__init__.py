@@ -1,7 +1,9 @@
 """Training that gets cheaper while it prunes: units that are closed for good are removed on the way."""
 
 from tfgates.shrinking.candidates import candidates_of
+from tfgates.shrinking.fit import fit
 from tfgates.shrinking.plan import ShrinkingPlan
 from tfgates.shrinking.shrink import ShrinkingError, plan_shrinking, shrink
+from tfgates.shrinking.watch import Shrinking
 
-__all__ = ["ShrinkingError", "ShrinkingPlan", "candidates_of", "plan_shrinking", "shrink"]
+__all__ = ["Shrinking", "ShrinkingError", "ShrinkingPlan", "candidates_of", "fit", "plan_shrinking", "shrink"]

@@ -72,8 +72,7 @@ def _costs_enough(structure: Any, gone: dict[Any, np.ndarray]) -> bool:
     """Whether the network with all open but `gone` costs what the budget allows: then nothing else is to be opened."""
     cost = structure.cost
     values = [1.0 - gone[gate] if gate in gone else np.ones(gate.units) for gate in cost.gates]
-    table = cost.layers(values)
-    kept = [(bound.layer is None, bound.of_table(table) >= bound.target) for bound in structure.bounds]
+    kept = [(bound.layer is None, bound.of(cost, values) >= bound.target) for bound in structure.bounds]
     whole = [enough for of_all, enough in kept if of_all]
     # Of several bounds on the whole network one that is used up is enough to open nothing more.
     return all(enough for of_all, enough in kept if not of_all) and (not whole or any(whole))

@@ -7,7 +7,7 @@ import numpy as np
 from keras import tree
 
 from tfgates.gates import gates_of
-from tfgates.graph.gate_places import gate_of
+from tfgates.graph.gate_places import channels_of, gate_of
 from tfgates.graph.network import Ref
 from tfgates.graph.walk import Walk
 from tfgates.pruning.plan import PruningPlan
@@ -47,7 +47,7 @@ class Closed:
                 units = closed.get(gate, np.zeros(gate.units, bool))
                 self.values[gate] = (1.0 - units).reshape(gate.unit_shape).astype("float32")
 
-    def tighter(self, table: np.ndarray) -> None:
+    def tighter(self, table: Any) -> None:
         return None
 
     def changes(self) -> list[tuple[str, str]]:
@@ -69,6 +69,8 @@ class ShrinkingPlan(PruningPlan):
     Attributes:
         gone: the same dict for what does go, of all gates on channels of the network.
     """
+
+    counts_before = False
 
     def __init__(self, model: Any, closed: Mapping[Any, Any]) -> None:
         self.gone = {gate: np.array(units, bool).reshape(-1) for gate, units in closed.items() if np.any(units)}
@@ -107,9 +109,7 @@ class ShrinkingPlan(PruningPlan):
             if gate is None or gate.axis is None:
                 continue
             inside = gate is not node.op
-            channels = self.walk.output(node)
-            if inside and getattr(node.op, "gated", "outputs") == "inputs":
-                channels = self.walk.state.get((node.index, "x"))
+            channels = channels_of(self.walk, node, getattr(node.op, "gated", "outputs"))
             if channels is None or len(channels) % gate.units:
                 continue
             if not inside and gate.axis % len(self.network.shapes[node.inputs[0]]) != channels.axis:

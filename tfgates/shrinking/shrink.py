@@ -16,6 +16,7 @@ from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.lengths import length_of
 from tfgates.graph.network import rebuild
 from tfgates.graph.slices import Heir
+from tfgates.pruning.before import remember_before
 from tfgates.pruning.surgery import closed_layer
 from tfgates.selection import held
 from tfgates.shrinking.candidates import candidates_of
@@ -88,11 +89,16 @@ def shrink(
         return model
     if plan.empty:
         raise closed_layer(plan.empty[0])
-    with _scope(model):
+    return shrunk(plan, reset_momentum)[0]
+
+
+def shrunk(plan: ShrinkingPlan, reset_momentum: bool = False) -> tuple[Any, list[Heir]]:
+    """The smaller model, in the same state, and where each of its variables comes from."""
+    with _scope(plan.model):
         small, heirs = _rebuilt(plan)
-        _compile_like(small, model, heirs, reset_momentum)
+        _compile_like(small, plan.model, heirs, reset_momentum)
     _check_equal(plan, small)
-    return small
+    return small, heirs
 
 
 def plan_shrinking(model: Any, units: Mapping[Any, Any] | None = None) -> ShrinkingPlan:
@@ -150,7 +156,8 @@ def _rebuilt(plan: ShrinkingPlan) -> tuple[Any, list[Heir]]:
     small._origins = {
         name: paths for name, paths in model._origins.items() if any(name == x.name for x in small.layers)
     }
-    small.removals = [*model.removals, removal(plan)]
+    small.removals = [*model.removals, removal(plan, small)]
+    remember_before(small, plan)
     return small, heirs
 
 
@@ -165,16 +172,21 @@ def _fill(small: Any, heirs: list[Heir]) -> None:
         each.variable.assign(np.array(np.broadcast_to(value, each.variable.shape)))
 
 
-def removal(plan: ShrinkingPlan) -> dict[str, Any]:
-    """What goes, as data."""
-    units, probability = 0, 0.0
-    for gate, gone in plan.gone.items():
-        units += int(gone.sum())
-        probability += float(np.asarray(ops.convert_to_numpy(gate.open_probability())).reshape(-1)[gone].sum())
+def removal(plan: ShrinkingPlan, small: Any) -> dict[str, Any]:
+    """What goes, as data; `gates` says for each gate which of its units, and how many it had."""
+    left = {gate.name for gate in gates_of(small)}
+    units, probability, gates = 0, 0.0, {}
+    for gate in gates_of(plan.model):
+        gone = plan.gone_of(gate) if gate.name in left else np.ones(gate.units, bool)
+        if gone.any():
+            units += int(gone.sum())
+            probability += float(np.asarray(ops.convert_to_numpy(gate.open_probability())).reshape(-1)[gone].sum())
+            gates[gate.name] = {"units": gate.units, "gone": np.flatnonzero(gone).tolist()}
     optimizer = getattr(plan.model, "optimizer", None)
     step = 0 if optimizer is None else int(ops.convert_to_numpy(optimizer.iterations))
     macs = None if np.isnan(plan.macs) else float(plan.macs)
-    return {"step": step, "units": units, "probability": probability, "params": int(plan.params), "macs": macs}
+    numbers = {"step": step, "units": units, "probability": probability, "params": int(plan.params), "macs": macs}
+    return {**numbers, "gates": gates}
 
 
 def _compile_like(small: Any, model: Any, heirs: list[Heir], reset_momentum: bool) -> None:

@@ -78,7 +78,9 @@ class ShrinkingSurgery(Surgery):
         if not isinstance(getattr(node.op, "gate", node.op), Gate):
             return {}
         found = {name: kwargs[name] for name in (*FEEDS, "training") if name in kwargs}
-        return {**dict(zip(FEEDS, args[1:], strict=False)), **found}
+        # Attention reads several tensors by position.
+        alone = getattr(node.op, "gated", "outputs") != "heads"
+        return {**dict(zip(FEEDS, args[1:] if alone else (), strict=False)), **found}
 
     def _read_by(self, tensor: int) -> Any:
         """The gate that reads what was made for gates, or None."""

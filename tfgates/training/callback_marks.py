@@ -20,3 +20,13 @@ class GateCallback:
 def says(callback: Any, mark: str) -> bool:
     """Whether a callback says `mark` of itself, one of the attributes of `GateCallback`."""
     return bool(getattr(callback, mark, getattr(GateCallback, mark)))
+
+
+class PausingCallback:
+    """Mixed into a callback that ends a `fit` only for another one to go on with the training.
+
+    Attributes:
+        paused: whether it has.
+    """
+
+    paused = False

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgates.notices import GatesWarning
 from tfgates.training.callback_checks import flat
+from tfgates.training.callback_marks import PausingCallback
 from tfgates.training.wrapped import Wrapped
 
 # How far above its target an expected cost may be: the multipliers let it swing about the target.
@@ -130,6 +131,8 @@ def warn_if_above(model: Any, callbacks: Any) -> None:
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         callbacks = []
+    if any(isinstance(each, PausingCallback) and each.paused for each in callbacks):
+        return
     above = not holds(model)
     steps = max([each.steps for each in callbacks if isinstance(each, LastEpoch)], default=0)
     if above and model.stop_training:

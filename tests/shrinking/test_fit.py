@@ -1,0 +1,175 @@
+"""A training in which the network shrinks: to callbacks it is one."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+from tfgates.callbacks import Resume, SparsityMonitor
+from tfgates.shrinking import Shrinking
+
+X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
+Y = X[:, :2] * 0.5
+
+# No clock decides: in every run the same.
+SETTINGS = Shrinking(checks=1, least_saving=0.1, tracing=0.0)
+
+
+def gated(optimizer=None, **arguments):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, activation="relu", name="first")(inputs)
+    x = keras.layers.Dense(16, activation="relu", name="second")(x)
+    dense = keras.Model(inputs, keras.layers.Dense(2, name="last")(x))
+    budget = tfgates.Budget(macs=0.3, warm_up=0, ramp=12)
+    model = tfgates.gate_model(dense, seed=2, budget=budget, **arguments)
+    optimizer = keras.optimizers.Adam(0.01) if optimizer is None else optimizer
+    model.compile(optimizer, "mse", gate_optimizer=keras.optimizers.Adam(0.6))
+    return model
+
+
+def trained(model, epochs=10, callbacks=(), shrink=SETTINGS):
+    return tfgates.fit(
+        model, X, Y, batch_size=8, epochs=epochs, shuffle=False, verbose=0, callbacks=list(callbacks), shrink=shrink
+    )
+
+
+class Seen(keras.callbacks.Callback):
+    """What a callback is told."""
+
+    def __init__(self):
+        super().__init__()
+        self.told, self.models = [], []
+
+    def on_train_begin(self, logs=None):
+        self.told.append("begin")
+
+    def on_train_end(self, logs=None):
+        self.told.append("end")
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.told.append(epoch)
+        self.models.append(self.model)
+
+
+def test_callbacks_see_one_training(tmp_path):
+    seen, path = Seen(), tmp_path / "log.csv"
+    stopping = keras.callbacks.EarlyStopping("loss", patience=20, restore_best_weights=True)
+    monitor = SparsityMonitor(tmp_path / "board")
+    board = keras.callbacks.TensorBoard(tmp_path / "board", write_graph=False)
+    model = gated()
+    history = trained(model, callbacks=[monitor, seen, stopping, keras.callbacks.CSVLogger(path), board])
+    assert seen.told == ["begin", *range(10), "end"]
+    rebuilds = history.history["rebuilds"]
+    assert history.epoch == list(range(10)) and rebuilds[0] == 0 and rebuilds[-1] >= 1
+    # The network of each epoch is the one that was trained in it.
+    assert [len(each.removals) for each in seen.models] == rebuilds
+    small = history.model
+    assert small is seen.models[-1] and len(small.removals) == rebuilds[-1]
+    assert sum(gate.units for gate in small.gates) < 32
+    with open(path, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows] == list(range(10))
+    # Shares are of the dense network, and fall by no jump where units go.
+    macs, is_open = (np.array(history.history[name]) for name in ("expected_macs", "open_units"))
+    assert np.abs(np.diff(macs)).max() < 0.4 and is_open[-1] <= 0.7
+    assert stopping.best_weights is None or len(stopping.best_weights) == len(small.weights)
+    pruned = tfgates.prune(small)
+    report = tfgates.report_of(pruned).plan
+    assert tfgates.cost(pruned).macs <= 0.3 * report["dense_macs"] and report["dense_macs"] == 6 * 16 + 16 * 16 + 32
+    assert {row["name"]: row["units"] for row in report["layers"]}["first"] == 16
+
+
+def test_best_weights_get_smaller_too():
+    from tfgates.shrinking.fit import shrink_best_weights
+    from tfgates.shrinking.record import plan_of
+    from tfgates.shrinking.shrink import shrunk
+
+    model = gated()
+    best = [np.array(weight) + 1.0 for weight in model.weights]
+    plan = plan_of(model, {model.gates[0].name: [0, 3]})
+    small, heirs = shrunk(plan)
+    callback = keras.callbacks.EarlyStopping()
+    callback.best_weights = best
+    shrink_best_weights(callback, model, small, heirs)
+    small.set_weights(callback.best_weights)
+    kept = np.setdiff1d(np.arange(16), [0, 3])
+    expected = np.array(model.get_layer("first").kernel)[:, kept] + 1.0
+    np.testing.assert_array_equal(np.array(small.get_layer("first").kernel), expected)
+    np.testing.assert_array_equal(np.array(small.multipliers), np.array(model.multipliers) + 1.0)
+
+
+def test_averages_of_weights_come_in_at_the_end_alone():
+    model = gated(keras.optimizers.Adam(0.01, use_ema=True, ema_momentum=0.9))
+    small = trained(model, epochs=10).model
+    averages = small.optimizer.weights_optimizer._model_variables_moving_average
+    kernel = small.get_layer("last").kernel
+    index = [v is kernel for v in small.optimizer.weights_optimizer._trainable_variables].index(True)
+    assert small.removals
+    np.testing.assert_array_equal(np.array(kernel), np.array(averages[index]))
+
+
+def test_without_shrinking_it_is_fit():
+    history = trained(gated(), epochs=1, shrink=False)
+    assert "rebuilds" not in history.history and history.model.removals == []
+
+
+class EndedError(Exception):
+    pass
+
+
+class End(keras.callbacks.Callback):
+    """Ends a process in the midst of an epoch."""
+
+    def __init__(self, epoch):
+        super().__init__()
+        self.epoch, self.now = epoch, None
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            raise EndedError
+
+
+def state(model):
+    return [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+
+
+@pytest.mark.parametrize("moments", [(0,), pytest.param((-1, 1), marks=pytest.mark.slow)])
+def test_an_interrupted_training_goes_on_in_its_shape(tmp_path, moments):
+    alone = trained(gated(), 5, callbacks=[Resume(tmp_path / "alone")])
+    expected, first = state(alone.model), alone.history["rebuilds"].index(1)
+    # Right at the first rebuild, of which nothing is saved yet, before and after it.
+    for epoch in (first + moment for moment in moments):
+        folder = tmp_path / str(epoch)
+        with pytest.raises(EndedError):
+            trained(gated(), 5, callbacks=[Resume(folder), End(epoch)])
+        again = trained(gated(), 5, callbacks=[Resume(folder)])
+        assert again.history["rebuilds"] == alone.history["rebuilds"][epoch:]
+        for a, b in zip(expected, state(again.model), strict=True):
+            np.testing.assert_array_equal(b, a)
+    # At the end nothing is left to do, in the shape that there was.
+    again = trained(gated(), 5, callbacks=[Resume(tmp_path / "alone")])
+    for a, b in zip(expected, state(again.model), strict=True):
+        np.testing.assert_array_equal(b, a)
+
+
+@pytest.mark.parametrize(
+    ("error", "arguments"),
+    [
+        (r"`shrink` must be True, False.*Received: shrink=3", {"shrink": 3}),
+        (r"Resume\('a'\) in its place", {"callbacks": [keras.callbacks.BackupAndRestore("a")]}),
+        (r"`callbacks` must be a list.*CallbackList", {"callbacks": keras.callbacks.CallbackList([])}),
+    ],
+)
+def test_errors(error, arguments):
+    with pytest.raises(ValueError, match=error):
+        tfgates.fit(gated(), X, Y, **arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"checks": 0}, {"least_saving": 1.0}, {"tracing": "no"}, {"tracing": -1.0}])
+def test_settings_are_checked(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"`{name}` must .*Received: {name}="):
+        Shrinking(**arguments)

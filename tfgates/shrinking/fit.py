@@ -1,0 +1,200 @@
+"""A training in parts, between which the network shrinks; to callbacks it is one."""
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from tfgates.graph.slices import Heir, folded
+from tfgates.shrinking.record import KeepsRecords, plan_of, replayed, watched_by
+from tfgates.shrinking.shrink import plan_shrinking, shrunk
+from tfgates.shrinking.watch import Pause, Shrinking, Watch
+from tfgates.training.callback_checks import flat
+
+
+def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.callbacks.History:
+    """As `model.fit`, of a `GatedModel` that gets smaller, and cheaper to train, while its gates close.
+
+    Between epochs the network is made again without the units that are closed for good (`tfgates.shrink` says what
+    is kept, and in what the training differs from one that keeps them; `tfgates.shrinking.Shrinking` when). `model`
+    itself is left as it was at the first rebuild: the trained one is the `model` of what is returned.
+
+    Callbacks see one training: they are told once of its begin and its end, epochs are counted through, and their
+    `model` is the one that is trained. The weights that `EarlyStopping` keeps as the best get smaller as well. The logs
+    have `rebuilds`, how often the network has shrunk, which is the mark of a rebuild in TensorBoard. With a
+    `tfgates.callbacks.Resume` an interrupted training goes on from where it was, in the shape that it had.
+
+    Args:
+        model: a compiled, functional `GatedModel`.
+        *args, **kwargs: as in `keras.Model.fit`.
+        shrink: True, a `Shrinking`, or False: then nothing is removed. Defaults to True.
+
+    Returns:
+        The `keras.callbacks.History` of all epochs; its `model` is the network that was trained.
+
+    Raises:
+        ValueError: for a model that cannot shrink, and for callbacks that keep files of one network alone
+            (`BackupAndRestore`), or that are one `CallbackList`.
+
+    Example:
+
+    >>> history = tfgates.fit(gated, x, y, epochs=50)
+    >>> small = tfgates.prune(history.model)
+    """
+    given = dict(inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments)
+    del given["self"]
+    settings = settings_of(shrink)
+    if settings is False:
+        return model.fit(**given)
+    plan_shrinking(model, {})
+    callbacks = given.pop("callbacks", None)
+    check_callbacks(callbacks)
+    callbacks = flat(callbacks)
+    watch = Watch(settings)
+    pause = Pause(watch)
+    model, pause.at_once = resumed(model, callbacks, watch)
+    history, start = None, given.pop("initial_epoch", 0)
+    continued = Continued(callbacks)
+    while True:
+        watched_by(model, watch)
+        with continued.part(model, pause):
+            part = model.fit(**given, initial_epoch=start, callbacks=[watch, *callbacks, pause])
+        history = part if history is None else joined(history, part)
+        if not pause.paused:
+            return history
+        model._initial_epoch = None
+        start, pause.at_once = pause.epoch, False
+        plan = watch.plan or plan_of(model, watch.state["pending"])
+        small, heirs = shrunk(plan)
+        watch.shrank(plan, small)
+        for callback in callbacks:
+            shrink_best_weights(callback, model, small, heirs)
+        small.stop_training = False
+        if given.get("verbose", "auto"):
+            _say(small, start)
+        model = small
+
+
+def _say(small: Any, epoch: int) -> None:
+    last, dense = small.removals[-1], small.dense_reference.totals
+    name = "params" if last["macs"] is None else "macs"
+    print(
+        f"Epoch {epoch}: {last['units']:,} closed units removed, {last[name] / dense[name]:.0%} of the dense "
+        f"{'parameters' if name == 'params' else 'MACs'} left to train",
+        flush=True,
+    )
+
+
+def settings_of(shrink: Any) -> Any:
+    """The `Shrinking` that an argument asks for, or False."""
+    if shrink is True:
+        return Shrinking()
+    if shrink is False or isinstance(shrink, Shrinking):
+        return shrink
+    raise ValueError(f"`shrink` must be True, False or a tfgates.shrinking.Shrinking. Received: shrink={shrink!r}")
+
+
+def check_callbacks(callbacks: Any) -> None:
+    """Refuses callbacks that cannot follow a network that shrinks."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        raise ValueError(
+            "`callbacks` must be a list of callbacks, which follow several networks. Received: a CallbackList"
+        )
+    for callback in flat(callbacks):
+        if isinstance(callback, keras.callbacks.BackupAndRestore):
+            raise ValueError(
+                "`callbacks` must not hold a BackupAndRestore, whose files have the shape of one network: write "
+                f"tfgates.callbacks.Resume({str(callback.backup_dir)!r}) in its place, which goes on with one that has "
+                "shrunk, or give `shrink=False`. Received: one"
+            )
+
+
+def resumed(model: Any, callbacks: list[Any], watch: Watch) -> tuple[Any, bool]:
+    """The model in the shape that an interrupted training has left, and whether it was about to shrink."""
+    for callback in callbacks:
+        record = callback.saved_record(model) if isinstance(callback, KeepsRecords) else ""
+        if record:
+            return replayed(model, record, watch), bool(watch.state["pending"])
+    return model, False
+
+
+def joined(history: Any, part: Any) -> Any:
+    """`part` with the epochs of `history` in front of its own."""
+    before = len(history.epoch)
+    after = len(part.epoch)
+    names = dict.fromkeys([*history.history, *part.history])
+    merged = {}
+    for name in names:
+        # What only one of the parts has logged is None in the other.
+        first, second = history.history.get(name, [None] * before), part.history.get(name, [None] * after)
+        merged[name] = [*first, *second]
+    part.history, part.epoch = merged, [*history.epoch, *part.epoch]
+    return part
+
+
+class Continued:
+    """Tells callbacks of the begin and the end of a training in parts once.
+
+    Args:
+        callbacks: list of callbacks, which are as they were behind each part.
+    """
+
+    def __init__(self, callbacks: list[Any]) -> None:
+        self._callbacks = callbacks
+        self._begun = False
+
+    @contextlib.contextmanager
+    def part(self, model: Any, pause: Pause) -> Iterator[None]:
+        """Within it a part is trained."""
+        # Of optimizers with averages Keras puts these into the weights when a `fit` ends.
+        replaced = [(model.optimizer, "finalize_variable_values", True)]
+        for callback in self._callbacks:
+            replaced.append((callback, "on_train_end", True))
+            if self._begun:
+                replaced.append((callback, "on_train_begin", False))
+        for target, name, at_end in replaced:
+            # Keras tracks what is set on an optimizer.
+            vars(target)[name] = unless(getattr(target, name), (lambda: pause.paused) if at_end else (lambda: True))
+        try:
+            yield
+            self._begun = True
+        finally:
+            for target, name, _ in replaced:
+                del vars(target)[name]
+
+
+def unless(function: Callable[..., Any], silent: Callable[[], bool]) -> Callable[..., Any]:
+    """`function`, which does nothing where `silent()`."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        return None if silent() else function(*args, **kwargs)
+
+    return call
+
+
+def shrink_best_weights(callback: Any, model: Any, small: Any, heirs: list[Heir]) -> None:
+    """Cuts the weights that a callback keeps as the best, if it has any, as those of the network."""
+    best = getattr(callback, "best_weights", None)
+    if not best:
+        return
+    before = {id(weight): np.asarray(value) for weight, value in zip(model.weights, best, strict=True)}
+    known = {id(each.variable): each for each in heirs}
+    found = []
+    for weight in small.weights:
+        heir = known.get(id(weight))
+        if heir is None:
+            # Of the model itself: multipliers and their pace.
+            place = [v.path for v in model.weights].index(weight.path)
+            found.append(np.asarray(best[place]))
+        elif heir.source is None:
+            found.append(np.broadcast_to(folded(np.zeros(weight.shape), heir.folds), weight.shape))
+        else:
+            value = before[id(heir.source.variable)]
+            for axis, indices in heir.source.kept.items():
+                value = np.take(value, indices, axis=axis)
+            found.append(np.asarray(folded(value, heir.folds), ops.convert_to_numpy(weight).dtype))
+    callback.best_weights = found
