@@ -38,6 +38,7 @@ CASES = [
 ]
 
 
+@pytest.mark.usefixtures("no_initial_weights")
 @pytest.mark.parametrize("name, gate, count, first, units", CASES)
 def test_places(name, gate, count, first, units):
     model = getattr(applications, name)(gate=gate)
@@ -105,6 +106,7 @@ def test_penalty_of_groups_and_blocks():
     assert float(sum(model.losses)) == pytest.approx(0.5 * kernels, rel=1e-5)
 
 
+@pytest.mark.usefixtures("no_initial_weights")
 @pytest.mark.parametrize("gate", ["hard_concrete", "disarm"])
 @pytest.mark.parametrize("order", ["forward", "backward"])
 def test_generator(gate, order):

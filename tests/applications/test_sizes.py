@@ -9,6 +9,8 @@ import tfgates
 from tfgates import applications
 from tfgates.applications.resnet import _shortcut
 
+pytestmark = pytest.mark.usefixtures("no_initial_weights")
+
 
 def trainable(model):
     return sum(math.prod(w.shape) for w in model.trainable_weights)

@@ -1,6 +1,7 @@
 """Exact gradients of small gated networks by enumeration in numpy, and what `fit` makes of them."""
 
 import itertools
+import math
 
 import keras
 import numpy as np
@@ -9,6 +10,9 @@ from keras import ops
 from tfgates import GatedModel, gates, layers
 
 FEATURES, FIRST, SECOND, OUTPUTS, BATCH = 3, 3, 2, 2, 4
+
+# The steps of one execution.
+EXECUTION = 500
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -140,10 +144,15 @@ def exact_gradients(model, x, y, link, normalise=True, weights=1.0):
     return gradient[:FIRST], gradient[FIRST:]
 
 
+def enough(steps, visible):
+    """Steps after which a bias of `visible` shows where one of 0.05 does after `steps`: whole executions."""
+    return math.ceil(steps * (0.05 / visible) ** 2 / EXECUTION) * EXECUTION
+
+
 def fit_moments(model, x, y, steps, sample_weight=None, loss=centred_loss, jit_compile=True, **settings):
     """Runs `steps` steps of `fit` on one batch; returns the moments of the gradients of each gate."""
     optimizer = GradientMoments()
-    model.compile(optimizer, loss=loss, steps_per_execution=500, jit_compile=jit_compile, **settings)
+    model.compile(optimizer, loss=loss, steps_per_execution=EXECUTION, jit_compile=jit_compile, **settings)
     data = (x, y) if sample_weight is None else (x, y, sample_weight)
     model.fit(repeated(data, steps), shuffle=False, steps_per_epoch=steps, epochs=1, verbose=0)
     assert int(optimizer.iterations) == steps

@@ -15,20 +15,20 @@ from tfgates.gates import links
 from tfgates.training import passes
 
 ESTIMATORS = ("ar", "arm", "disarm", "reinforce_leave_one_out")
-# Steps after which a bias of 5 % shows; one of 10 % does after a quarter of them.
+# Steps after which a bias of 5 % shows; one of 15 % does after a ninth of them.
 STEPS = {"ar": 48_000, "arm": 30_000, "disarm": 26_000, "reinforce_leave_one_out": 30_000}
 
 
 @pytest.mark.parametrize(
     "link, visible",
-    [("hard_sigmoid", 0.1), *[pytest.param(link, 0.05, marks=pytest.mark.slow) for link in enumeration.LINKS]],
+    [("hard_sigmoid", 0.15), *[pytest.param(link, 0.05, marks=pytest.mark.slow) for link in enumeration.LINKS]],
 )
 def test_gradients_are_those_of_the_enumeration(link, visible):
     """Each estimator is unbiased, and their variances order as theory says."""
     x, y = enumeration.data()
     traces = {}
     for estimator in ESTIMATORS:
-        steps = round(STEPS[estimator] * (0.05 / visible) ** 2)
+        steps = enumeration.enough(STEPS[estimator], visible)
         found = fit_moments(network(estimator, link), x, y, steps)
         assert_unbiased(found, exact_gradients(network(estimator, link), x, y, link), visible)
         traces[estimator] = [np.trace(covariance) * steps for _, covariance in found]
@@ -45,13 +45,16 @@ def test_the_factor_of_the_reference_code_is_found_out():
     model = network("disarm", "hard_sigmoid")
     for gate in model.gates:
         gate.link = WithoutDerivative()
-    found = fit_moments(model, x, y, STEPS["disarm"])
-    with pytest.raises(AssertionError):
-        assert_unbiased(found, exact_gradients(model, x, y, "hard_sigmoid"))
+    found = fit_moments(model, x, y, enumeration.enough(STEPS["disarm"], 0.1))
+    with pytest.raises(AssertionError) as error:
+        assert_unbiased(found, exact_gradients(model, x, y, "hard_sigmoid"), visible=0.1)
+    assert "too few draws" not in str(error.value)
 
 
 @pytest.mark.parametrize("visible", [0.1, pytest.param(0.05, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("estimator", ["arm", "disarm", "reinforce_leave_one_out"])
+@pytest.mark.parametrize(
+    "estimator", ["arm", "disarm", pytest.param("reinforce_leave_one_out", marks=pytest.mark.slow)]
+)
 def test_gradient_per_example(estimator, visible):
     x, y = enumeration.data(normalise=False)
     weights = np.array([0.5, 1.5, 1.0, 1.0], "float32")
@@ -118,12 +121,10 @@ def logits_change(model, x, y, **settings):
     return ops.convert_to_numpy(gate.logits) - before
 
 
-@pytest.mark.parametrize("jit_compile", [False, True])
-@pytest.mark.parametrize("run_eagerly", [False, True])
+# Keras compiles nothing when it runs eagerly.
+@pytest.mark.parametrize("run_eagerly, jit_compile", [(False, False), (False, True), (True, False)])
 @pytest.mark.parametrize("make", [OwnCall, OwnInit, lambda: functional("arm"), lambda: functional("ar")])
 def test_kinds_of_model_train(make, run_eagerly, jit_compile):
-    if run_eagerly and jit_compile:
-        pytest.skip("Keras compiles nothing when it runs eagerly.")
     model = make()
     x, y = batch(3 if isinstance(model, OwnInit) else 2)
     assert np.any(logits_change(model, x, y, run_eagerly=run_eagerly, jit_compile=jit_compile) != 0.0)
@@ -169,14 +170,19 @@ def test_updates_wait_for_the_second_pass(monkeypatch, sampling):
 
 def test_the_same_seed_gives_the_same_run():
     """Two passes with different masks for each example, fused layers, and updates that follow at once."""
-    results = []
+    keras.utils.set_random_seed(0)
+    model = functional("arm", "example")
+    model.compile(keras.optimizers.Adam(0.02), "mse")
+    model.optimizer.build(model.trainable_variables)
+    state = [*model.variables, *model.optimizer.variables]
+    start, results = [ops.convert_to_numpy(v) for v in state], []
     for _ in range(4):
-        keras.utils.set_random_seed(0)
-        model = functional("arm", "example")
-        model.compile(keras.optimizers.Adam(0.02), "mse")
+        for variable, value in zip(state, start, strict=True):
+            variable.assign(value)
         x, y = batch()
         model.fit(x, y, batch_size=8, epochs=25, shuffle=False, verbose=0)
         results.append([ops.convert_to_numpy(v) for v in model.trainable_variables])
+    assert any(np.any(a != v) for a, v in zip(results[0], start, strict=False))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -268,9 +274,9 @@ def test_hard_concrete_and_bernoulli_gates_mix():
     outputs = gates.HardConcreteGate(logits_limit=None)(source)
     mixed = GatedModel(mixed.inputs, outputs)
     mixed.gates[-1].logits.assign(np.full(2, 40.0))
-    found = fit_moments(mixed, x, y, 16_000)
+    found = fit_moments(mixed, x, y, 7_500)
     exact = exact_gradients(plain, x, y, "sigmoid", normalise=False)
-    assert_unbiased(found[:2], exact, visible=0.08)
+    assert_unbiased(found[:2], exact, visible=0.12)
 
 
 def test_shared_noise_is_one_draw():
