@@ -15,6 +15,7 @@ from tfgates import (
     optimizers,
     reconstruction,
     shrinking,
+    testing,
     training,
 )
 from tfgates.compression import Teacher, compress, finish, freeze_gates, prune_by, reestimate_statistics
@@ -61,5 +62,6 @@ __all__ = [
     "shrink",
     "shrinking",
     "summary",
+    "testing",
     "training",
 ]

@@ -20,8 +20,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def _registry():
     """Takes back what a test registers."""
-    before = dict(registry.KINDS)
+    before, gates = dict(registry.KINDS), dict(tfgates.gates.NAMES)
     yield
+    tfgates.gates.NAMES.clear()
+    tfgates.gates.NAMES.update(gates)
     registry.KINDS.clear()
     registry.KINDS.update(before)
 

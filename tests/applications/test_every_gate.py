@@ -7,10 +7,9 @@ import pytest
 import tfgates
 from tests.reload import predict_in_fresh_process
 from tfgates import applications
-from tfgates.callbacks import SparseScaling
 from tfgates.gates import ScalingGate
+from tfgates.testing import METHODS
 
-METHODS = ["hard_concrete", "ar", "arm", "disarm", "scaling", "forward", "backward"]
 # What the quick suite runs; the rest takes minutes.
 QUICK = [
     *[("lenet5", method) for method in ("hard_concrete", "disarm", "forward")],
@@ -25,10 +24,7 @@ SIZES = {"mlp": (28, 28, 1), "lenet5": (28, 28, 1), "resnet50": (64, 64, 3), "re
 
 def build(name, method, **arguments):
     keras.utils.set_random_seed(3)
-    if method in ("forward", "backward"):
-        arguments = {"gate": "hard_concrete", "generator": method, **arguments}
-    else:
-        arguments = {"gate": method, **arguments}
+    arguments = {**METHODS[method].arguments, **arguments}
     shape = SIZES.get(name, (32, 32, 3))
     return getattr(applications, name)(input_shape=shape, classes=10, **arguments), shape
 
@@ -93,8 +89,7 @@ def check(name, method, tmp_path):
     model, shape = build(name, method)
     x, y = data(shape)
     model.compile(keras.optimizers.SGD(1e-3), "sparse_categorical_crossentropy")
-    callbacks = [SparseScaling(0.1)] if method == "scaling" else []
-    history = model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=callbacks)
+    history = model.fit(x, y, batch_size=2, epochs=1, verbose=0, callbacks=METHODS[method].callbacks())
     assert np.isfinite(history.history["loss"][-1])
     close_some(model)
     randomise_normalisation(model, x)
@@ -129,13 +124,18 @@ def test_all_networks(name, method, tmp_path):
     check(name, method, tmp_path)
 
 
-def test_closed_blocks_vanish():
-    """A ResNet-164 with 40 of its 54 blocks closed is left with 14; projections stay."""
-    model, shape = build("resnet164", "scaling")
+@pytest.mark.parametrize("depth", [29, pytest.param(164, marks=pytest.mark.slow)])
+def test_closed_blocks_vanish(depth):
+    """A ResNet-164 with 40 of its 54 blocks closed is left with 14, a ResNet-29 with 3 of 9; projections stay."""
+    keras.utils.set_random_seed(3)
+    shape, blocks = (32, 32, 3), (depth - 2) // 3
+    arguments = {"bottleneck": True, "preactivated": True, "shortcut": "projection", "gate": "scaling"}
+    model = applications.resnet.resnet_cifar(depth, shape, **arguments)
     randomise_normalisation(model, data(shape)[0])
-    closed = np.random.default_rng(1).permutation(54) < 40
+    closed = np.random.default_rng(1).permutation(blocks) < blocks * 3 // 4
     # Among the closed ones is one with a projection shortcut.
-    closed[18], closed[17] = True, closed[18]
+    first = blocks // 3
+    closed[first], closed[first - 1] = True, closed[first]
     for gate, is_closed in zip(model.gates, closed, strict=True):
         gate.scale.assign([0.0 if is_closed else 0.3])
     x, _ = data(shape)
@@ -143,7 +143,7 @@ def test_closed_blocks_vanish():
     small = tfgates.prune(model)
     np.testing.assert_allclose(small(x), expected, atol=1e-4)
     additions = [layer for layer in small.layers if isinstance(layer, keras.layers.Add)]
-    assert len(additions) == 54 - closed.sum()
+    assert len(additions) == blocks - closed.sum() > 0
     left = {layer.name for layer in small.layers}
     assert {f"stage{stage}_block1_shortcut_conv" for stage in (1, 2, 3)} <= left
     assert "stage2_block1_conv1" not in left

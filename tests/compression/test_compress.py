@@ -8,6 +8,7 @@ import tensorflow as tf
 import tfgates
 from tests.interruption.methods import Interrupt, TrainingEndedError
 from tfgates.compression.compress import fine_tuning_epochs
+from tfgates.testing import METHODS
 from tfgates.training.steps import steps_of, steps_per_epoch
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -67,7 +68,13 @@ def test_sizes_that_are_open(capsys):
     assert "expected_params" in printed
 
 
-@pytest.mark.parametrize("gate", ["hard_concrete", "disarm", "arm", "ar", "scaling"])
+def every_gate(quick):
+    """The gates of all methods, those that are not in `quick` in the slow suite."""
+    gates = [name for name, method in METHODS.items() if method.generator is None]
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in gates]
+
+
+@pytest.mark.parametrize("gate", every_gate(quick=("hard_concrete", "disarm", "scaling")))
 def test_every_method_lands_within_three_points(digits, gate):
     x, y = digits
     model = network()
@@ -120,7 +127,9 @@ def test_bad_budget(digits):
         tfgates.compress(network(), digits, None, LOSS, epochs=3)
 
 
-@pytest.mark.parametrize("ends", [(1,), (4,), (0, 3, 5)], ids=str)
+@pytest.mark.parametrize(
+    "ends", [(1, 4), *[pytest.param(ends, marks=pytest.mark.slow) for ends in ((1,), (4,), (0, 3, 5))]], ids=str
+)
 def test_interrupted_and_started_again_it_ends_the_same_to_the_bit(digits, tmp_path, ends):
     """Epochs 0 to 3 have gates, 4 and 5 fine-tune; state lies in a folder for each."""
     data = tf.data.Dataset.from_tensor_slices((digits[0][:320], digits[1][:320])).batch(64)
@@ -176,7 +185,7 @@ def test_without_fine_tuning_averages_fit_what_is_left(digits):
     np.testing.assert_allclose(layer.moving_mean, np.mean(seen, axis=(0, 1, 2)), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("gate", ["hard_concrete", "disarm"])
+@pytest.mark.parametrize("gate", [pytest.param("hard_concrete", marks=pytest.mark.slow), "disarm"])
 def test_resumed_training_is_the_same_to_the_bit(digits, tmp_path, gate):
     x, y = digits[0][:512], digits[1][:512]
 

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfgates
+from tfgates.testing import METHODS
 
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
@@ -53,6 +54,13 @@ CASES = {
     "generator": lambda: gated("hard_concrete", generator="forward"),
     "generator_budget": lambda: gated("hard_concrete", generator="backward", budget=True),
     "monitor": lambda: gated("hard_concrete", budget=True),
+}
+
+# Every gate of the list; those above are with what else a run can have.
+CASES |= {
+    name: lambda name=name: gated(name, initial_open_probability=0.5)
+    for name, method in METHODS.items()
+    if name not in CASES and method.generator is None
 }
 
 

@@ -9,6 +9,8 @@ import sys
 import numpy as np
 import pytest
 
+from tfgates.testing import METHODS
+
 WORKER = pathlib.Path(__file__).with_name("mirrored_worker.py")
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -26,6 +28,8 @@ SLOW = (
     "generator_budget",
     "monitor",
 )
+# Every other gate of the list.
+SLOW += tuple(name for name, each in METHODS.items() if name not in QUICK + SLOW and each.generator is None)
 
 
 @functools.cache

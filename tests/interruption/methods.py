@@ -4,6 +4,7 @@ import keras
 import numpy as np
 
 import tfgates
+from tfgates import testing
 
 X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 Y = X[:, :2] * 0.5
@@ -41,6 +42,14 @@ METHODS = {
     "sparse_scaling": {"gate": "scaling"},
     "tied": {"gate": "hard_concrete", "residual": ("inner", "tied"), "network": residual},
     "tied_disarm": {"gate": "disarm", "residual": ("inner", "tied"), "network": residual},
+}
+
+# Every gate of the list; those above are with what else a run can have.
+TRIED = {(each["gate"], each.get("estimator")) for each in METHODS.values()}
+METHODS |= {
+    name: method.arguments
+    for name, method in testing.METHODS.items()
+    if not {(name, None), ("bernoulli", name)} & TRIED and method.generator is None
 }
 
 
