@@ -7,6 +7,7 @@ from keras import layers
 
 from tfgates.anatomy.base import Anatomy
 from tfgates.anatomy.declare import register_anatomy
+from tfgates.keras_internals import widths_of_attention
 from tfgates.layers import GatedMultiHeadAttention
 
 
@@ -35,7 +36,7 @@ class AttentionAnatomy(Anatomy):
 
     def scores(self, layer: Any, places: Mapping[str, float]) -> float:
         """MACs of one head that are with no weights: queries with keys, and what they weigh with values."""
-        return places["query"] * places["key"] * (layer._key_dim + layer._value_dim)
+        return places["query"] * places["key"] * sum(widths_of_attention(layer))
 
     def macs(self, layer: Any, places: Mapping[str, float], counts: Mapping[str, int] | None = None) -> float:
         heads = (counts or {}).get("heads", self.counts(layer)["heads"])

@@ -11,6 +11,7 @@ import numpy as np
 from tfgates.backend import set_unkept_noise, unkept_noise
 from tfgates.distribution import worker_of
 from tfgates.files import write_whole
+from tfgates.keras_internals import set_initial_epoch
 from tfgates.shrinking.record import KeepsRecords, record_of
 
 KEPT = 2
@@ -81,14 +82,12 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
         epoch = self.last_epoch()
         if epoch:
             ended_at = self._restore(path_of(folder, epoch))
-            # Keras has no public way for a callback to say where `fit` starts.
-            self.model._initial_epoch = (
-                max(epoch, self.params["epochs"]) if ended_at == self.params["epochs"] else epoch
-            )
+            over = ended_at == self.params["epochs"]
+            set_initial_epoch(self.model, max(epoch, self.params["epochs"]) if over else epoch)
 
     def on_train_end(self, logs=None):
         # Keras would start every later `fit` of this model there.
-        self.model._initial_epoch = None
+        set_initial_epoch(self.model, None)
 
     def on_epoch_end(self, epoch, logs=None):
         folder = self._folder()

@@ -7,6 +7,7 @@ import numpy as np
 
 from tfgates.gates import ScalingGate, gates_of
 from tfgates.gates.arguments import check_choice
+from tfgates.keras_internals import compile_settings
 from tfgates.optimizers.apg import APG
 from tfgates.optimizers.scaling_optimizer import FollowedRate, ScalingOptimizer
 from tfgates.training.callback_marks import GateCallback
@@ -198,4 +199,4 @@ def _record(model, optimizer):
 
     Keras has no public way to change the optimizer of a compiled model and nothing else.
     """
-    model._compile_config.config["optimizer"] = optimizer
+    compile_settings(model)["optimizer"] = optimizer

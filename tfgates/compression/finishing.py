@@ -8,6 +8,7 @@ from keras import ops
 from tfgates.anatomy.normalization import keeps_averages
 from tfgates.gates import gates_of
 from tfgates.graph.equality import state_kept
+from tfgates.keras_internals import layers_within
 from tfgates.layers import GateGenerator
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
@@ -33,7 +34,7 @@ def freeze_gates(model):
         raise ValueError(f"`model` must have gates. Received: model={model.name}, without any")
     for gate in gates:
         gate.trainable = False
-    for layer in model._flatten_layers(include_self=False):
+    for layer in layers_within(model, include_self=False):
         if isinstance(layer, GateGenerator):
             layer.trainable = False
 
@@ -69,7 +70,7 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     check_data(data)
-    layers = [layer for layer in model._flatten_layers(include_self=False) if keeps_averages(layer) and layer.trainable]
+    layers = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
     if not layers:
         return 0
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}

@@ -9,6 +9,7 @@ from keras import ops, tree
 
 from tfgates.gates import gates_of
 from tfgates.gates.arguments import check_choice
+from tfgates.keras_internals import arguments_of_loss
 from tfgates.training.gated_model import GatedModel
 
 # How the predictions of an output are compared, by what they are.
@@ -114,7 +115,7 @@ def kind_of(loss: Any) -> str:
     # Names come as functions too: `keras.losses.mean_squared_error`.
     name = type(found).__name__ if isinstance(found, keras.losses.Loss) else getattr(found, "__name__", "")
     name = name.replace("_", "").lower()
-    logits = bool(getattr(found, "_fn_kwargs", {}).get("from_logits", getattr(found, "from_logits", False)))
+    logits = bool(arguments_of_loss(found).get("from_logits", getattr(found, "from_logits", False)))
     if name in (known.lower() for known in OF_CLASSES):
         return "logits" if logits else "probabilities"
     if name in (known.lower() for known in OF_ENTRIES) and not logits:

@@ -3,6 +3,7 @@
 import keras
 
 from tfgates.distribution.multi_worker import in_multi_worker, strategy_of
+from tfgates.keras_internals import cross_device_ops, inner_optimizers
 
 
 def check_supported(model):
@@ -58,14 +59,14 @@ def _reduces_to_one_device(strategy):
     import tensorflow as tf
 
     # What the strategy was made with; there is no public way to ask.
-    return isinstance(getattr(strategy.extended, "_cross_device_ops", None), tf.distribute.ReductionToOneDevice)
+    return isinstance(cross_device_ops(strategy), tf.distribute.ReductionToOneDevice)
 
 
 def _optimizers(optimizer):
     """An optimizer and those inside of it."""
     if optimizer is None:
         return []
-    inner = list(getattr(optimizer, "_inner_optimizers", ()))
+    inner = inner_optimizers(optimizer)
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         inner.append(optimizer.inner_optimizer)
     return [optimizer] + [found for one in inner for found in _optimizers(one)]

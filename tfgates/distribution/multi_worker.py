@@ -7,6 +7,8 @@ step over their first axis, which scalars do not have. `tfgates.GatedModel` does
 
 import keras
 
+from tfgates.keras_internals import is_multi_worker
+
 
 def in_multi_worker(strategy):
     """Whether a strategy has several workers, each a process of its own."""
@@ -16,7 +18,7 @@ def in_multi_worker(strategy):
 
     # MultiWorkerMirroredStrategy without a cluster is a MirroredStrategy.
     several = isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-    return several and strategy.extended._in_multi_worker_mode()
+    return several and is_multi_worker(strategy)
 
 
 def strategy_of(model):

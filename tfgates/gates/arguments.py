@@ -1,5 +1,7 @@
 """Arguments of gates: a default, checks, and what must stay in full precision."""
 
+from tfgates.keras_internals import take_arguments_as_they_are, takes_arguments_as_they_are
+
 # Nearly open: an untrained network learns, and a trained one keeps what it knows; and not so far out that
 # hardly anything moves a gate.
 INITIAL_OPEN_PROBABILITY = 0.95
@@ -26,8 +28,8 @@ def with_full_precision(layer, inputs, logits, noise, kwargs):
     and noise near 1 to 1; here only the inputs are cast.
     """
     given = {name: tensor for name, tensor in (("logits", logits), ("noise", noise)) if tensor is not None}
-    if given or not layer._convert_input_args:
-        layer._convert_input_args = False
+    if given or takes_arguments_as_they_are(layer):
+        take_arguments_as_they_are(layer)
         inputs = layer.dtype_policy.convert_input(inputs, layer.autocast, layer.input_dtype)
     kwargs.update(given)
     return (inputs,)

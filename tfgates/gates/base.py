@@ -12,6 +12,7 @@ from tfgates.gates import dues, recording
 from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability, with_full_precision
 from tfgates.gates.seeds import SeededLayer
 from tfgates.gates.source import LogitsSource
+from tfgates.keras_internals import history_of
 
 
 class Gate(SeededLayer):
@@ -177,7 +178,7 @@ class Gate(SeededLayer):
         The gate then creates no variable of its own, and its methods ask the generator.
         """
         if isinstance(logits, keras.KerasTensor):
-            history = logits._keras_history
+            history = history_of(logits)
             if not isinstance(history.operation, LogitsSource):
                 raise ValueError(
                     "`logits` must come straight from a tfgates.layers.GateGenerator. "

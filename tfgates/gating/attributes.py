@@ -10,6 +10,7 @@ import numpy as np
 
 from tfgates.graph.frozen import copy_flags
 from tfgates.graph.state import complete, copy_state, set_value
+from tfgates.keras_internals import layers_within
 
 # What Keras sets on a model that was compiled, trained, evaluated, saved or built for a graph.
 _LATER = {
@@ -118,7 +119,7 @@ class Carrier:
         successor = self._successor(layer)
         if successor is not None:
             return successor
-        if any(id(each) in self._inside for each in layer._flatten_layers()):
+        if any(id(each) in self._inside for each in layers_within(layer)):
             raise NotCarriedError("it is a part of the network that is laid out flat there")
         if not layer.trainable_variables:
             # A teacher, an augmentation: as large as it likes.

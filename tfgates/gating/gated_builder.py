@@ -12,6 +12,7 @@ from tfgates.graph.copier import Copier, config_of, input_names, own_names
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import by_attribute
+from tfgates.keras_internals import call_of, history_of
 from tfgates.layers import GatedBatchNormalization, GateGenerator, GateNoise
 
 
@@ -125,8 +126,8 @@ class GatedBuilder(Copier):
         stack = [tensor]
         while stack:
             current = stack.pop()
-            history = current._keras_history
-            node = history.operation._inbound_nodes[history.node_index]
+            history = history_of(current)
+            node = call_of(history)
             if node.is_input:
                 yield current
             stack.extend(node.input_tensors)

@@ -6,6 +6,7 @@ from tfgates.anatomy import anatomy_of, gated_class
 from tfgates.gating.placement import Place, chooser, has_heads
 from tfgates.graph.network import Network
 from tfgates.graph.walk import Walk
+from tfgates.keras_internals import output_projection
 from tfgates.layers import GatedLayer
 
 
@@ -38,7 +39,7 @@ def head_places(network: Network, layers: Any, report: Any, copies: bool = True)
             report.skipped.append((node.name, reason))
             continue
         anatomy = anatomy_of(node.op)
-        heads, bias = anatomy.counts(node.op)["heads"], node.op._output_dense.bias
+        heads, bias = anatomy.counts(node.op)["heads"], output_projection(node.op).bias
         owned = anatomy.parameters(node.op) - (0 if bias is None else int(bias.shape[-1]))
         key = ("heads", first_call(network, node))
         found.append(Place(node.name, node, node, key, heads, -1, True, None, owned // heads, "heads"))

@@ -11,6 +11,7 @@ import keras
 from tfgates.gating.attributes import Carrier, NotCarriedError, attributes_of
 from tfgates.graph.classes import is_own, own_methods, user_class
 from tfgates.graph.network import Network
+from tfgates.keras_internals import layers_within
 from tfgates.training.gated_model import FunctionalGatedModel, GatedModel
 
 # What says of which layers a model is made, which for a gated network its graph does.
@@ -200,7 +201,7 @@ def carry_over(network: Network, gated: Any, successor: Callable[[Any], Any]) ->
     attributes = {name: value for name, value in attributes_of(model).items() if name not in vars(gated)}
     check_names(type(model), sorted({*attributes_of(model)} & names_of_gated_models()))
     gated._original = weakref.ref(model)
-    inside = {id(layer) for node in network.nodes if node.layer is not None for layer in node.op._flatten_layers()}
+    inside = {id(layer) for node in network.nodes if node.layer is not None for layer in layers_within(node.op)}
     carrier = Carrier(model, gated, successor, inside)
     for name, value in attributes.items():
         try:

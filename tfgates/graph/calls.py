@@ -6,6 +6,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.keras_internals import calls_of, inputs_structure, mask_of
+
 
 def in_form(op: Any, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """The arguments of a call with the first one by position, and `training` and `mask` by keyword."""
@@ -36,14 +38,14 @@ def has_own_mask(args: Any, kwargs: dict[str, Any]) -> bool:
     """
     if not args or kwargs.get("mask") is None:
         return False
-    carried = [getattr(x, "_keras_mask", None) for x in tree.flatten(args[0])]
+    carried = [mask_of(x) for x in tree.flatten(args[0])]
     given = tree.flatten(kwargs["mask"])
     return len(carried) != len(given) or any(a is not b for a, b in zip(carried, given, strict=True))
 
 
 def called_with_mask(model: keras.Model) -> bool:
     """Whether a call of a model has masks of its own: it then stays whole in all of its calls, as one layer."""
-    calls = (node.arguments for node in model._inbound_nodes)
+    calls = (node.arguments for node in calls_of(model))
     return any(has_own_mask(*in_form(model, call.args, call.kwargs)) for call in calls)
 
 
@@ -67,7 +69,7 @@ def inputs_in_order(functional, given):
     A dict goes by the names of the inputs, unless the model was made with a dict of inputs: then by
     its keys. None if the names or the number do not match.
     """
-    structure = functional._inputs_struct
+    structure = inputs_structure(functional)
     if isinstance(given, dict) and isinstance(structure, dict):
         if set(given) != set(structure):
             return None

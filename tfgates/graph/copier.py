@@ -12,6 +12,7 @@ from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value, states_of
 from tfgates.graph.tying import parts_of
+from tfgates.keras_internals import layers_within, output_shape_of_lambda
 
 # Entries of the configs of Keras's layers that can be functions.
 FUNCTIONS = ("activation", "recurrent_activation")
@@ -31,7 +32,7 @@ def config_of(layer: keras.Layer, kind: Any = None) -> dict[str, Any]:
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
         config = (kind or type(layer)).get_config(layer)
     if holds_function(layer):
-        config.update(function=layer.function, output_shape=layer._output_shape, mask=layer.mask)
+        config.update(function=layer.function, output_shape=output_shape_of_lambda(layer), mask=layer.mask)
         config["arguments"] = layer.arguments
     elif type(layer).__module__.split(".")[0] in ("keras", "tfgates"):
         for name in FUNCTIONS:
@@ -54,7 +55,7 @@ def give_functions(new: keras.Layer, old: keras.Layer) -> None:
 
 def give_functions_within(new: keras.Model, old: keras.Model) -> None:
     """`give_functions` for the layers of a nested model that is copied whole, by its config."""
-    copies, sources = ([*model._flatten_layers(include_self=False)] for model in (new, old))
+    copies, sources = ([*layers_within(model, include_self=False)] for model in (new, old))
     if [type(layer) for layer in copies] == [type(layer) for layer in sources]:
         for copy, source in zip(copies, sources, strict=True):
             give_functions(copy, source)
@@ -272,7 +273,7 @@ def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
 
 def kinds_inside(layer: keras.Layer) -> list[type]:
     """The classes of the layers that a layer holds."""
-    return [type(each) for each in layer._flatten_layers(include_self=False)]
+    return [type(each) for each in layers_within(layer, include_self=False)]
 
 
 def copy_of(network: Any) -> keras.Model:
@@ -286,7 +287,7 @@ def copy_of(network: Any) -> keras.Model:
 
 def is_foreign(layer: keras.Layer) -> bool:
     """Whether a layer, or one that it holds, is neither Keras's nor of tfgates: who knows what its config says."""
-    kinds = (type(each).__module__.split(".")[0] for each in layer._flatten_layers())
+    kinds = (type(each).__module__.split(".")[0] for each in layers_within(layer))
     return any(kind not in ("keras", "tfgates") for kind in kinds)
 
 

@@ -10,6 +10,7 @@ from keras import ops, tree
 from tfgates.anatomy.weightless import noise_attributes
 from tfgates.gates import Gate
 from tfgates.graph.state import states_of
+from tfgates.keras_internals import layers_within
 
 # How a model is called at inference: as `predict` and `evaluate` do it, and as a SavedModel and users do.
 CALLS: tuple[dict[str, Any], ...] = ({"training": False}, {})
@@ -47,7 +48,7 @@ def is_half(model):
     """Whether a layer computes in half precision."""
     return any(
         getattr(layer, "compute_dtype", "float32") in ("float16", "bfloat16")
-        for layer in model._flatten_layers(include_self=False)
+        for layer in layers_within(model, include_self=False)
     )
 
 
@@ -110,7 +111,7 @@ def outputs_of(model, x, call=CALLS[0]):
 @contextlib.contextmanager
 def state_kept(model):
     """Puts back what calls change in a model: seeds, averages and states of layers told to train."""
-    states = [state for layer in model._flatten_layers() for state in states_of(layer)]
+    states = [state for layer in layers_within(model) for state in states_of(layer)]
     before = [(v, np.array(ops.convert_to_numpy(v))) for v in [*model.non_trainable_variables, *states]]
     try:
         yield
@@ -128,7 +129,7 @@ def without_noise(model):
     are other numbers, and all else that draws from a `keras.random.SeedGenerator` draws from the same seed.
     """
     with contextlib.ExitStack() as stack:
-        for layer in model._flatten_layers():
+        for layer in layers_within(model):
             if isinstance(layer, Gate):
                 stack.enter_context(layer.held(layer.test_gates()))
             for name in noise_attributes(layer):

@@ -13,6 +13,7 @@ from tfgates.graph.calls import inputs_in_order
 from tfgates.graph.equality import outputs_of
 from tfgates.graph.network import Network
 from tfgates.graph.sizes import arguments_of, specs_of
+from tfgates.keras_internals import inputs_structure
 
 # Tried in this order where the network leaves a size open.
 SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512)
@@ -57,7 +58,7 @@ def batches(network: Network, like: Any = None) -> list[Any]:
         for number, shape in zip(network.inputs, shapes, strict=True)
     ]
     found = [numbers_of(network, shapes, seed=0), numbers_of(network, more, seed=1)]
-    return [tree.pack_sequence_as(network.functional._inputs_struct, x) for x in found]
+    return [tree.pack_sequence_as(inputs_structure(network.functional), x) for x in found]
 
 
 def check_numbers(network: Network) -> None:
@@ -130,7 +131,7 @@ def obstacle(network: Network, shapes: Shapes) -> str:
     reason = empty_tensor(network, shapes)
     if reason:
         return reason
-    x = tree.pack_sequence_as(network.functional._inputs_struct, numbers_of(network, shapes))
+    x = tree.pack_sequence_as(inputs_structure(network.functional), numbers_of(network, shapes))
     try:
         outputs_of(network.model, x)
     except Exception as error:

@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from tfgates.keras_internals import layers_within, own_trainable_variables
+
 
 def copy_flags(new: keras.Layer, old: keras.Layer) -> None:
     """Gives a layer the `trainable` flags of another one with the same parts, down to single variables."""
@@ -19,15 +21,15 @@ def copy_flag(to: Any, source: Any) -> None:
 def all_flags(layer: keras.Layer) -> dict[str, list[bool]]:
     """The flags of a layer, of all that it holds, and of their variables."""
     return {
-        "layers": [each.trainable for each in layer._flatten_layers()],
+        "layers": [each.trainable for each in layers_within(layer)],
         "variables": [variable.trainable for variable in layer.variables],
     }
 
 
 def flags_of(layer: keras.Layer) -> dict[str, list[bool]] | None:
     """The flags of a layer to be written down; None where its config says it all."""
-    whole, *inner = layer._flatten_layers()
-    single = [v for each in (whole, *inner) for v in each._trainable_variables if v.trainable != each.trainable]
+    whole, *inner = layers_within(layer)
+    single = [v for each in (whole, *inner) for v in own_trainable_variables(each) if v.trainable != each.trainable]
     return all_flags(layer) if single or not all(each.trainable for each in inner) else None
 
 
@@ -37,7 +39,7 @@ def set_flags(layer: keras.Layer, flags: dict[str, list[bool]]) -> None:
     Raises:
         ValueError: if the layer has other parts.
     """
-    parts = list(zip(layer._flatten_layers(), flags["layers"], strict=True))
+    parts = list(zip(layers_within(layer), flags["layers"], strict=True))
     # To set the flag of a layer sets those of all that it holds, so from the outside in; again, since a part
     # of two layers comes with the first of them.
     for _ in parts:

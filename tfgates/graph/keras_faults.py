@@ -6,6 +6,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.keras_internals import calls_of, layers_within
+
 MISPLACED = (
     "this Keras adds the bias of a channels-first layer along the last axis where that is as long as it has channels"
 )
@@ -38,8 +40,8 @@ def misplaced_bias(layer: Any, shape: tuple) -> str | None:
 def astray(model: keras.Model) -> list[str]:
     """The names of the layers of a functional model whose biases go to the wrong places."""
     found = []
-    for layer in model._flatten_layers(include_self=False):
-        shape = getattr(layer.output, "shape", ()) if layer._inbound_nodes else ()
+    for layer in layers_within(model, include_self=False):
+        shape = getattr(layer.output, "shape", ()) if calls_of(layer) else ()
         if misplaced_bias(layer, tuple(shape)) is not None:
             found.append(layer.name)
     return found

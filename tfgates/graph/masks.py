@@ -7,6 +7,7 @@ import keras
 from keras import tree
 
 from tfgates.graph.unrolling import calls_forgotten
+from tfgates.keras_internals import mask_of
 
 
 def masks_of(network: Any) -> list[Any]:
@@ -31,7 +32,7 @@ def masks_of(network: Any) -> list[Any]:
             call = node.op if isinstance(node.op, keras.Layer) else node.op.compute_output_spec
             for number, tensor in zip(node.outputs, tree.flatten(call(*args, **kwargs)), strict=True):
                 tensors[number] = tensor
-    return [getattr(tensor, "_keras_mask", None) for tensor in tensors]
+    return [mask_of(tensor) for tensor in tensors]
 
 
 def why_mixed(network: Any, node: Any) -> str | None:

@@ -17,6 +17,7 @@ from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
 from tfgates.graph.unrolling import Call, NotOpenedError
+from tfgates.keras_internals import has_graph, inputs_structure, mask_of, nodes_by_depth, outputs_structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,12 +125,12 @@ class Network:
         self.shapes.append(tuple(keras_tensor.shape))
         self.dtypes.append(keras_tensor.dtype)
         self.producer.append(producer)
-        self._masked |= getattr(keras_tensor, "_keras_mask", None) is not None
+        self._masked |= mask_of(keras_tensor) is not None
         return len(self.shapes) - 1
 
     def _expand(self, functional, produced, prefix, is_inside=False, training=None):
         """Adds the calls of `functional`; `produced` maps its tensors to numbers, and grows."""
-        by_depth = functional._nodes_by_depth
+        by_depth = nodes_by_depth(functional)
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if not node.is_input:
@@ -211,7 +212,7 @@ def as_functional(model):
                 f"Received: Sequential {model.name!r}, not built"
             )
         return keras.Model(model.inputs[0], model.outputs[0])
-    return model if hasattr(model, "_nodes_by_depth") else None
+    return model if has_graph(model) else None
 
 
 def has_own_call(layer: keras.Layer) -> bool:
@@ -248,6 +249,6 @@ def rebuild(network, emit, used_nodes=None):
         for number, tensor in zip(node.outputs, tree.flatten(outputs), strict=True):
             tensors[number] = tensor
     functional = network.functional
-    inputs = tree.pack_sequence_as(functional._inputs_struct, [tensors[n] for n in network.inputs])
-    outputs = tree.pack_sequence_as(functional._outputs_struct, [tensors[n] for n in network.outputs])
+    inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
+    outputs = tree.pack_sequence_as(outputs_structure(functional), [tensors[n] for n in network.outputs])
     return inputs, outputs

@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from tfgates.graph.equality import distance, state_kept
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line, in_mode
+from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
 
 # Tried in this order where sizes besides the batch are left open.
 SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
@@ -64,7 +65,7 @@ def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: An
 def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
     """Refuses layers whose weights or losses are not those of the layers that they call."""
     called = {id(call.op): call.op for call in unrolled.calls if isinstance(call.op, keras.Layer)}
-    held = {id(inner) for inner in layer._flatten_layers(include_self=False)}
+    held = {id(inner) for inner in layers_within(layer, include_self=False)}
     for key, inner in called.items():
         if key not in held and inner.variables:
             raise NotOpenedError(f"it calls layer {inner.name!r}, which is none of its own")
@@ -97,7 +98,7 @@ def runnable_size(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> 
 def random_values(layer: keras.Layer, tensors: list, batch: int, size: int, seed: int) -> list:
     """A backend tensor for each symbolic one, with a mask where that has one."""
     generator = np.random.default_rng(seed)
-    limits = [getattr(inner, "input_dim", None) for inner in layer._flatten_layers()]
+    limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
     limit = min([n for n in limits if isinstance(n, int)], default=2)
     values = []
     for tensor in tensors:
@@ -109,10 +110,10 @@ def random_values(layer: keras.Layer, tensors: list, batch: int, size: int, seed
         else:
             value = generator.standard_normal(shape)
         value = ops.convert_to_tensor(value, dtype=tensor.dtype)
-        mask = getattr(tensor, "_keras_mask", None)
+        mask = mask_of(tensor)
         if mask is not None:
             mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))
-            value._keras_mask = ops.convert_to_tensor(generator.random(mask_shape) < 0.7)
+            give_mask(value, ops.convert_to_tensor(generator.random(mask_shape) < 0.7))
         values.append(value)
     return values
 
@@ -139,14 +140,14 @@ class Within(keras.Layer):
 def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list, list, list]:
     """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
     with state_kept(layer):
-        layer._clear_losses()
+        forget_losses(layer)
         outputs: list = []
         Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
         state = [as_array(v) for v in layer.non_trainable_variables]
         # Sums, since each call makes the terms anew.
         state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in layer.losses]).sum())
-        layer._clear_losses()
-    masks = [getattr(y, "_keras_mask", None) for y in outputs]
+        forget_losses(layer)
+    masks = [mask_of(y) for y in outputs]
     return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
 
 
@@ -159,7 +160,7 @@ def as_array(x: Any) -> np.ndarray:
 
 def same(expected: list, found: list, layer: keras.Layer) -> bool:
     """Whether two lists of arrays are equal up to rounding."""
-    halves = [i for i in layer._flatten_layers() if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
+    halves = [i for i in layers_within(layer) if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
     tolerance = 1e-2 if halves else 1e-5
     if len(expected) != len(found):
         return False

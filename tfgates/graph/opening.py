@@ -10,6 +10,7 @@ from keras import ops, tree
 
 from tfgates.graph.opened import check_opened
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, unroll
+from tfgates.keras_internals import holds_layers
 
 # Two numbers of examples that are no sizes of other axes; products tell which factor is theirs.
 BATCHES = (101, 103)
@@ -28,7 +29,7 @@ def may_be_opened(op: Any) -> bool:
     """Whether a layer holds others and nothing is known of it as a whole."""
     from tfgates.graph.rule import rule_for
 
-    holds = isinstance(op, keras.Layer) and next(iter(op._flatten_layers(include_self=False)), None) is not None
+    holds = isinstance(op, keras.Layer) and holds_layers(op)
     return holds and not rule_for(op).known
 
 

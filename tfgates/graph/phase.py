@@ -13,6 +13,8 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfgates.keras_internals import holds_layers
+
 
 class Phase:
     """Follows the modes of the calls of a model, in the order in which they are made.
@@ -127,7 +129,7 @@ def heeds(layer: Any) -> bool:
     """Whether a layer, or one that it holds, may do otherwise in training."""
     if not isinstance(layer, keras.Layer):
         return False
-    holds = next(iter(layer._flatten_layers(include_self=False)), None) is not None
+    holds = holds_layers(layer)
     return holds or "training" in inspect.signature(layer.call).parameters
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfgates.graph.constants import constant, trips
 from tfgates.graph.traced import UncountedError
+from tfgates.keras_internals import graph_of_function
 
 # Operations of TensorFlow that multiply in ways that are not counted here, or run what cannot be seen.
 UNKNOWN = re.compile(
@@ -154,7 +155,7 @@ def function_of(op: Any, attribute: str) -> Any:
 
 
 def graph_named(op: Any, name: str) -> Any:
-    return op.graph._get_function(name).graph
+    return graph_of_function(op.graph, name)
 
 
 def inner_known(graph: Any, tensors: Any, known: dict[str, Any]) -> dict[str, Any]:

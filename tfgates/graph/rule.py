@@ -11,6 +11,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.phase import heeds, trains
 from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
 from tfgates.graph.values import through_weights
+from tfgates.keras_internals import has_graph
 
 _RULES: dict[Any, Any] = {}
 
@@ -137,7 +138,7 @@ class Rule:
 
 def unknown(op: Any) -> str:
     """Why a layer or operator without a rule has none."""
-    if hasattr(op, "_nodes_by_depth"):
+    if has_graph(op):
         return "it is a model whose `call` is its own, so that its layers cannot be followed; it is kept whole"
     base = next((kind for kind in type(op).__mro__[1:] if kind in _RULES), None) or declared_base(type(op))
     if base is None:

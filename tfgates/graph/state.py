@@ -9,13 +9,15 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.keras_internals import calls_of, layers_within
+
 
 def complete(layer: keras.Layer) -> None:
     """Builds the layer that a called layer has as its activation: Keras does not before data goes through it."""
     activation = getattr(layer, "activation", None)
-    if not isinstance(activation, keras.Layer) or activation.built or not layer._inbound_nodes:
+    if not isinstance(activation, keras.Layer) or activation.built or not calls_of(layer):
         return
-    shape = layer._inbound_nodes[0].output_tensors[0].shape
+    shape = calls_of(layer)[0].output_tensors[0].shape
     try:
         activation.build(shape)
     except Exception:
@@ -43,7 +45,7 @@ def copy_state(new, old):
     pairs = list(zip(new.variables, old.variables, strict=True))
     for to, source in pairs:
         set_value(to, source)
-    for to, source in zip(new._flatten_layers(), old._flatten_layers(), strict=True):
+    for to, source in zip(layers_within(new), layers_within(old), strict=True):
         for variable, value in zip(states_of(to), states_of(source), strict=True):
             set_value(variable, value)
         if keeps_more_than_variables(source):

@@ -6,6 +6,7 @@ import keras
 from keras import tree
 
 from tfgates.graph.unrolling import calls_forgotten, first_line
+from tfgates.keras_internals import inputs_structure
 
 
 def graph_of_call(model: keras.Model, example: Any = None) -> keras.Model:
@@ -23,7 +24,7 @@ def graph_of_call(model: keras.Model, example: Any = None) -> keras.Model:
     """
     if example is None:
         # Of a functional model with a `call` of its own.
-        example = getattr(model, "_inputs_struct", None)
+        example = inputs_structure(model)
     if example is None:
         shapes = built_shapes(model)
         if shapes is None:

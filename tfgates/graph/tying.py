@@ -9,6 +9,7 @@ import keras
 from keras import tree
 
 from tfgates.gates import Gate
+from tfgates.keras_internals import has_graph, layers_within, tracked_layers
 
 # What every layer has, beside what its class gives it.
 _OF_KERAS = set(vars(keras.Layer()))
@@ -58,7 +59,7 @@ def weights_read(node: Any) -> list[keras.Variable]:
     given = [x for x in tree.flatten((node.args, node.kwargs)) if isinstance(x, keras.Variable)]
     if node.layer is None:
         return given
-    gates = {id(v) for each in node.op._flatten_layers() if isinstance(each, Gate) for v in each.variables}
+    gates = {id(v) for each in layers_within(node.op) if isinstance(each, Gate) for v in each.variables}
     return given + [v for v in node.op.weights if id(v) not in gates]
 
 
@@ -68,7 +69,7 @@ def parts_of(new: Any, old: Any) -> Iterator[tuple[Any, Any, Callable[[Any], Non
     Yields:
         That of `new`, that of `old`, and a function that puts another layer into the place of the first.
     """
-    if isinstance(old, keras.Model) and hasattr(old, "_nodes_by_depth"):
+    if isinstance(old, keras.Model) and has_graph(old):
         # Its graph holds them too.
         return
     for name, value in vars(old).items():
@@ -95,8 +96,7 @@ def _places(holder: Any, new: Any, old: Any, put: Callable[[Any], None]) -> Iter
 
 def _exchange(holder: keras.Layer, old: keras.Layer, new: keras.Layer) -> None:
     """Lets a layer track `new` in the place of `old`: the order of its variables is that of its layers."""
-    layers = holder._layers
-    ids = holder._tracker.stored_ids["layers"]
+    layers, ids = tracked_layers(holder)
     for i in [i for i, each in enumerate(layers) if each is old]:
         layers[i] = new
         ids.discard(id(old))

@@ -8,6 +8,8 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.keras_internals import call_of, calls_of, history_of, layers_within, readers_of, tells_training
+
 
 class NotOpenedError(ValueError):
     """A layer stays whole; the message says why."""
@@ -87,13 +89,13 @@ def first_line(error: Exception) -> str:
 @contextlib.contextmanager
 def calls_forgotten(holder: keras.Layer) -> Iterator[None]:
     """Lets a layer and all that it holds forget the symbolic calls that are made meanwhile."""
-    before = [(op, len(op._inbound_nodes), len(op._outbound_nodes)) for op in holder._flatten_layers()]
+    before = [(op, len(calls_of(op)), len(readers_of(op))) for op in layers_within(holder)]
     try:
         yield
     finally:
         for op, inbound, outbound in before:
-            del op._inbound_nodes[inbound:]
-            del op._outbound_nodes[outbound:]
+            del calls_of(op)[inbound:]
+            del readers_of(op)[outbound:]
 
 
 def calls_behind(outputs: list, inputs: list) -> list[Call]:
@@ -106,10 +108,10 @@ def calls_behind(outputs: list, inputs: list) -> list[Call]:
         if id(tensor) in done:
             stack.pop()
             continue
-        history = getattr(tensor, "_keras_history", None)
+        history = history_of(tensor)
         if history is None or history.operation is None:
             raise NotOpenedError("its `call` reads tensors that are not among its arguments")
-        node = history.operation._inbound_nodes[history.node_index]
+        node = call_of(history)
         missing = [t for t in node.input_tensors if id(t) not in done]
         if missing:
             stack.extend(reversed(missing))
@@ -121,5 +123,5 @@ def calls_behind(outputs: list, inputs: list) -> list[Call]:
 
 def in_mode(op: Any, kwargs: dict, training: bool | None) -> dict:
     """The keyword arguments that Keras calls a part of a model with, whatever `training` was given there."""
-    tells = training is not None and getattr(op, "_call_has_training_arg", False)
+    tells = training is not None and tells_training(op)
     return dict(kwargs, training=training) if tells else kwargs

@@ -9,6 +9,7 @@ from keras import ops
 
 from tfgates.backend import gradients
 from tfgates.graph.equality import state_kept
+from tfgates.keras_internals import inputs_structure, outputs_structure
 from tfgates.selection import held
 
 
@@ -34,7 +35,7 @@ def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], los
     equations 8 and 9 (gates).
     """
     # The same layers without what a gated model adds to the loss, which is not what is judged.
-    plain = keras.Model(model._inputs_struct, model._outputs_struct)
+    plain = keras.Model(inputs_structure(model), outputs_structure(model))
     plain.compile(loss=loss)
     sums, count = {gate: np.zeros(gate.units) for gate in gates}, 0
     with state_kept(model):

@@ -9,6 +9,12 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfgates.keras_internals import (
+    input_projections,
+    output_projection,
+    take_arguments_as_they_are,
+    takes_arguments_as_they_are,
+)
 from tfgates.layers.gated import GatedLayer
 
 # Of a thread, since replicas interleave: the gate values of the attention layers that are being called.
@@ -64,9 +70,9 @@ class GatedHeads(GatedLayer):
         if logits is not None:
             self.gate.bind(logits)
         given = {name: x for name, x in (("logits", logits), ("noise", noise)) if x is not None}
-        if given or not self._convert_input_args:
+        if given or takes_arguments_as_they_are(self):
             # As in `with_full_precision`: all is cast but logits and noise.
-            self._convert_input_args = False
+            take_arguments_as_they_are(self)
             query, args, kwargs = tree.map_structure(
                 lambda x: self.dtype_policy.convert_input(x, self.autocast, self.input_dtype), (query, args, kwargs)
             )
@@ -78,14 +84,13 @@ class GatedHeads(GatedLayer):
     def _build_gate(self, heads):
         """Builds the gate on `heads` units, once the projections are built."""
         self.gate.build((None, heads))
-        parts = [self._query_dense, self._key_dense, self._value_dense, getattr(self, "_gate_dense", None)]
-        weights = [part.weights for part in parts if part is not None] + [[self._output_dense.kernel]]
+        weights = [part.weights for part in input_projections(self)] + [[output_projection(self).kernel]]
         owned = sum(math.prod(variable.shape) for each in weights for variable in each)
         self.gate.weights_per_unit = owned // self.gate.units
 
     def _scale(self, query, training, logits, noise):
         """One gate value for each head that the output projection reads, heads last."""
         z = self._draw(query, training, logits, noise)
-        heads = self._output_dense.kernel.shape[0]
+        heads = output_projection(self).kernel.shape[0]
         units = z.shape[-1]
         return ops.repeat(z, heads // units, axis=-1) if units < heads else z

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfgates.keras_internals import mask_of
 from tfgates.layers.gated import GatedLayer
 
 
@@ -53,7 +54,7 @@ class GatedRecurrent(GatedLayer):
     def __call__(self, sequences, initial_state=None, mask=None, logits=None, noise=None, **kwargs):
         if mask is None and initial_state is None and (logits is not None or noise is not None):
             # Keras hands masks on to calls with one tensor alone.
-            mask = getattr(sequences, "_keras_mask", None)
+            mask = mask_of(sequences)
         given = {name: value for name, value in (("initial_state", initial_state), ("mask", mask)) if value is not None}
         return super().__call__(sequences, logits=logits, noise=noise, **given, **kwargs)
 

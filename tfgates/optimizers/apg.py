@@ -5,6 +5,8 @@ import math
 import keras
 from keras import ops
 
+from tfgates.keras_internals import index_of, own_trainable_variables
+
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class APG(keras.optimizers.Optimizer):
@@ -90,7 +92,7 @@ class APG(keras.optimizers.Optimizer):
         self._reopen(before)
 
     def _entries(self):
-        return ops.concatenate([ops.reshape(variable, (-1,)) for variable in self._trainable_variables])
+        return ops.concatenate([ops.reshape(variable, (-1,)) for variable in own_trainable_variables(self)])
 
     def _reopen(self, before):
         """Gives the largest of the entries that closed in this step back, down to `stop_at`."""
@@ -101,7 +103,7 @@ class APG(keras.optimizers.Optimizer):
         rank = ops.cast(ops.argsort(order), missing.dtype)
         entries = ops.where(ops.logical_and(closed, rank < missing), before, after)
         start = 0
-        for variable in self._trainable_variables:
+        for variable in own_trainable_variables(self):
             size = math.prod(variable.shape)
             variable.assign(ops.reshape(entries[start : start + size], variable.shape))
             start += size
@@ -126,7 +128,7 @@ class APG(keras.optimizers.Optimizer):
         # SGD does; where S(z) is 0 it must cancel x without a remainder.
         change = ops.where(closed, -value, -ops.clip(z, -threshold, threshold) - gradient * learning_rate)
         if self.momentum:
-            slot = self.momentums[self._get_variable_index(variable)]
+            slot = self.momentums[index_of(self, variable)]
             momentum = ops.cast(self.momentum, variable.dtype)
             velocity = ops.convert_to_tensor(slot) * momentum + change
             self.assign(slot, velocity)

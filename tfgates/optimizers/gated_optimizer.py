@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from tfgates.keras_internals import routes_of
+
 # Of an OptimizerMap of weights and gates: the entry of the gates.
 GATES = "gates"
 
@@ -56,11 +58,11 @@ class GatedOptimizer(keras.optimizers.MultiOptimizer):
 
     @property
     def weights_optimizer(self):
-        return self._optimizer_map.default_optimizer
+        return routes_of(self).default_optimizer
 
     @property
     def gate_optimizer(self):
-        return self._optimizer_map[GATES]
+        return routes_of(self)[GATES]
 
     @property
     def optimizers(self):

@@ -3,6 +3,7 @@
 import keras
 from keras import saving
 
+from tfgates.keras_internals import inner_optimizers, learning_rate_of, routes_of
 from tfgates.optimizers.gated_optimizer import GATES
 
 
@@ -62,46 +63,46 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
         routes = _Routes(optimizer, scaling, paths)
         base = routes.default_optimizer
         super().__init__(routes, loss_scale_factor=base.loss_scale_factor, name=name)
-        rate = scaling._learning_rate
+        rate = learning_rate_of(scaling)
         if isinstance(rate, FollowedRate):
             rate.source = base
 
     @property
     def scaling(self):
         """The optimizer of the scaling factors."""
-        return self._optimizer_map.scaling
+        return routes_of(self).scaling
 
     @property
     def weights_optimizer(self):
         """The optimizer of what is neither a factor nor a gate."""
-        return self._optimizer_map.default_optimizer
+        return routes_of(self).default_optimizer
 
     @property
     def paths(self):
         """The paths of the variables that `scaling` updates, a frozenset."""
-        return self._optimizer_map.paths
+        return routes_of(self).paths
 
     @property
     def optimizers(self):
         # Of gates of another kind the pace stands, as in a `GatedOptimizer`.
-        routes = self._optimizer_map.optimizer_map
+        routes = routes_of(self).optimizer_map
         # A map of Keras finds the default optimizer under every name.
         kept = [routes[GATES]] if GATES in list(routes) else []
-        if isinstance(self.scaling._learning_rate, FollowedRate):
+        if isinstance(learning_rate_of(self.scaling), FollowedRate):
             kept.append(self.scaling)
-        return [inner for inner in self._inner_optimizers if not any(inner is other for other in kept)]
+        return [inner for inner in inner_optimizers(self) if not any(inner is other for other in kept)]
 
     @property
     def learning_rate(self):
-        return self._optimizer_map.default_optimizer.learning_rate
+        return routes_of(self).default_optimizer.learning_rate
 
     @learning_rate.setter
     def learning_rate(self, value):
-        self._optimizer_map.default_optimizer.learning_rate = value
+        routes_of(self).default_optimizer.learning_rate = value
 
     def get_config(self):
         return {
-            "optimizer": saving.serialize_keras_object(self._optimizer_map.optimizer_map),
+            "optimizer": saving.serialize_keras_object(routes_of(self).optimizer_map),
             "scaling": saving.serialize_keras_object(self.scaling),
             "paths": sorted(self.paths),
             "name": self.name,

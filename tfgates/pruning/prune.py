@@ -22,6 +22,7 @@ from tfgates.graph.lengths import length_of, set_length
 from tfgates.graph.network import Network, rebuild
 from tfgates.graph.randomness import random_reason
 from tfgates.graph.rule import rule_of
+from tfgates.keras_internals import layers_within, learning_rate_of
 from tfgates.notices import GatesWarning
 from tfgates.pruning.lineage import remember_origins
 from tfgates.pruning.plan import PruningPlan
@@ -151,7 +152,7 @@ def nothing_removed(plan: PruningPlan) -> str:
 
 def check_plain(model, pruned):
     """Raises a `ValueError` if layers that stay whole hold gates, which would be left in the pruned network."""
-    left = [layer.name for layer in pruned._flatten_layers() if isinstance(layer, Gate)]
+    left = [layer.name for layer in layers_within(pruned) if isinstance(layer, Gate)]
     if left:
         raise ValueError(
             "Gates must be where the calls of `model` can be followed, so that what they close can be removed: "
@@ -227,7 +228,7 @@ def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
     """A new optimizer of the same settings, with another learning rate if one is given."""
     if learning_rate is None:
         # In a config a schedule is written down, which not every function of a user can be.
-        learning_rate = getattr(optimizer, "_learning_rate", None)
+        learning_rate = learning_rate_of(optimizer)
     with warnings.catch_warnings():
         # Keras warns of a lambda that is written down.
         warnings.simplefilter("ignore")

@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.graph.slices import Heir, folded
+from tfgates.keras_internals import set_initial_epoch
 from tfgates.shrinking.record import KeepsRecords, plan_of, replayed, watched_by
 from tfgates.shrinking.shrink import plan_shrinking, shrunk
 from tfgates.shrinking.watch import Pause, Shrinking, Watch
@@ -66,7 +67,7 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
         history = part if history is None else joined(history, part)
         if not pause.paused:
             return history
-        model._initial_epoch = None
+        set_initial_epoch(model, None)
         start, pause.at_once = pause.epoch, False
         plan = watch.plan or plan_of(model, watch.state["pending"])
         small, heirs = shrunk(plan)

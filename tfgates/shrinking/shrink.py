@@ -16,6 +16,7 @@ from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.lengths import length_of
 from tfgates.graph.network import rebuild
 from tfgates.graph.slices import Heir
+from tfgates.keras_internals import compile_settings, layers_within, strategy_of_model
 from tfgates.pruning.before import remember_before
 from tfgates.pruning.surgery import closed_layer
 from tfgates.selection import held
@@ -163,7 +164,7 @@ def _rebuilt(plan: ShrinkingPlan) -> tuple[Any, list[Heir]]:
 
 def _fill(small: Any, heirs: list[Heir]) -> None:
     known = {id(each.variable) for each in heirs}
-    variables = [v for layer in small._flatten_layers(include_self=False) for v in layer.variables]
+    variables = [v for layer in layers_within(small, include_self=False) for v in layer.variables]
     missing = [variable.path for variable in variables if id(variable) not in known]
     if missing:
         raise ShrinkingError(f"It is not known where variables come from. This is a bug in tfgates: {missing}")
@@ -193,7 +194,7 @@ def _compile_like(small: Any, model: Any, heirs: list[Heir], reset_momentum: boo
     """Compiles with what `model` is compiled with, and the state of its optimizer and metrics."""
     if not model.compiled:
         return
-    settings = dict(model._compile_config.config)
+    settings = dict(compile_settings(model))
     del settings["optimizer"]
     old = model.optimizer
     if old is not None:
@@ -229,7 +230,7 @@ def _carry_metrics(small: Any, model: Any) -> None:
 @contextlib.contextmanager
 def _scope(model: Any) -> Any:
     """Where variables must be created: the scope of the model's `tf.distribute` strategy."""
-    strategy = getattr(model, "_distribute_strategy", None)
+    strategy = strategy_of_model(model)
     with contextlib.nullcontext() if strategy is None else strategy.scope(), warnings.catch_warnings():
         # Keras warns of a lambda in a config that is read in this very process.
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")

@@ -8,15 +8,21 @@ import numpy as np
 from keras import ops
 
 from tfgates.graph.slices import Heir, folded
+from tfgates.keras_internals import (
+    LISTS_OF_OPTIMIZERS,
+    carry_undecayed,
+    carry_undecayed_names,
+    inner_optimizers,
+    learning_rate_of,
+    own_trainable_variables,
+    routes_of,
+)
 from tfgates.optimizers import ScalingOptimizer
 from tfgates.optimizers.scaling_optimizer import FollowedRate
 from tfgates.pruning.prune import copy_of
 
 # Averages of weights, which take up what the weights do; all others are of gradients.
 AVERAGES = "_model_variables_moving_average"
-
-# Lists in an optimizer of what it has elsewhere too, or of what is not its own.
-LISTS = ("_variables", "_trainable_variables", "_inner_optimizers")
 
 
 def successor_of(optimizer: Any, renamed: dict[str, str]) -> Any:
@@ -33,21 +39,19 @@ def successor_of(optimizer: Any, renamed: dict[str, str]) -> Any:
             dynamic_growth_steps=optimizer.dynamic_growth_steps,
         )
     if isinstance(optimizer, ScalingOptimizer):
-        routes = optimizer._optimizer_map
-        rate = routes.scaling._learning_rate
+        routes = routes_of(optimizer)
+        rate = learning_rate_of(routes.scaling)
         scaling = copy_of(routes.scaling, FollowedRate() if isinstance(rate, FollowedRate) else None)
         paths = sorted(renamed[path] for path in routes.paths if path in renamed)
         return type(optimizer)(_map_of(routes.optimizer_map, renamed), scaling, paths, name=optimizer.name)
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
         return type(optimizer)(
-            _map_of(optimizer._optimizer_map, renamed),
+            _map_of(routes_of(optimizer), renamed),
             loss_scale_factor=optimizer.loss_scale_factor,
             name=optimizer.name,
         )
     new = copy_of(optimizer)
-    # The config does not say what `exclude_from_weight_decay` was told.
-    if hasattr(optimizer, "_exclude_from_weight_decay_pattern"):
-        new._exclude_from_weight_decay_pattern = optimizer._exclude_from_weight_decay_pattern
+    carry_undecayed_names(new, optimizer)
     return new
 
 
@@ -71,9 +75,7 @@ def carry_exclusions(new: Any, old: Any, heirs: Iterable[Heir]) -> None:
     """Tells a new optimizer, not yet built, which variables have no weight decay."""
     pairs = [(each.variable, each.source.variable) for each in heirs if each.source is not None]
     for to, before in zip(leaves(new), leaves(old), strict=True):
-        keys = getattr(before, "_exclude_from_weight_decay", None)
-        if keys is not None:
-            to._exclude_from_weight_decay = {to._var_key(v) for v, source in pairs if before._var_key(source) in keys}
+        carry_undecayed(to, before, pairs)
 
 
 def leaves(optimizer: Any) -> list[Any]:
@@ -81,7 +83,7 @@ def leaves(optimizer: Any) -> list[Any]:
     if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return leaves(optimizer.inner_optimizer)
     if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        return [leaf for each in optimizer._inner_optimizers for leaf in leaves(each)]
+        return [leaf for each in inner_optimizers(optimizer) for leaf in leaves(each)]
     return [optimizer]
 
 
@@ -99,24 +101,28 @@ def carry_state(new: Any, old: Any, heirs: dict[int, Heir], reset_slots: bool = 
     """
     if isinstance(old, keras.optimizers.LossScaleOptimizer):
         carry_state(new.inner_optimizer, old.inner_optimizer, heirs, reset_slots)
-    for to, before in zip(getattr(new, "_inner_optimizers", ()), getattr(old, "_inner_optimizers", ()), strict=True):
+    for to, before in zip(inner_optimizers(new), inner_optimizers(old), strict=True):
         if before.built:
             carry_state(to, before, heirs, reset_slots)
     carried = set()
-    numbers = {id(v): index for index, v in enumerate(old._trainable_variables)}
+    numbers = {id(v): index for index, v in enumerate(own_trainable_variables(old))}
     for name, value in vars(new).items():
         source = getattr(old, name, None)
         if isinstance(value, keras.Variable) and isinstance(source, keras.Variable):
             _assign(value, np.asarray(ops.convert_to_numpy(source)), name)
             carried.add(id(value))
-        if not isinstance(value, list) or name in LISTS or len(value) != len(new._trainable_variables):
+        if (
+            not isinstance(value, list)
+            or name in LISTS_OF_OPTIMIZERS
+            or len(value) != len(own_trainable_variables(new))
+        ):
             continue
-        for variable, slot in zip(new._trainable_variables, value, strict=True):
+        for variable, slot in zip(own_trainable_variables(new), value, strict=True):
             if not isinstance(slot, keras.Variable):
                 continue
             carried.add(id(slot))
             _carry_slot(name, slot, variable, source, numbers, heirs[id(variable)], reset_slots)
-    missing = [variable.path for variable in new._variables if id(variable) not in carried]
+    missing = [variable.path for variable in new.variables if id(variable) not in carried]
     if missing:
         raise ValueError(
             f"`optimizer` must hold its state as variables, or in lists with one for each variable that it trains, to "

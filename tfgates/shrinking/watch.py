@@ -9,6 +9,7 @@ import numpy as np
 
 from tfgates.distribution import in_multi_worker
 from tfgates.gates import gates_of
+from tfgates.keras_internals import initial_epoch_of, set_initial_epoch, strategy_of_model
 from tfgates.shrinking.candidates import candidates_of
 from tfgates.shrinking.plan import ShrinkingPlan
 from tfgates.training.callback_marks import PausingCallback
@@ -114,7 +115,7 @@ class Watch(keras.callbacks.Callback):
         tracing = self.settings.tracing
         if tracing == "measured":
             seconds = self.state["seconds"]
-            if len(seconds) < 2 or in_multi_worker(getattr(self.model, "_distribute_strategy", None)):
+            if len(seconds) < 2 or in_multi_worker(strategy_of_model(self.model)):
                 return True
             tracing = max(0.0, seconds[0] - seconds[1]) / max(seconds[1], 1e-9)
         now = plan.dense_macs / max(self.model.dense_reference.totals["macs"], 1.0)
@@ -149,9 +150,9 @@ class Pause(PausingCallback, keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.paused = self.at_once
-        self.epoch = self.model._initial_epoch or 0
+        self.epoch = initial_epoch_of(self.model) or 0
         if self.at_once:
-            self.model._initial_epoch = self.params["epochs"]
+            set_initial_epoch(self.model, self.params["epochs"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch + 1

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.keras_internals import has_graph, strategy_of_model
 from tfgates.training.callback_marks import says
 
 
@@ -20,7 +21,7 @@ def build_ahead(model: Any, x: Any, y: Any = None, callbacks: Any = None) -> Non
         x, y, callbacks: as in `keras.Model.fit`.
     """
     # Set for a model that was made in the scope of a strategy, be it of one device.
-    if keras.backend.backend() != "tensorflow" or getattr(model, "_distribute_strategy", None) is not None:
+    if keras.backend.backend() != "tensorflow" or strategy_of_model(model) is not None:
         return
     if not model.built or not model.compiled or model.run_eagerly:
         return
@@ -41,7 +42,7 @@ def callbacks_of(callbacks: Any) -> list[Any]:
 
 def _build_metrics(model: Any, targets: Any) -> None:
     """Lets the compiled metrics see one made-up prediction, and forgets it."""
-    outputs = getattr(model, "output", None) if hasattr(model, "_nodes_by_depth") else None
+    outputs = getattr(model, "output", None) if has_graph(model) else None
     if targets is None or outputs is None:
         return
     tensors = keras.tree.flatten(outputs)

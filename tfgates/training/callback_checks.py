@@ -4,6 +4,8 @@ from typing import Any
 
 import keras
 
+from tfgates.keras_internals import learning_rate_of
+
 
 def flat(callbacks: Any) -> list[Any]:
     """The callbacks in what `fit` takes as `callbacks`: a list, one alone, or None."""
@@ -24,8 +26,7 @@ def follows_schedule(optimizer: Any) -> bool:
 
 def rate_of(optimizer: Any) -> Any:
     """The learning rate of the weights as it was given, or the variable that holds it."""
-    # Keras has no public way to a schedule.
-    return getattr(of_weights(optimizer), "_learning_rate", None)
+    return learning_rate_of(of_weights(optimizer))
 
 
 def averages(optimizer: Any) -> bool:

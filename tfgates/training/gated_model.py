@@ -13,6 +13,7 @@ from tfgates.constraints.structure import Structure
 from tfgates.gates import dues
 from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.graph.lengths import length_of, set_length
+from tfgates.keras_internals import as_reported
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
@@ -336,7 +337,7 @@ class GatedModel(keras.Model):
         if not self._structure.penalty and multipliers is None:
             return None
         # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
-        return self._aggregate_additional_loss(loss)
+        return as_reported(self, loss)
 
     def _note_structure_loss(self, loss):
         """Adds `loss`, that of penalty and budget, and the gates' `l0` to the metric."""

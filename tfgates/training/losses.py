@@ -4,6 +4,8 @@ from typing import Any
 
 from keras import ops
 
+from tfgates.keras_internals import as_reported, compile_loss_of, losses_by_output
+
 
 def clone(instance, **attributes):
     """A shallow copy with other attributes; Keras has no `copy.copy` of a loss.
@@ -59,14 +61,13 @@ class PerExampleLoss:
 def per_example(compile_loss: Any) -> Any:
     """A copy of a model's compiled losses that returns a tensor `(batch,)`, which adds up to the loss.
 
-    The one place that looks into `model._compile_loss` of Keras, which has no public counterpart:
-    it holds the resolved losses, their weights, and which output and target each belongs to. No
-    metric is updated.
+    It looks into the compiled losses of Keras (`tfgates.keras_internals.compile_loss_of`): they hold the resolved
+    losses, their weights, and which output and target each belongs to. No metric is updated.
 
     Args:
-        compile_loss: `model._compile_loss`, called at least once.
+        compile_loss: those of a model, called at least once.
     """
-    losses = [entry._replace(loss=PerExampleLoss(entry.loss, entry.name)) for entry in compile_loss._flat_losses]
+    losses = [entry._replace(loss=PerExampleLoss(entry.loss, entry.name)) for entry in losses_by_output(compile_loss)]
     return clone(compile_loss, _flat_losses=losses, _metrics=[None] * len(losses))
 
 
@@ -79,7 +80,7 @@ def constant_losses(model: Any) -> Any:
     # Keras puts the weight regularisers last.
     regularized = sum(weight.regularizer is not None for weight in model.trainable_weights)
     found = model.losses[len(model.losses) - regularized :] if regularized else []
-    return sum(model._aggregate_additional_loss(loss) for loss in found) if found else None
+    return sum(as_reported(model, loss) for loss in found) if found else None
 
 
 def observed(model: Any, loss: Any, constant: Any, arguments: dict[str, Any], examples: bool) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def observed(model: Any, loss: Any, constant: Any, arguments: dict[str, Any], ex
     found = {"batch": total}
     if examples:
         y, y_pred = arguments.get("y"), arguments.get("y_pred")
-        compile_loss = model._compile_loss
+        compile_loss = compile_loss_of(model)
         if compile_loss is not None and compile_loss.built and y_pred is not None:
             values = per_example(compile_loss)(y, y_pred, arguments.get("sample_weight"))
             values = ops.cast(values, "float32")

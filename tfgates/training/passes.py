@@ -19,6 +19,7 @@ from keras import ops
 from tfgates.backend import noise_from, unkept_noise
 from tfgates.gates import dues, recording
 from tfgates.gates.recording import Draw, Recording
+from tfgates.keras_internals import give_losses_in_place, losses_in_place
 from tfgates.training.losses import constant_losses, observed, penalties_of
 
 # Of a thread: the last recording, until its model computes the loss, and the model that does so; the model whose
@@ -212,14 +213,15 @@ def repeated(record: Recording, number: int) -> Iterator[Any]:
         state.setdefault(id(variable), (variable, variable.value))
     mapping = [(variable, ops.stop_gradient(value)) for variable, value in state.values()]
     # What Keras's trainer on JAX puts in the place of `model.losses`: those of the first pass.
-    first, model._losses_override = model._losses_override, []
+    first = losses_in_place(model)
+    give_losses_in_place(model, [])
     try:
         with keras.StatelessScope(state_mapping=mapping, collect_losses=True), computing(model):
             with record.replay(number), noise_from(record.noise):
                 outputs = record.repeat()
             yield outputs
     finally:
-        model._losses_override = first
+        give_losses_in_place(model, first)
 
 
 def with_outputs(bound: inspect.BoundArguments, first: Any, other: Any) -> inspect.BoundArguments:

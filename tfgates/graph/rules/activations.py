@@ -11,6 +11,7 @@ from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import PReLUAnatomy
 from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.values import map_constants
+from tfgates.keras_internals import tells_training
 
 # What is tried on it, and the result, for each function that is still there.
 _OBSTACLES: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictionary()
@@ -21,7 +22,7 @@ SHAPE = (2, 3, 5, 7)
 
 def call_at_inference(op, x):
     """Calls a layer on data outside of any model."""
-    return op(x, training=False) if getattr(op, "_call_has_training_arg", False) else op(x)
+    return op(x, training=False) if tells_training(op) else op(x)
 
 
 def is_linear(function: Any) -> bool:

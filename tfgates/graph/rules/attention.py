@@ -14,6 +14,7 @@ from tfgates.graph.rules.sequence import InputFeatures
 from tfgates.graph.sizes import entries_per_example, places
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC
+from tfgates.keras_internals import layers_within, output_projection
 from tfgates.layers import GatedMultiHeadAttention
 
 
@@ -44,11 +45,11 @@ class AttentionRule(InputFeatures, DeclaredRule):
     def unsupported(self, walk, node, tensors):
         """None, or why the layer is left alone."""
         layer = node.op
-        if any(map(is_altered, layer._flatten_layers())):
+        if any(map(is_altered, layers_within(layer))):
             return "quantised and LoRA layers are kept whole"
         if len(node.outputs) > 1 or len(tensors) < 3:
             return "its scores are an output too, or its inputs are not tensors"
-        if len(layer._output_dense.kernel.shape) != 3:
+        if len(output_projection(layer).kernel.shape) != 3:
             return "attention with outputs of several axes is kept whole"
         if len(layer.attention_axes) != len(walk.shape(tensors["value"])) - 2:
             return "attention over some of the axes is kept whole"
@@ -93,7 +94,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
 
     def made_of(self, walk: Any, node: Node, open_heads: np.ndarray) -> tuple[int, Any, Any]:
         """How many features it makes, under which gates they are no constants, and which constants they are then."""
-        projection = node.op._output_dense
+        projection = output_projection(node.op)
         size = projection.kernel.shape[2]
         if walk.symbolic:
             return size, walk.formulas.some([*np.unique(open_heads)]), 0.0 if projection.bias is None else GENERIC
@@ -104,7 +105,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
 
     def positions(self, walk: Any, node: Node, units: np.ndarray) -> np.ndarray:
         """`units`, something for each unit of heads, for each head that the output projection reads."""
-        return np.repeat(units, node.op._output_dense.kernel.shape[0] // len(units))
+        return np.repeat(units, output_projection(node.op).kernel.shape[0] // len(units))
 
     def backward(self, walk, node):
         if node.index in walk.refused:
@@ -113,7 +114,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         if walk.symbolic:
             used = walk.formulas.both(walk.formulas.any(need), self.gated(walk, node)[0])
         else:
-            read = walk.nonzero(walk.weight(node.op._output_dense.kernel), (1,))[:, need != FALSE].any(axis=1)
+            read = walk.nonzero(walk.weight(output_projection(node.op).kernel), (1,))[:, need != FALSE].any(axis=1)
             used = np.where(read.reshape(len(heads), -1).any(axis=1), self.gated(walk, node)[0], FALSE)
         walk.need(heads, used)
         for name, x in walk.state.get((node.index, "taken"), {}).items():
@@ -161,7 +162,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         kernel = [Fold(inside.reshape(-1, 1, 1))] if np.any(inside != 1.0) else []
         behind = [Fold(outside)] if np.any(outside != 1.0) else []
         found = {"_output_dense.kernel": [*kernel, *behind]}
-        return found if node.op._output_dense.bias is None else {**found, "_output_dense.bias": behind}
+        return found if output_projection(node.op).bias is None else {**found, "_output_dense.bias": behind}
 
     def emit(self, surgery, node, args, kwargs):
         if node.index in surgery.walk.refused:
