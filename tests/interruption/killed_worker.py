@@ -17,8 +17,10 @@ import numpy as np
 
 from tests.interruption import methods
 from tfgates.callbacks import Resume, resume
+from tfgates.shrinking import parts
 
 MOMENTS = ("batch", "clock", "writing", "written", "renamed")
+REBUILDS = ("rebuilding", "rebuilt")
 
 
 def die():
@@ -51,6 +53,16 @@ def arm(moment, epoch, draw):
         timer.daemon = True
         timer.start()
         return None
+    if moment in REBUILDS:
+        shrunk = parts.shrunk
+
+        def killing_shrunk(*arguments):
+            if moment == "rebuilt":
+                shrunk(*arguments)
+            die()
+
+        parts.shrunk = killing_shrunk
+        return None
     savez, replace = np.savez, os.replace
     kill_at = f"epoch-{epoch + 1:05d}.npz"
 
@@ -79,10 +91,11 @@ def attempt(method, folder, epochs, seed, log):
         draw = random.Random(seed)
         saved = max(resume.epochs_in(folder), default=0)
         # Of this epoch or of the next, so that kills come before any state, and after some.
-        kill = arm(MOMENTS[seed % len(MOMENTS)], min(saved + draw.randrange(2), epochs - 1), draw)
+        moments = (*MOMENTS, *REBUILDS) if method in methods.SHRINKING else MOMENTS
+        kill = arm(moments[seed % len(moments)], min(saved + draw.randrange(2), epochs - 1), draw)
     model = methods.build(method)
-    methods.fit(model, method, epochs, [Resume(folder), Log(log, kill)])
-    np.savez(os.path.join(folder, "end.npz"), *methods.state(model))
+    history = methods.fit(model, method, epochs, [Resume(folder), Log(log, kill)])
+    np.savez(os.path.join(folder, "end.npz"), *methods.state(history.model))
 
 
 def main():

@@ -1,5 +1,7 @@
 """The training runs that are interrupted: one model per method, the same data in the same order."""
 
+import functools
+
 import keras
 import numpy as np
 
@@ -25,6 +27,10 @@ def residual():
     stem = x = keras.layers.Dense(8, activation="relu")(inputs)
     x = keras.layers.Dense(8, activation="relu")(keras.layers.Dense(5, activation="relu")(x))
     return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Add()([stem, x])))
+
+
+def early():
+    return tfgates.Budget(macs=0.3, multiplier_rate=0.05, warm_up=0, ramp=6)
 
 
 def budget():
@@ -53,15 +59,21 @@ METHODS |= {
 }
 
 
+# What shrinks in training resumes by `Resume` alone.
+SHRINKING = {"shrinking": {"gate": "hard_concrete", "budget": early, "initial_open_probability": 0.5}}
+
+
 def build(method, seed=1):
     """The compiled model of a method."""
     keras.utils.set_random_seed(seed)
-    arguments = dict(METHODS[method])
+    arguments = dict({**METHODS, **SHRINKING}[method])
     make = arguments.pop("budget", None)
     net = arguments.pop("network", network)()
     model = tfgates.gate_model(net, seed=2, budget=make() if make else None, **arguments)
     schedule = keras.optimizers.schedules.CosineDecay(0.02, 40)
-    model.compile(keras.optimizers.Adam(schedule), "mse")
+    # Gates so fast that units are closed for good within an epoch.
+    gates = keras.optimizers.Adam(1.0) if method == "shrinking" else "auto"
+    model.compile(keras.optimizers.Adam(schedule), "mse", gate_optimizer=gates)
     return model
 
 
@@ -70,7 +82,12 @@ def callbacks_of(method):
 
 
 def fit(model, method, epochs, callbacks=(), initial_epoch=0):
-    return model.fit(
+    train = model.fit
+    if method == "shrinking":
+        # No clock is to decide.
+        settings = tfgates.shrinking.Shrinking(checks=1, least_saving=0.05, tracing=0.0)
+        train = functools.partial(tfgates.fit, model, shrink=settings)
+    return train(
         X,
         Y,
         batch_size=8,

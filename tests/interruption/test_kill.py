@@ -96,6 +96,14 @@ def test_killed_runs_end_as_if_nothing_had_happened(tmp_path):
 
 
 @pytest.mark.slow
+def test_fifty_kills_around_rebuilds(tmp_path):
+    with Tries() as tries:
+        kills = kill_and_go_on(tries, "shrinking", tmp_path, epochs=6, kills=50, first_seed=0)
+    print(f"\nkill -9 of a training that shrinks: {kills} kills")
+    assert kills >= 50
+
+
+@pytest.mark.slow
 def test_fifty_kills(tmp_path):
     methods = ("hard_concrete_budget", "disarm_budget", "generator_budget", "sparse_scaling", "tied")
     kills = {}

@@ -330,3 +330,16 @@ def test_heads_of_attention_go_with_their_gates():
     gate.logits.assign(np.where([False, True, False, True], -50.0, gate.logits))
     tokens = np.random.default_rng(0).normal(size=(3, 5, 8)).astype("float32")
     np.testing.assert_allclose(np.array(small(tokens)), np.array(whole(tokens)), atol=1e-5)
+
+
+def test_hidden_units_of_recurrent_layers_go_with_their_gates():
+    inputs = keras.Input((5, 3))
+    x = tfgates.layers.GatedLSTM(6, name="recurrent")(inputs)
+    whole = tfgates.GatedModel(inputs, K.Dense(2)(x))
+    (gate,) = whole.gates
+    gone = np.isin(np.arange(6), [0, 4])
+    small = tfgates.shrink(whole, {gate: gone})
+    assert small.get_layer("recurrent").units == small.gates[0].units == 4
+    gate.logits.assign(np.where(gone, -50.0, gate.logits))
+    sequences = np.random.default_rng(0).normal(size=(3, 5, 3)).astype("float32")
+    np.testing.assert_allclose(np.array(small(sequences)), np.array(whole(sequences)), atol=1e-5)

@@ -18,7 +18,7 @@ from tfgates.gating.gate_model import check_arguments
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import History, report_of
-from tfgates.shrinking.fit import fit, settings_of
+from tfgates.shrinking.parts import fit, settings_of
 from tfgates.tables import whole
 from tfgates.training.ahead import build_ahead
 from tfgates.training.batches import check_targets

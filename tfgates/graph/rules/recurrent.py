@@ -112,7 +112,8 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         new = surgery.made(node) or self.smaller(surgery, node)
-        results = new(*args, **{name: value for name, value in kwargs.items() if name not in FEEDS})
+        told = {name: value for name, value in kwargs.items() if name not in FEEDS}
+        results = new(*args, **{**told, **surgery.feeds(node, args[:1], kwargs)})
         left = surgery.keep(surgery.walk.units_of(node))
         for variable, old in zip(states_of(new), states_of(node.op), strict=True):
             set_value(variable, np.asarray(old)[:, left])

@@ -83,7 +83,7 @@ def test_callbacks_see_one_training(tmp_path):
 
 
 def test_best_weights_get_smaller_too():
-    from tfgates.shrinking.fit import shrink_best_weights
+    from tfgates.shrinking.parts import shrink_best_weights
     from tfgates.shrinking.record import plan_of
     from tfgates.shrinking.shrink import shrunk
 
