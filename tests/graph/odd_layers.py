@@ -109,6 +109,39 @@ class OddSteps:
             layer = self.pick(fitting) if fitting else K.Dense(x.shape[-1], activation=self.pick(NAMED))
             self.add(Around(layer), x if fitting else self.add(layer, x))
 
+    def step_spread(self, x, dims):
+        """Channels that are split over several axes and joined again, or that are multiplied by others of theirs."""
+        size = x.shape[-1]
+        kind = self.pick(["shuffle", "shuffle", "pixels", "blocks", "map", "parts", "kept"])
+        factors = [f for f in (2, 3, 4) if size % f == 0 and size > f]
+        places = tuple(x.shape[1:-1])
+        if kind == "map" and dims == 0:
+            y = K.Dense(3 * 2 * 4, use_bias=self.flag())(x)
+            y = K.BatchNormalization()(y) if self.flag() else y
+            y = K.Reshape((3, 2, 4) if self.flag() else (6, 4))(self.pick([K.ReLU(), K.Activation("tanh")])(y))
+        elif kind == "parts":
+            first, second = ops.split(K.Dense(8)(x), 2, axis=-1)
+            y = first * self.pick([ops.sigmoid, ops.tanh, ops.relu])(second)
+        elif kind == "pixels" and dims == 2 and max(places) <= 4:
+            y = K.Conv2D(8, 1, activation=self.pick(NAMED))(x)
+            if self.flag():
+                y = ops.depth_to_space(y, 2)
+            else:
+                y = K.Permute((1, 3, 2, 4, 5))(K.Reshape((*places, 2, 2, 2))(y))
+                y = K.Reshape((2 * places[0], 2 * places[1], 2))(y)
+        elif kind == "blocks" and dims == 2 and all(each % 2 == 0 for each in places):
+            y = ops.space_to_depth(x, 2)
+        elif factors and kind in ("shuffle", "kept"):
+            factor = self.pick(factors)
+            y = ops.reshape(x, (-1, *places, factor, size // factor))
+            if kind == "kept" and dims < 3:
+                self.pool.append(y)
+                return
+            y = ops.reshape(ops.swapaxes(y, -1, -2), (-1, *places, size))
+        else:
+            return
+        self.pool.append(y)
+
     def freeze(self, model):
         """Freezes some layer, wherever it lies, or a single variable of it."""
         layers = [each for each in model._flatten_layers(include_self=False) if each.weights]

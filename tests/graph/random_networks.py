@@ -281,7 +281,11 @@ class Builder(OddSteps):
     # Layers that move places.
 
     def step_shape(self, x, dims):
-        kind = self.pick(["flatten", "flatten", "reshape", "permute", "crop", "pad", "up", "slice", "repeat"])
+        kinds = ["flatten", "flatten", "reshape", "permute", "crop", "pad", "up", "slice", "repeat"]
+        kind = self.pick([*kinds, "spread", "spread"])
+        if kind == "spread" and not x.sparse:
+            self.step_spread(x, dims)
+            return
         if dims == 0:
             if kind == "repeat":
                 self.add(K.RepeatVector(3), x)

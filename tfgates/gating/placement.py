@@ -214,6 +214,10 @@ def proven(network, places, report, tied):
         if coarser is not None:
             places = coarser
             continue
+        further = together(walk, places, failed)
+        if further is not None:
+            places = further
+            continue
         further = further_on(walk, places, failed)
         if further is not None:
             places = further
@@ -263,6 +267,61 @@ def blocks_of(roots):
         return 0
     stretches = roots.reshape(blocks, -1)
     return blocks if (stretches == stretches[:, :1]).all() else 0
+
+
+def together(walk, places, failed):
+    """The places with those moved to where channels of theirs that fall together have become one; None for none.
+
+    Behind a pixel shuffle, or where the parts of a split are multiplied. One gate is enough where several lead to.
+    """
+    taken, left, changed = {place.node.index for place in places if place.kind == "outputs"}, [], False
+    for place in places:
+        alone = len(of_key(places, place.key)) == 1 and place.kind == "outputs" and not inside(place)
+        node = joined_behind(walk, place) if place.key in failed and alone else None
+        if node is None:
+            left.append(place)
+            continue
+        changed = True
+        if node.index in taken:
+            continue
+        taken.add(node.index)
+        y = walk.output(node)
+        last = y.axis == len(walk.network.shapes[node.outputs[0]]) - 1
+        weights, key = place.weights * place.units // len(y), ("unit", node.index)
+        left.append(
+            dataclasses.replace(
+                place, node=node, key=key, units=len(y), axis=y.axis, last=last, groups=None, weights=weights
+            )
+        )
+    return left if changed else None
+
+
+def joined_behind(walk, place):
+    """The first call that all that is made of a place's units goes through, and that makes fewer units of them."""
+    for node in behind(walk.network, place.node):
+        if isinstance(rule_of(node), DeclaredRule) and anatomy_of(node.op).products:
+            return None
+        y = walk.output(node) if len(node.outputs) == 1 else None
+        if y is not None and len(np.unique(walk.root[y.group])) < place.units and len(y) < place.units:
+            return None if node.outputs[0] in walk.network.outputs else node
+    return None
+
+
+def behind(network, node):
+    """The calls that all paths from a call to the outputs go through, the nearest first."""
+    reached = set(node.outputs)
+    later = []
+    for other in network.nodes[node.index + 1 :]:
+        if reached.intersection(other.inputs):
+            reached.update(other.outputs)
+            later.append(other)
+    for passed in later:
+        found = set(node.outputs)
+        for other in later:
+            if other is not passed and found.intersection(other.inputs):
+                found.update(other.outputs)
+        if not found.intersection(network.outputs):
+            yield passed
 
 
 def inside(place):

@@ -64,6 +64,9 @@ class Rule:
     # Whether pruning leaves a call of its own, as it does of all but gates and what feeds them.
     remains = True
 
+    # Whether the call moves entries and nothing else, so that channels along several axes are followed through it.
+    moves_entries = False
+
     # Whether the layer sums products: biases, normalisations and activations count no MACs.
     multiplies = True
 

@@ -9,6 +9,7 @@ from tfgates.graph.channels import Channels, Groups
 from tfgates.graph.formula import FALSE, TRUE, Formulas
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
+from tfgates.graph.spread import settle
 from tfgates.graph.values import is_known, numbers, through_gate
 
 # The kinds of units that a layer makes.
@@ -46,6 +47,7 @@ class Walk:
         self.formulas = Formulas()
         self.groups = Groups()
         self.channels = [None] * len(self.network.shapes)
+        self.spread = {}
         self.refused = {}
         self.infinite = {}
         self.dropped = {}
@@ -208,9 +210,22 @@ class Walk:
     def _forward(self):
         for node in self.network.nodes:
             self._first_call.setdefault(id(node.op), node.index)
-            rule_of(node).forward(self, node)
+            rule = rule_of(node)
+            if self.spread and not rule.moves_entries:
+                self.settle(node.inputs)
+            rule.forward(self, node)
             if self.output(node) is not None:
-                self._imagine(node)
+                self.imagine(node)
+
+    def settle(self, tensors):
+        """Tells the channels of tensors along several axes of which they are spread."""
+        for tensor in tensors:
+            if tensor in self.spread:
+                settle(self, tensor)
+
+    def is_spread(self, node):
+        """Whether the channels of what a call reads lie along several axes."""
+        return any(tensor in self.spread for tensor in node.inputs)
 
     def imagined(self, node: Node, kind: str, size: int) -> np.ndarray | None:
         """The formula of an imagined gate for each of the `size` units of a kind, or None where there is none."""
@@ -221,7 +236,8 @@ class Walk:
             self._gates[key] = self._literals(key, units)
         return np.repeat(self._gates[key], size // units)
 
-    def _imagine(self, node):
+    def imagine(self, node):
+        """Puts the imagined gate of a call, if it has one, on what it makes."""
         x = self.output(node)
         literal = self.imagined(node, "outputs", len(x))
         if literal is None:
@@ -234,6 +250,7 @@ class Walk:
             self.channels[tensor] = self.like(x, live=live, value=value)
 
     def _backward(self):
+        self.settle(self.network.outputs)
         for tensor in self.network.outputs:
             channels = self.channels[tensor]
             if channels is not None:

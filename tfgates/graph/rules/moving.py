@@ -5,17 +5,16 @@ each place, so that one rule serves them all.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
 
 from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE
-from tfgates.graph.network import Node, Ref
+from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.spread import as_function, demand, emitted, follow
 
 # Far from what anybody pads with.
 OFFSET = 1e5
@@ -61,7 +60,7 @@ def read_off(result: np.ndarray, channels: int, preferred: int) -> Moved | None:
 
 
 @register_rule(
-    "Squeeze", "ExpandDims", "Transpose", "Moveaxis", "Swapaxes", "Flip", "Roll", "Rot90", "Repeat", "Tile", "Take",
+    "Squeeze", "ExpandDims", "Flip", "Roll", "Rot90", "Repeat", "Tile", "Take",
     "Split", "ArraySplit", "Unstack",
 )  # fmt: skip
 class MovingRule(Rule):
@@ -169,15 +168,43 @@ class MovingRule(Rule):
         return keras.ops.take(tensor, positions.astype("int32"), axis=axis)
 
 
-def as_function(node: Node) -> Callable:
-    """The call as a function from one array to a list of arrays."""
+class EntriesRule(Rule):
+    """Mixin for what moves entries and nothing else: channels that lie along several axes are followed through it."""
 
-    def call(array):
-        tensor = keras.ops.convert_to_tensor(array)
-        args, kwargs = tree.map_structure(lambda v: tensor if isinstance(v, Ref) else v, (node.args, node.kwargs))
-        return [np.asarray(keras.ops.convert_to_numpy(y)) for y in tree.flatten(node.op(*args, **kwargs))]
+    moves_entries = True
 
-    return call
+    def forward(self, walk, node):
+        known = any(channels is not None for channels in walk.inputs(node))
+        if known or not walk.is_spread(node) or not follow(walk, node):
+            walk.settle(node.inputs)
+            super().forward(walk, node)
+
+    def refuse(self, walk, node, reason=None):
+        if not follow(walk, node):
+            super().refuse(walk, node, reason)
+
+    def backward(self, walk, node):
+        if node.outputs[0] in walk.spread:
+            return demand(walk, node)
+        return super().backward(walk, node)
+
+    def emit(self, surgery, node, args, kwargs):
+        if node.outputs[0] in surgery.walk.spread:
+            return emitted(surgery, node, args[0])
+        return super().emit(surgery, node, args, kwargs)
+
+
+@register_rule("Transpose", "Moveaxis", "Swapaxes")
+class TransposeRule(EntriesRule, MovingRule):
+    """The axes of a tensor in another order."""
+
+
+@register_rule("DepthToSpace", "SpaceToDepth")
+class BlocksRule(EntriesRule):
+    """Channels that become places, and places that become channels."""
+
+    reason = "it moves channels to places, or places to channels, in a way that cannot be followed"
+    multiplies = False
 
 
 def numbered(shape: Any, axis: int) -> np.ndarray:

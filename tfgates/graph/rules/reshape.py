@@ -6,7 +6,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.rules.moving import EntriesRule
+from tfgates.graph.spread import follow
 
 layers = keras.layers
 
@@ -32,7 +34,7 @@ def trace(shape, axis, new_shape):
 
 
 @register_rule(layers.Reshape, "Reshape")
-class ReshapeRule(Rule):
+class ReshapeRule(EntriesRule):
     """Positions are traced through; where one channel becomes several positions (flattening behind a
     convolution), each of them can go by itself, and the channel when all of them do."""
 
@@ -40,6 +42,10 @@ class ReshapeRule(Rule):
     multiplies = False
 
     def forward(self, walk, node):
+        if walk.is_spread(node) and walk.inputs(node)[0] is None:
+            if follow(walk, node):
+                return
+            walk.settle(node.inputs)
         x = walk.inputs(node)[0]
         old, new = walk.shape(node.inputs[0])[1:], walk.shape(node.outputs[0])[1:]
         if x is None:
@@ -62,7 +68,7 @@ class ReshapeRule(Rule):
 
     def backward(self, walk, node):
         x, y = walk.inputs(node)[0], walk.output(node)
-        if node.index in walk.refused or x is None:
+        if node.index in walk.refused or x is None or node.outputs[0] in walk.spread:
             return super().backward(walk, node)
         channel = walk.state[node.index, "channel"]
         order = np.argsort(channel, kind="stable").reshape(len(x), -1)
@@ -72,7 +78,7 @@ class ReshapeRule(Rule):
     def emit(self, surgery, node, args, kwargs):
         walk = surgery.walk
         x, y = walk.inputs(node)[0], walk.output(node)
-        if y is None:
+        if y is None or node.outputs[0] in walk.spread:
             return super().emit(surgery, node, args, kwargs)
         channel = walk.state[node.index, "channel"]
         # What is left when whole channels are gone; single positions are picked out of it.
@@ -94,7 +100,7 @@ class FlattenRule(ReshapeRule):
 
 
 @register_rule(layers.Permute)
-class PermuteRule(ElementwiseRule):
+class PermuteRule(EntriesRule, ElementwiseRule):
     def forward(self, walk, node):
         super().forward(walk, node)
         x, y = walk.inputs(node)[0], walk.output(node)
