@@ -9,18 +9,15 @@ import numpy as np
 
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.dense import DenseAnatomy
-from tfgates.anatomy.normalization import BatchNormalizationAnatomy, GroupNormalizationAnatomy
 from tfgates.gates import Gate
+from tfgates.gating.other_places import NORMALIZATIONS, further_on, in_blocks, inside, together
 from tfgates.graph.formula import TRUE
 from tfgates.graph.gate_places import channels_of
 from tfgates.graph.phase import trains
-from tfgates.graph.rule import ElementwiseRule, rule_of
+from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import Walk
 from tfgates.layers import GatedLayer
-
-# Behind which closed channels are 0 where they are constants in front.
-NORMALIZATIONS = (BatchNormalizationAnatomy, GroupNormalizationAnatomy)
 
 
 @dataclasses.dataclass
@@ -233,146 +230,6 @@ def proven(network, places, report, tied):
             if place.key in failed:
                 report.skipped.append((place.layer, failed[place.key][1]))
         places = [p for p in places if p.key not in failed]
-
-
-def in_blocks(walk, places, failed):
-    """The places with units of several channels in a row where those fall together; None where that changes none.
-
-    Channels of a group normalisation, say, or of what a grouped convolution reads.
-    """
-    changed = {}
-    for place in places:
-        on_outputs = place.key in failed and place.kind == "outputs"
-        blocks = blocks_of(walk.root[walk.output(place.node).group]) if on_outputs else 0
-        if 1 < blocks < place.units:
-            changed.setdefault(place.key, []).append(blocks)
-    changed = {key: found[0] for key, found in changed.items() if len(found) == len(of_key(places, key))}
-    if not changed:
-        return None
-    left = []
-    for place in places:
-        if place.key in changed:
-            blocks = changed[place.key]
-            place = dataclasses.replace(
-                place, units=blocks, groups=blocks, weights=place.weights * (place.units // blocks)
-            )
-        left.append(place)
-    return left
-
-
-def blocks_of(roots):
-    """The number of equal stretches of channels that fall together, each by itself; 0 where there are none."""
-    blocks = len(np.unique(roots))
-    if len(roots) % blocks:
-        return 0
-    stretches = roots.reshape(blocks, -1)
-    return blocks if (stretches == stretches[:, :1]).all() else 0
-
-
-def together(walk, places, failed):
-    """The places with those moved to where channels of theirs that fall together have become one; None for none.
-
-    Behind a pixel shuffle, or where the parts of a split are multiplied. One gate is enough where several lead to.
-    """
-    taken, left, changed = {place.node.index for place in places if place.kind == "outputs"}, [], False
-    for place in places:
-        alone = len(of_key(places, place.key)) == 1 and place.kind == "outputs" and not inside(place)
-        node = joined_behind(walk, place) if place.key in failed and alone else None
-        if node is None:
-            left.append(place)
-            continue
-        changed = True
-        if node.index in taken:
-            continue
-        taken.add(node.index)
-        y = walk.output(node)
-        last = y.axis == len(walk.network.shapes[node.outputs[0]]) - 1
-        weights, key = place.weights * place.units // len(y), ("unit", node.index)
-        left.append(
-            dataclasses.replace(
-                place, node=node, key=key, units=len(y), axis=y.axis, last=last, groups=None, weights=weights
-            )
-        )
-    return left if changed else None
-
-
-def joined_behind(walk, place):
-    """The first call that all that is made of a place's units goes through, and that makes fewer units of them."""
-    for node in behind(walk.network, place.node):
-        if isinstance(rule_of(node), DeclaredRule) and anatomy_of(node.op).products:
-            return None
-        y = walk.output(node) if len(node.outputs) == 1 else None
-        if y is not None and len(np.unique(walk.root[y.group])) < place.units and len(y) < place.units:
-            return None if node.outputs[0] in walk.network.outputs else node
-    return None
-
-
-def behind(network, node):
-    """The calls that all paths from a call to the outputs go through, the nearest first."""
-    reached = set(node.outputs)
-    later = []
-    for other in network.nodes[node.index + 1 :]:
-        if reached.intersection(other.inputs):
-            reached.update(other.outputs)
-            later.append(other)
-    for passed in later:
-        found = set(node.outputs)
-        for other in later:
-            if other is not passed and found.intersection(other.inputs):
-                found.update(other.outputs)
-        if not found.intersection(network.outputs):
-            yield passed
-
-
-def inside(place):
-    """Whether the gate of a place must be inside of the layer."""
-    return place.source is place.node and getattr(anatomy_of(place.source.op), "recurs", False)
-
-
-def further_on(walk, places, failed):
-    """The places with those that failed moved behind the next batch normalisation; None where that moves none.
-
-    A convolution with an activation of its own and a normalisation behind it: a closed channel is 0 behind the
-    activation, and a constant that a padded convolution cannot take up behind the normalisation.
-    """
-    moved = {place.key: [] for place in places if place.key in failed and place.kind == "outputs"}
-    for place in places:
-        if place.key in moved:
-            moved[place.key].append(None if inside(place) else normalization_behind(walk, place.node))
-    moved = {key: nodes for key, nodes in moved.items() if all(node is not None for node in nodes)}
-    if not moved:
-        return None
-    left = []
-    for place in places:
-        if place.key in moved:
-            key = ("unit", moved[place.key][0].index)
-            node = next(n for n, p in zip(moved[place.key], of_key(places, place.key), strict=True) if p is place)
-            owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // place.units
-            place = dataclasses.replace(place, node=node, key=key, weights=place.weights + owned)
-        left.append(place)
-    return left
-
-
-def of_key(places, key):
-    return [place for place in places if place.key == key]
-
-
-def normalization_behind(walk, node):
-    """The next batch normalisation that alone reads what a call makes, elementwise calls and pooling passed over."""
-    network, tensor = walk.network, node.outputs[0]
-    rank, made = len(network.shapes[tensor]), walk.output(node)
-    while tensor not in network.outputs and len(network.consumers[tensor]) == 1:
-        (reader,) = network.consumers[tensor]
-        if isinstance(anatomy_of(reader.op), NORMALIZATIONS):
-            found = walk.output(reader)
-            same = found is not None and (found.axis, len(found)) == (made.axis, len(made))
-            return reader if same and not isinstance(reader.op, GatedLayer) else None
-        alone = len(reader.inputs) == 1 and len(reader.outputs) == 1
-        passes = isinstance(rule_of(reader), ElementwiseRule) and not getattr(reader.op, "weights", ())
-        if not alone or not passes or len(network.shapes[reader.outputs[0]]) != rank:
-            return None
-        tensor = reader.outputs[0]
-    return None
 
 
 def candidates_of(places):
