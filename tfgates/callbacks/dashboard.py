@@ -4,9 +4,8 @@ import io
 
 import numpy as np
 
-from tfgates.pruning import plan as pruning_plan
 from tfgates.pruning.picture import draw_plan
-from tfgates.selection import Unchanged
+from tfgates.pruning.standing import Standing
 
 # Bounds of a heat map, in rows and columns.
 ROWS, COLUMNS = 256, 512
@@ -62,12 +61,15 @@ class HeatMap:
         return np.kron(picture, np.ones([max(1, least // size) for size in picture.shape], "float32"))
 
 
-def plan_image(model):
-    """What is kept and removed in each layer as the gates stand, `(height, width, 3)` of integers; needs matplotlib."""
+def plan_image(cost):
+    """What is kept and removed in each layer as the gates stand, `(height, width, 3)` of integers; needs matplotlib.
+
+    Args:
+        cost: the `tfgates.costs.ExpectedCost` of the model.
+    """
     from matplotlib.image import imread
 
-    plan = pruning_plan.PruningPlan(model, selection=Unchanged())
-    return np.uint8(np.round(255 * imread(io.BytesIO(draw_plan(plan)))[..., :3]))
+    return np.uint8(np.round(255 * imread(io.BytesIO(draw_plan(Standing(cost))))[..., :3]))
 
 
 def check_hparams(hparams):

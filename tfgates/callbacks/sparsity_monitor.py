@@ -11,8 +11,8 @@ import numpy as np
 from tfgates.backend import array
 from tfgates.callbacks import dashboard, watched
 from tfgates.gates import gates_of
-from tfgates.pruning import cost
 from tfgates.pruning.report import report_of
+from tfgates.selection import expected_cost_of
 from tfgates.training.callback_marks import GateCallback
 
 # How often, by default, what is costly to draw is drawn in a run.
@@ -54,9 +54,10 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
 
     At the end of each epoch it adds to `logs`, as fractions of the network with everything open,
     `open_units` and `expected_open_units` (sum over the gates of `open_units()` and of
-    `open_probability()`, divided by the number of units), `params`, `expected_params`, `macs` and
-    `expected_macs` (of `tfgates.cost`). The progress bar and History show them; EarlyStopping and
-    ModelCheckpoint can use them if they come after this callback in the list.
+    `open_probability()`, divided by the number of units), and of each cost, such as `params` and `macs`, what the
+    gates leave as inference uses them and what they leave in expectation, `expected_params` and `expected_macs`. The
+    progress bar and History show them; EarlyStopping and ModelCheckpoint can use them if they come after this
+    callback in the list.
 
     Beside `keras.callbacks.TensorBoard(log_dir)` it writes to runs below `gates`. What belongs together is one chart:
 
@@ -108,13 +109,15 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self.hparams = None if hparams is None else dict(hparams)
         self._files = self._report = None
         self._closed = set()
-        self._cost_known = True
+        # What its costs are told from, made once; False where they cannot be told.
+        self._cost = None
         self._maps = {}
         self._last_epoch = self._pictures_at = None
 
     def on_train_begin(self, logs=None):
         self._report = None if gates_of(self.model) else self._report_of_pruned()
-        self._last_epoch = None
+        # A warning that the cost cannot be told is given once.
+        self._last_epoch, self._cost = None, None if self._cost else self._cost
         if self.log_dir is None:
             return
         if importlib.util.find_spec("tensorflow") is None:
@@ -169,13 +172,15 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         is_open = sum(int(np.sum(array(gate.open_units()))) for gate in gates)
         expected = sum(float(np.sum(array(gate.open_probability()))) for gate in gates)
         totals = {"open_units": is_open / units, "expected_open_units": expected / units}
-        if self._cost_known:
+        if self._cost is None:
             try:
-                # What a monitor shows is how the gates stand, not what pruning would choose.
-                totals.update(watched.fractions(cost(self.model, chosen=False), self.model))
+                self._cost = expected_cost_of(self.model)
             except ValueError as error:
-                self._cost_known = False
+                self._cost = False
                 warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)
+        if self._cost:
+            # What a monitor shows is how the gates stand, not what pruning would choose.
+            totals.update(watched.fractions(self._cost, self.model))
         return totals
 
     def _warn_of_closed(self):
@@ -226,8 +231,8 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self._pictures_at = epoch
         for name, rows in self._maps.items():
             self._files.image(f"open_probability_by_epoch/{name}", rows.image(), epoch)
-        if self._cost_known and importlib.util.find_spec("matplotlib") is not None:
-            self._files.image("layers", dashboard.plan_image(self.model), epoch)
+        if self._cost and importlib.util.find_spec("matplotlib") is not None:
+            self._files.image("layers", dashboard.plan_image(self._cost), epoch)
 
     def get_config(self):
         return {

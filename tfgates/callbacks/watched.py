@@ -4,22 +4,25 @@ import keras
 import numpy as np
 
 from tfgates.optimizers import GatedOptimizer
+from tfgates.pruning.standing import Standing
 
 
-def fractions(costs, model):
+def fractions(cost, model):
     """What is known of costs, actual and expected, as shares of the dense network's.
 
     Args:
-        costs: a `tfgates.pruning.NetworkCost` of `model`.
+        cost: the `tfgates.costs.ExpectedCost` of `model`.
         model: a model; of a `GatedModel` its `dense_reference` is the dense network.
     """
     reference = getattr(model, "dense_reference", None)
-    totals = costs.dense if reference is None else costs.dense | reference.totals
+    standing = Standing(cost)
+    totals = standing.dense if reference is None else standing.dense | reference.totals
+    expected = dict(zip(cost.columns, cost.evaluate(cost.probabilities()), strict=True))
     found = {}
-    for name, actual in costs.actual.items():
+    for name, actual in standing.left.items():
         # Of inputs of unknown size MACs are not known; of some networks a cost is 0.
-        if name not in costs.unknown and totals[name]:
-            found |= {name: actual / totals[name], f"expected_{name}": costs.expected[name] / totals[name]}
+        if name not in cost.unknown and totals[name]:
+            found |= {name: actual / totals[name], f"expected_{name}": expected[name] / totals[name]}
     return found
 
 

@@ -14,6 +14,7 @@ from tfgates.costs.registry import registered_costs
 from tfgates.costs.terms import Counted, counted, with_existence
 from tfgates.costs.widths import Widths
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.lengths import length_of
 from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 from tfgates.layers import generated_once
@@ -40,7 +41,8 @@ class ExpectedCost:
         costs: the costs, in the order of the columns.
         columns: their names.
         dense: the costs with everything kept, an array; nan for those in `unknown`.
-        names: the layers, in order, of the entries that `layers` returns.
+        length: how long sequences are taken to be, see `tfgates.cost`.
+        names, kinds: the layers, in order, of the entries that `layers` returns, and the names of their classes.
         unknown: dict from the name of a cost that is not known of all layers to pairs (layer, reason).
         widths: a `Widths`: what is left for a choice of units.
     """
@@ -48,6 +50,7 @@ class ExpectedCost:
     def __init__(self, model: Any, costs: Sequence[Cost] | None = None) -> None:
         self.costs = registered_costs() if costs is None else tuple(costs)
         self.columns = tuple(cost.name for cost in self.costs)
+        self.length = length_of(model)
         shared = np.array([cost.shared for cost in self.costs])
         walk = Walk(model, symbolic=True)
         self._walk = walk
@@ -56,6 +59,7 @@ class ExpectedCost:
         self._sides: list[dict[int, float]] = [{}]
         self._side_ids: dict[frozenset, int] = {}
         self.names: list[str] = []
+        self.kinds = [type(node.op).__name__ for node in walk.network.nodes]
         self.unknown: dict[str, list[tuple[str, str]]] = {}
         rows: list[tuple] = []
         # Of each layer, what it costs and under which formula.
@@ -219,6 +223,10 @@ class ExpectedCost:
     def probabilities(self):
         """The current open probabilities as numpy arrays, one per gate."""
         return [np.asarray(ops.convert_to_numpy(gate.open_probability())) for gate in self.gates]
+
+    def test_gates(self) -> list[np.ndarray]:
+        """The values of the gates at inference as numpy arrays, one per gate."""
+        return [np.asarray(ops.convert_to_numpy(gate.test_gates())) for gate in self.gates]
 
     @property
     def row_layers(self):

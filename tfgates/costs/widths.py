@@ -24,6 +24,7 @@ class Widths:
 
     Attributes:
         root: per group the representative of those that stay or go with it.
+        units: for each call the groups of its units, or None where it has none of its own.
         places: list of pairs (number of a gate, groups of the channels it lies on).
     """
 
@@ -38,6 +39,8 @@ class Widths:
         self._alive = self._numbers(walk.alive)
         self._terms(walk, summands)
         self._find_sides(walk)
+        self.units = [walk.units_of(node) for node in walk.network.nodes]
+        self._used = self._numbers(np.array([walk.used[node.index] for node in walk.network.nodes], np.int64))
         self._compile(walk)
 
     def _numbers(self, formulas: np.ndarray) -> np.ndarray:
@@ -121,6 +124,10 @@ class Widths:
     def kept(self, truths: np.ndarray) -> np.ndarray:
         """Which groups stay, a boolean per group."""
         return truths[self._alive]
+
+    def used(self, truths: np.ndarray) -> np.ndarray:
+        """Which calls are left, a boolean for each."""
+        return truths[self._used]
 
     def sides_left(self, truths: np.ndarray) -> np.ndarray:
         """Which of `sides` belong to layers that are left, as their numbers."""

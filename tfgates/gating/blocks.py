@@ -5,7 +5,7 @@ import numpy as np
 from tfgates.gating.placement import Place, candidates_of, chooser
 from tfgates.graph.rule import rule_for
 from tfgates.graph.rules.merge import AddRule
-from tfgates.graph.walk import Walk
+from tfgates.graph.walk import symbolic_walk
 
 UNKNOWN = "its branch cannot be followed"
 
@@ -76,7 +76,7 @@ def vanishes(network, addition, branch, layers):
 
 def proven_blocks(network, places, report):
     """The branches that vanish when their gate closes."""
-    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+    walk = symbolic_walk(network, candidates_of(places))
     good = []
     for place in places:
         channels = walk.output(place.node)

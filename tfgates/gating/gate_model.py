@@ -8,6 +8,7 @@ from tfgates.gating.blocks import block_places, proven_blocks
 from tfgates.gating.check import check_gated
 from tfgates.gating.gated_builder import GatedBuilder
 from tfgates.gating.heads import head_places
+from tfgates.gating.likely import likely_candidates
 from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.gating.report import complete
@@ -208,11 +209,12 @@ def gate_network(
         tied = "tied" in residual
         heads = head_places(network, layers, report, copy_weights)
         why = no_inside(gate, gate_arguments or {}, copy_weights)
-        places = proven(network, heads + unit_places(network, layers, report, no_inside=why), report, tied)
-        more = unit_places(network, layers, report, places, depthwise=True)
+        likely = likely_candidates(network, layers, heads, tied, why)
+        places = proven(network, heads + unit_places(network, layers, report, likely, no_inside=why), report, tied)
+        more = unit_places(network, layers, report, candidates_of(places), depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:
-        places = proven(network, places + flat_places(network, layers), report, tied=False)
+        places = proven(network, places + flat_places(network, layers, places), report, tied=False)
     if "block" in residual:
         places += proven_blocks(network, block_places(network, layers, report), report)
     complete(report, network, places, candidates_of(places))

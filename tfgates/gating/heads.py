@@ -5,7 +5,7 @@ from typing import Any
 from tfgates.anatomy import anatomy_of, gated_class
 from tfgates.gating.placement import Place, chooser, has_heads
 from tfgates.graph.network import Network
-from tfgates.graph.walk import Walk
+from tfgates.graph.walk import symbolic_walk
 from tfgates.keras_internals import output_projection
 from tfgates.layers import GatedLayer
 
@@ -20,10 +20,10 @@ def head_places(network: Network, layers: Any, report: Any, copies: bool = True)
         copies: whether the gated network has layers of its own: only these can have a gate inside.
     """
     wanted, found = chooser(layers), list[Place]()
-    walk = Walk(network, symbolic=True)
     for node in network.nodes:
         if not has_heads(node.op):
             continue
+        walk = symbolic_walk(network)
         reason = None
         if not wanted(node.op):
             reason = "not asked for by `layers`"

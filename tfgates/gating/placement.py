@@ -16,8 +16,10 @@ from tfgates.graph.gate_places import channels_of
 from tfgates.graph.phase import trains
 from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.declared import DeclaredRule
-from tfgates.graph.walk import Walk
+from tfgates.graph.walk import symbolic_walk
 from tfgates.layers import GatedLayer
+
+AT_OUTPUT = "an output of the model"
 
 
 @dataclasses.dataclass
@@ -84,27 +86,26 @@ def chooser(layers):
     )
 
 
-def unit_places(network, layers, report, places=(), depthwise=False, no_inside=""):
+def unit_places(network, layers, report, candidates, depthwise=False, no_inside=""):
     """Candidates on the output channels of convolutions, dense and recurrent layers.
 
     Args:
-        places: places found so far.
+        candidates: gates that are imagined already: those of the places found so far, or likely ones, so that the
+            walk that finds the places proves them too.
         depthwise: False for convolutions that mix channels. True for depthwise ones whose
-            channels no gate of `places` takes along: behind squeeze-and-excitation, say, only a
+            channels no gate of `candidates` takes along: behind squeeze-and-excitation, say, only a
             gate behind the depthwise convolution leaves a zero.
         no_inside: why no gate can be inside of a layer, which those of recurrent layers must be; nothing where
             they can.
     """
     wanted, seen, found = chooser(layers), {}, []
-    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+    walk = symbolic_walk(network, candidates)
     for node in network.nodes:
         anatomy = anatomy_of(node.op)
         if node.whole is not None and not depthwise and node.layer.weights:
             report.skipped.append((node.name, f"{type(node.op).__name__} stays whole: {node.whole}"))
         rule = rule_of(node)
-        if not isinstance(rule, DeclaredRule) or rule.keeps:
-            continue
-        if anatomy is None or not anatomy.products or anatomy.by_channel != depthwise or has_heads(node.op):
+        if not makes_units(node, depthwise):
             continue
         if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):
             continue
@@ -152,10 +153,18 @@ def unit_places(network, layers, report, places=(), depthwise=False, no_inside="
     return found
 
 
-def flat_places(network, layers):
+def makes_units(node, depthwise):
+    """Whether a call is of a convolution or dense layer that can have a gate on what it makes."""
+    anatomy, rule = anatomy_of(node.op), rule_of(node)
+    if not isinstance(rule, DeclaredRule) or rule.keeps or has_heads(node.op):
+        return False
+    return anatomy is not None and bool(anatomy.products) and anatomy.by_channel == depthwise
+
+
+def flat_places(network, layers, places):
     """Candidates on the single positions of flattened maps, in front of dense layers."""
     wanted, found = chooser(layers), []
-    walk = Walk(network, symbolic=True)
+    walk = symbolic_walk(network, candidates_of(places))
     for node in network.nodes:
         channel = walk.state.get((node.index, "channel"))
         if channel is None or len(channel) == len(set(channel.tolist())):
@@ -198,38 +207,48 @@ def place_after(network, node):
 
 def proven(network, places, report, tied):
     """The places where closing a unit lets its channels go, whatever else is closed."""
-    places = list(places)
+    # What needs no walk, unless the gate of an output may be that of other layers too.
+    at_outputs = set() if tied else {p.key for p in places if at_output(network, p)}
+    report.skipped.extend((p.layer, AT_OUTPUT) for p in places if p.key in at_outputs)
+    places = [place for place in places if place.key not in at_outputs]
+    walk = symbolic_walk(network, candidates_of(places))
     while True:
         # A layer that is called several times has one gate: its calls stand or fall together.
-        walk = Walk(network, symbolic=True, candidates=candidates_of(places))
-        failed = {}
-        for place in places:
-            reason = obstacle(walk, place)
-            if reason:
-                failed[place.key] = (place, reason)
-        coarser = in_blocks(walk, places, failed)
-        if coarser is not None:
-            places = coarser
+        failed = obstacles(walk, places)
+        moved = in_blocks(walk, places, failed)
+        if moved is None:
+            moved = together(walk, places, failed)
+        if moved is None:
+            moved = further_on(walk, places, failed)
+        if moved is None and tied and failed:
+            moved = tie_streams(walk, places, failed)
+        if moved is not None:
+            places = moved
+            walk = symbolic_walk(network, candidates_of(places))
             continue
-        further = together(walk, places, failed)
-        if further is not None:
-            places = further
-            continue
-        further = further_on(walk, places, failed)
-        if further is not None:
-            places = further
-            continue
-        if tied and failed:
-            merged = tie_streams(walk, places, failed)
-            if merged is not None:
-                places = merged
-                continue
         if not failed:
             return places
         for place in places:
             if place.key in failed:
                 report.skipped.append((place.layer, failed[place.key][1]))
         places = [p for p in places if p.key not in failed]
+        known = walk.with_open(set(failed))
+        if obstacles(known, places):
+            # It may be for want of knowing more.
+            walk = symbolic_walk(network, candidates_of(places))
+        else:
+            walk = network.walks.setdefault(frozenset(known.candidates.items()), known)
+
+
+def obstacles(walk, places):
+    """By the key of a place the place and why its units cannot go, for those where something is in the way."""
+    pairs = [(place, obstacle(walk, place)) for place in places]
+    return {place.key: (place, reason) for place, reason in pairs if reason}
+
+
+def at_output(network, place):
+    """Whether a place is on an output of the model."""
+    return place.kind == "outputs" and place.node.outputs[0] in network.outputs
 
 
 def candidates_of(places):
@@ -248,8 +267,8 @@ def obstacle(walk, place):
         (unit,) = next(iter(walk.formulas.terms[literal]))
         if all(unit in term for term in walk.formulas.terms[formula]):
             continue
-        if place.kind == "outputs" and place.node.outputs[0] in walk.network.outputs:
-            return "an output of the model"
+        if at_output(walk.network, place):
+            return AT_OUTPUT
         lock = walk.reason(group)
         if lock:
             return lock.removeprefix(f"{place.layer}: ")

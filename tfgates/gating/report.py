@@ -8,7 +8,7 @@ from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
-from tfgates.graph.walk import MADE, Walk
+from tfgates.graph.walk import MADE, Walk, symbolic_walk
 from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
 
@@ -23,7 +23,7 @@ def complete(report: Report, network: Network, places: list[Any], candidates: di
         candidates: the same for a `Walk`.
     """
     listed = {name for name, _ in [*report.gated, *report.skipped]} | {place.layer for place in places}
-    walk = Walk(network, symbolic=True, candidates=candidates)
+    walk = symbolic_walk(network, candidates)
     names: dict[Any, list[str]] = {}
     for place in sorted(places, key=lambda place: place.node.index):
         names.setdefault(place.key, []).append(place.layer)

@@ -9,6 +9,7 @@ from keras import ops, tree
 
 from tfgates.anatomy.weightless import noise_attributes
 from tfgates.gates import Gate
+from tfgates.graph.kept import values_kept
 from tfgates.graph.state import states_of
 from tfgates.keras_internals import layers_within
 
@@ -108,17 +109,10 @@ def outputs_of(model, x, call=CALLS[0]):
     return [np.asarray(ops.convert_to_numpy(ops.cast(y, "float32"))) for y in flat]
 
 
-@contextlib.contextmanager
-def state_kept(model):
+def state_kept(model: Any) -> contextlib.AbstractContextManager[None]:
     """Puts back what calls change in a model: seeds, averages and states of layers told to train."""
     states = [state for layer in layers_within(model) for state in states_of(layer)]
-    before = [(v, np.array(ops.convert_to_numpy(v))) for v in [*model.non_trainable_variables, *states]]
-    try:
-        yield
-    finally:
-        for variable, value in before:
-            if not np.array_equal(np.asarray(ops.convert_to_numpy(variable)), value):
-                variable.assign(value)
+    return values_kept([*model.non_trainable_variables, *states])
 
 
 @contextlib.contextmanager

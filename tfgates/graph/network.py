@@ -73,6 +73,8 @@ class Network:
         self._phase, self._phases = Phase(), []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[int, str | None] = {}
+        # What was found of it already, see `tfgates.graph.walk.symbolic_walk`.
+        self.walks: dict[Any, Any] = {}
         if not isinstance(model, keras.Model):
             raise ValueError(
                 "`model` must be a keras.Model; load one from a file by keras.models.load_model. "

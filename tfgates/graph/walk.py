@@ -1,6 +1,9 @@
 """The walk: for each channel of each tensor, is it live, is it needed, can it go?"""
 
 import collections
+import copy
+from collections.abc import Collection
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -291,6 +294,22 @@ class Walk:
                 read = int(self.formulas.both(used, formula))
                 reached[tensor] = int(self.formulas.either(reached.get(tensor, FALSE), read))
 
+    def with_open(self, keys: Collection[Any]) -> "Walk":
+        """What a walk would find without the imagined gates `keys`, as far as that follows from this one.
+
+        Nothing stays there that does not stay here; of constants that were not known under more gates a walk of its
+        own may know more, and let more go. That is why its verdict is one only where it lets things go.
+        """
+        units = frozenset(number for number, (key, _) in enumerate(self.units) if key in keys)
+        found = copy.copy(self)
+        found.candidates = {place: each for place, each in self.candidates.items() if each[0] not in keys}
+        found._gates = {key: each for key, each in self._gates.items() if key not in keys}
+        distinct, inverse = np.unique(self.alive, return_inverse=True)
+        opened = [self.formulas.without(formula, units) for formula in distinct]
+        found.alive = np.array(opened, np.int64)[inverse] if len(opened) else self.alive
+        found.used = {call: self.formulas.without(formula, units) for call, formula in self.used.items()}
+        return found
+
     def closure(self, keep):
         """Adds to `keep`, booleans per group, what stays because something else does."""
         keep = keep[self.root] if len(keep) else keep
@@ -309,3 +328,20 @@ class Walk:
     def reason(self, group):
         """Why a group can never go, or None."""
         return self.reasons.get(int(self.root[group]))
+
+
+def symbolic_walk(network: Network, candidates: dict | None = None) -> Walk:
+    """A symbolic walk, made once for a network and candidates, and shared: nobody changes it.
+
+    Args:
+        network: a `Network`.
+        candidates: see `Walk`.
+    """
+    key = frozenset((candidates or {}).items())
+    if key not in network.walks:
+        walk = Walk(network, symbolic=True, candidates=candidates)
+        network.walks[key] = walk
+        # Gates that were imagined where nothing is known have changed nothing.
+        here = {place: each for place, each in walk.candidates.items() if each[0] in walk._gates}
+        network.walks[frozenset(here.items())] = walk
+    return network.walks[key]

@@ -10,7 +10,7 @@ from keras import ops
 from tfgates.backend import gradients
 from tfgates.graph.equality import state_kept
 from tfgates.keras_internals import inputs_structure, outputs_structure
-from tfgates.selection import held
+from tfgates.selection.held import held
 
 
 def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], loss: Any) -> dict[Any, np.ndarray]:

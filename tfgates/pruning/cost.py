@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from tfgates.costs import ExpectedCost, cost_named
+from tfgates.costs import cost_named
 from tfgates.graph.counted import incomplete
 from tfgates.graph.lengths import lengthened
 from tfgates.pruning.plan import PruningPlan
 from tfgates.results import Result, number
-from tfgates.selection import Unchanged
+from tfgates.selection import Unchanged, expected_cost_of
 from tfgates.tables import aligned, whole
 
 # What stands before the name of a cost in attributes and records.
@@ -84,7 +84,7 @@ class NetworkCost(Result):
     ) -> None:
         if plan is None:
             plan = PruningPlan(model, min_units, round_to, None if chosen else Unchanged())
-        cost = ExpectedCost(model, plan.costs)
+        cost = expected_cost_of(model, plan.costs)
         # By call: the calls of a shared layer have one name, and the first of them the cost.
         means = cost.layers(cost.probabilities())
         # Of layers that went in training nothing is left, and they have no call.

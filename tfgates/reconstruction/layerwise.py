@@ -1,16 +1,15 @@
 """Weights of a pruned network that give back what the network before computed, without labels."""
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
 
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy, keeps_averages
 from tfgates.gates import gates_of
+from tfgates.graph.kept import values_kept
 from tfgates.graph.network import Network, Node
 from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.reconstruction.interpreter import Interpreter
@@ -127,7 +126,7 @@ def reconstruct(
     calls, calls_before = names_of(network), names_of(before)
     here, there = Interpreter(network, batches), Interpreter(before, batches)
     found = Reconstruction()
-    with _all_or_nothing(small):
+    with values_kept(small.variables, only_on_error=True):
         for node in network.nodes:
             layer = node.layer
             if layer is None or not layer.weights or node is not calls[layer.name][0]:
@@ -213,15 +212,3 @@ def _normalises(reader: Any, layer: Any, node: Node, network: Network) -> bool:
     rank = len(network.shapes[node.outputs[0]])
     once = sum(other.op is reader for other in network.nodes) == 1
     return once and reader.axis % rank == channel_axis(layer) % rank
-
-
-@contextlib.contextmanager
-def _all_or_nothing(model: keras.Model) -> Iterator[None]:
-    """Puts the variables of a model back if what it encloses fails."""
-    before = [(variable, np.array(ops.convert_to_numpy(variable))) for variable in model.variables]
-    try:
-        yield
-    except BaseException:
-        for variable, value in before:
-            variable.assign(value)
-        raise

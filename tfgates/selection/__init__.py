@@ -3,6 +3,16 @@
 from tfgates.selection.held import held
 from tfgates.selection.ranking import Ranking, as_array
 from tfgates.selection.rounding import Rounding, Side
-from tfgates.selection.selection import Selection, Unchanged, choose_units
+from tfgates.selection.selection import Selection, Unchanged, choose_units, expected_cost_of
 
-__all__ = ["Ranking", "Rounding", "Selection", "Side", "Unchanged", "as_array", "choose_units", "held"]
+__all__ = [
+    "Ranking",
+    "Rounding",
+    "Selection",
+    "Side",
+    "Unchanged",
+    "as_array",
+    "choose_units",
+    "expected_cost_of",
+    "held",
+]

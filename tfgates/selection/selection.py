@@ -1,10 +1,12 @@
 """Choosing the units so that the cost of what is left fits the budget."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from tfgates.costs import Cost, ExpectedCost, registered_costs
+from tfgates.graph.lengths import length_of
 from tfgates.selection.ranking import Ranking, as_array
 from tfgates.selection.rounding import Rounding
 from tfgates.selection.search import CannotFitError, Search
@@ -182,3 +184,17 @@ def choose_units(model: Any, rounding: Rounding, scores: Any = None, in_order: b
     if structure is None or not structure.bounds:
         return Unchanged()
     return Selection(structure, rounding, scores, in_order)
+
+
+def expected_cost_of(model: Any, costs: Sequence[Cost] | None = None) -> ExpectedCost:
+    """The `ExpectedCost` that a model has been analysed for already, if it has, else a new one.
+
+    Args:
+        model: as of `ExpectedCost`; of a `GatedModel` with a budget or penalty, or that was trained, it is known.
+        costs: the costs. Defaults to None: all that are registered.
+    """
+    costs = registered_costs() if costs is None else tuple(costs)
+    structure = getattr(model, "_structure", None)
+    if structure is not None and (structure.cost.costs, structure.cost.length) == (costs, length_of(model)):
+        return structure.cost
+    return ExpectedCost(model, costs)

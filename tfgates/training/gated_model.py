@@ -3,45 +3,31 @@
 import functools
 import importlib.util
 import inspect
-import weakref
 from typing import Any
 
 import keras
 
 from tfgates import distribution, gates
-from tfgates.constraints.structure import Structure
-from tfgates.gates import dues
-from tfgates.graph.frozen import flags_of, set_flags
-from tfgates.graph.lengths import length_of, set_length
-from tfgates.keras_internals import as_reported
-from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
+from tfgates.graph.lengths import set_length
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
 from tfgates.training.callback_checks import check_callbacks
-from tfgates.training.latest import Latest
+from tfgates.training.compiled import CompiledWithGates
+from tfgates.training.constrained import Constrained
+from tfgates.training.functional import Functional
 from tfgates.training.layers_named import layers_named
-from tfgates.training.losses import without_value
-from tfgates.training.pressure import asks_to_close, warn_if_nothing_closes
+from tfgates.training.pressure import warn_if_nothing_closes
 from tfgates.training.report import Report
+from tfgates.training.saved import SavedWithGates
 from tfgates.training.steps import steps_of
 from tfgates.training.within_budget import check_comes_into_force, warn_if_above, within_budget
-
-# JAX has no 64 bits unless told to.
-STEP_DTYPE = "int32" if keras.backend.backend() == "jax" else "int64"
-
-# In a compile config: the first `fit` sets the learning rate of the gates.
-PACED = "paced_gate_optimizer"
 
 # What exporting as ONNX needs: the extra `onnx`.
 ONNX = ("onnx", "tf2onnx")
 
-# Keras builds `keras.Model(inputs, outputs)` as an instance of this class, which has no public name.
-_tensor = keras.Input((1,))
-Functional: Any = type(keras.Model(_tensor, _tensor))
-
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class GatedModel(keras.Model):
+class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     """A Keras model whose layers carry gates.
 
     Used as `keras.Model`: `GatedModel(inputs, outputs)`, or a subclass with a `call` of its own.
@@ -169,95 +155,6 @@ class GatedModel(keras.Model):
         # Inside of each pass, so that the gates see it.
         return loss if self._taught_by is None or not training else loss + self._taught_by.loss(x, y_pred)
 
-    def structure_loss(self, training=True):
-        """What penalty and budget ask of a training step that does not use `compute_loss`, a scalar.
-
-        It belongs into the loss once in each training step, after all calls of the model with `training=True`;
-        the multipliers of the budget are updated with it. `compute_loss` has its gradient already. What gates
-        with an `l0` ask for is among `model.losses`, as weight regularisers are.
-
-        Args:
-            training: bool. False leaves the multipliers as they are. Defaults to True.
-        """
-        # A step in which no gate was drawn trains none.
-        loss = self._structure_loss(training and dues.is_owed(self))
-        if training:
-            dues.settle(self)
-        return keras.ops.zeros(()) if loss is None else loss
-
-    def _with_structure(self, loss, training):
-        """The loss of a step with the gradient of what penalty and budget ask for."""
-        # Adds whatever precision the loss of a user has.
-        return keras.ops.add(loss, without_value(self.structure_loss(training)))
-
-    def _aggregate_additional_loss(self, loss):
-        total = super()._aggregate_additional_loss(loss)
-        return without_value(total) if any(loss is penalty for penalty in passes.penalties(self)) else total
-
-    def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
-        """As `keras.Model.compile`, with an optimizer of their own for the gates.
-
-        Args:
-            optimizer: as in `keras.Model.compile`; updates the weights.
-            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if
-                anything asks the gates to close (a budget, a penalty, an `l0`) and `optimizer` is a
-                plain one, Adam with which each gate can cross its range 25 times in the first `fit`
-                (`tfgates.optimizers.gate_learning_rate`), else `optimizer`. A gate has to cross its
-                range in a training run, many times what a weight's learning rate allows.
-            *args, **kwargs: as in `keras.Model.compile`.
-        """
-        self._paced_optimizer = None
-        if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
-            gate_optimizer = None
-            inner = getattr(optimizer, "inner_optimizer", optimizer)
-            plain = not isinstance(inner, keras.optimizers.MultiOptimizer)
-            if plain and self.trainable_variables and asks_to_close(self):
-                gate_optimizer = keras.optimizers.Adam(gate_learning_rate(self.gates))
-                # Weak, because Keras would save what a model refers to a second time.
-                self._paced_optimizer = weakref.ref(gate_optimizer)
-        if gate_optimizer is not None:
-            optimizer = beside_gates(optimizer, gate_optimizer)
-        super().compile(optimizer, *args, **kwargs)
-        distribution.check_supported(self)
-        if self._structure is None and isinstance(self, Functional):
-            self._follow_structure()
-        if self._structure_metric is None and (asks_to_close(self) or any(gate.l0 for gate in self.gates)):
-            self._structure_metric = keras.metrics.Mean(name="structure_loss")
-
-    def get_compile_config(self):
-        config = super().get_compile_config()
-        if config and self._paced_optimizer is not None and self._paced_optimizer() is not None:
-            # A model that is saved before its first `fit` paces its gates after it is loaded.
-            config[PACED] = True
-        return config
-
-    def compile_from_config(self, config):
-        """Compiles a loaded model as the saved one was."""
-        config = dict(config)
-        paced = config.pop(PACED, False)
-        self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
-        if paced:
-            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-            self._paced_optimizer = weakref.ref(optimizer.gate_optimizer)
-        if self.built and getattr(self, "optimizer", None) is not None:
-            self.optimizer.build(self.trainable_variables)
-
-    def _follow_structure(self):
-        """Sets up the expected cost, its metrics, and the multipliers of the budget."""
-        self._structure = Structure(self, self.penalty, self.budget, self._given_reference)
-        self._expected = [Latest(name=f"expected_{name}") for name in self._structure.known]
-        if self._structure.penalty or self._structure.bounds:
-            dues.count(self._structure.cost.gates, self)
-        if self._structure.bounds:
-            shape = (len(self._structure.bounds),)
-            state = {"trainable": False, "initializer": "zeros", "autocast": False}
-            self._multipliers = self.add_weight(shape=shape, dtype="float32", name="multipliers", **state)
-            # Until the first `fit` tells the number of steps, and for training loops without it.
-            pace = keras.initializers.Constant(self._structure.pace(None))
-            pace_state = {**state, "initializer": pace}
-            self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **pace_state)
-            self._structure_step = self.add_weight(shape=(), dtype=STEP_DTYPE, name="structure_step", **state)
-
     def fit(self, *args, **kwargs):
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
 
@@ -289,15 +186,6 @@ class GatedModel(keras.Model):
         warn_if_above(self, callbacks)
         return history
 
-    def _set_pace(self, given):
-        """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""
-        gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
-        steps = functools.cache(lambda: steps_of(given))
-        if self._structure_step is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
-            self._pace.assign(self._structure.pace(steps()))
-        if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
-            gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
-
     # The next three are for several workers, see `tfgates.distribution.multi_worker`.
 
     def train_step(self, *args, **kwargs):
@@ -309,42 +197,6 @@ class GatedModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         super()._maybe_symbolic_build(*distribution.local_batch(self, iterator, data_batch))
 
-    @property
-    def multipliers(self):
-        """The Lagrange multipliers of the budget, a variable `(bounds,)`, or None without one."""
-        return self._multipliers
-
-    @property
-    def dense_reference(self):
-        """The `tfgates.constraints.DenseReference` that shares refer to; None before it is known, see `compile`."""
-        return self._given_reference if self._structure is None else self._structure.reference
-
-    def _structure_loss(self, training):
-        """What penalty and budget add to the loss, a scalar or None."""
-        if self._structure is None or not self._structure.cost.gates:
-            self._note_structure_loss(keras.ops.zeros(()))
-            return None
-        loss, fractions, multipliers = self._structure.loss(
-            self._multipliers, self._pace, self._structure_step, training
-        )
-        columns = self._structure.cost.columns
-        for metric, name in zip(self._expected, self._structure.known, strict=True):
-            metric.update_state(keras.ops.stop_gradient(fractions[columns.index(name)]))
-        if training and multipliers is not None:
-            self._multipliers.assign(multipliers)
-            self._structure_step.assign(self._structure_step + 1)
-        self._note_structure_loss(loss)
-        if not self._structure.penalty and multipliers is None:
-            return None
-        # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
-        return as_reported(self, loss)
-
-    def _note_structure_loss(self, loss):
-        """Adds `loss`, that of penalty and budget, and the gates' `l0` to the metric."""
-        if self._structure_metric is not None:
-            terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in passes.penalties(self)]
-            self._structure_metric.update_state(keras.ops.stop_gradient(sum(terms, loss)))
-
     def export(self, filepath, format="tf_saved_model", **kwargs):
         """As `keras.Model.export`; says by which extra the packages for ONNX are installed."""
         missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if format == "onnx" else []
@@ -354,46 +206,6 @@ class GatedModel(keras.Model):
                 f"Received: format='onnx', without {missing}"
             )
         return super().export(filepath, format=format, **kwargs)
-
-    def get_config(self):
-        config = super().get_config()
-        # Of a network that counts against itself the reference follows from it.
-        state = {"penalty": self.penalty, "budget": self.budget, "dense_reference": self._given_reference}
-        for name, value in state.items():
-            if value is not None:
-                config[name] = keras.saving.serialize_keras_object(value)
-        length = length_of(self)
-        if length is not None:
-            config["length"] = {k: list(v) for k, v in length.items()} if isinstance(length, dict) else length
-        if self.report is not None:
-            config["report"] = self.report.to_dict()
-        if self._origins:
-            config["origins"] = self._origins
-        if self.removals:
-            config["removals"] = [dict(each) for each in self.removals]
-        if isinstance(self, Functional):
-            flags = {layer.name: flags_of(layer) for layer in self.layers}
-            flags = {name: each for name, each in flags.items() if each is not None}
-            if flags:
-                config["frozen"] = flags
-        return config
-
-    @classmethod
-    def from_config(cls, config, custom_objects=None):
-        config = dict(config)
-        for name in ("penalty", "budget", "dense_reference"):
-            if config.get(name) is not None:
-                config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
-        report, frozen, origins = config.pop("report", None), config.pop("frozen", {}), config.pop("origins", {})
-        removals = config.pop("removals", [])
-        model = super().from_config(config, custom_objects=custom_objects)
-        model.removals = [dict(each) for each in removals]
-        if report is not None:
-            model.report = Report.from_dict(report)
-        model._origins = {layer: list(paths) for layer, paths in origins.items()}
-        for name, flags in frozen.items():
-            set_flags(model.get_layer(name), flags)
-        return model
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -406,17 +218,6 @@ class FunctionalGatedModel(GatedModel, Functional):
 
     def call(self, inputs, training=None, mask=None, **kwargs):
         return super().call(inputs, training=training, mask=mask, **kwargs)
-
-
-def beside_gates(optimizer, gate_optimizer):
-    """`with_gate_optimizer`, under the loss scale of `optimizer` if it has one: one scale for both."""
-    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return with_gate_optimizer(optimizer, gate_optimizer)
-    return keras.optimizers.LossScaleOptimizer(
-        with_gate_optimizer(optimizer.inner_optimizer, gate_optimizer),
-        initial_scale=optimizer.initial_scale,
-        dynamic_growth_steps=optimizer.dynamic_growth_steps,
-    )
 
 
 def _make_functional(cls):

@@ -1,0 +1,45 @@
+"""Where gates will probably go, told without a walk, so that one walk finds the places and proves them."""
+
+from typing import Any
+
+from tfgates.anatomy import anatomy_of
+from tfgates.gates import Gate
+from tfgates.gating.placement import Place, candidates_of, chooser, makes_units, place_after
+from tfgates.graph.network import Network
+from tfgates.graph.phase import trains
+from tfgates.layers import GatedLayer
+
+
+def likely_candidates(network: Network, layers: Any, heads: list[Place], tied: bool, no_inside: str) -> dict:
+    """The candidates of a walk: those of `heads`, and of the channels that convolutions and dense layers make.
+
+    A network with gates has none: whether a layer has one shows only in a walk without others.
+
+    Args:
+        network: the `Network` to gate.
+        layers: which layers, see `tfgates.gating.placement.chooser`.
+        heads: the places on heads.
+        tied: whether outputs of the model may share a gate with others.
+        no_inside: why no gate can be inside of a layer; nothing where they can.
+    """
+    found: dict = candidates_of(heads)
+    if any(isinstance(node.op, (Gate, GatedLayer)) for node in network.nodes):
+        return found
+    wanted, seen = chooser(layers), dict[int, Any]()
+    for node in network.nodes:
+        if not makes_units(node, depthwise=False) or not wanted(node.op):
+            continue
+        if anatomy_of(node.op).recurs and (no_inside or trains(node)):
+            continue
+        after = place_after(network, node)
+        tensor = after.outputs[0]
+        if tensor in network.outputs and not tied:
+            continue
+        shape = network.shapes[tensor]
+        size = shape[anatomy_of(after.op).channel_axis(after.op, len(shape))] if shape else None
+        if size is None:
+            continue
+        parts = anatomy_of(node.op).parts(node.op)
+        key = seen.setdefault(id(after.op), ("unit", after.index))
+        found[after.index, "outputs"] = (key, parts if 1 < parts < size else size)
+    return found

@@ -1,0 +1,84 @@
+"""Compiling a model with gates: an optimizer of their own for them, paced by the first `fit`."""
+
+import functools
+import weakref
+
+import keras
+
+from tfgates import distribution
+from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
+from tfgates.training.pressure import asks_to_close
+from tfgates.training.steps import steps_of
+
+# In a compile config: the first `fit` sets the learning rate of the gates.
+PACED = "paced_gate_optimizer"
+
+
+class CompiledWithGates:
+    """The part of a `GatedModel` that compiles it."""
+
+    def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
+        """As `keras.Model.compile`, with an optimizer of their own for the gates.
+
+        Args:
+            optimizer: as in `keras.Model.compile`; updates the weights.
+            gate_optimizer: the optimizer of the gates, `None` for `optimizer`, or `"auto"`: if
+                anything asks the gates to close (a budget, a penalty, an `l0`) and `optimizer` is a
+                plain one, Adam with which each gate can cross its range 25 times in the first `fit`
+                (`tfgates.optimizers.gate_learning_rate`), else `optimizer`. A gate has to cross its
+                range in a training run, many times what a weight's learning rate allows.
+            *args, **kwargs: as in `keras.Model.compile`.
+        """
+        self._paced_optimizer = None
+        if isinstance(gate_optimizer, str) and gate_optimizer == "auto":
+            gate_optimizer = None
+            inner = getattr(optimizer, "inner_optimizer", optimizer)
+            plain = not isinstance(inner, keras.optimizers.MultiOptimizer)
+            if plain and self.trainable_variables and asks_to_close(self):
+                gate_optimizer = keras.optimizers.Adam(gate_learning_rate(self.gates))
+                # Weak, because Keras would save what a model refers to a second time.
+                self._paced_optimizer = weakref.ref(gate_optimizer)
+        if gate_optimizer is not None:
+            optimizer = beside_gates(optimizer, gate_optimizer)
+        super().compile(optimizer, *args, **kwargs)
+        distribution.check_supported(self)
+        if self._structure_metric is None and (asks_to_close(self) or any(gate.l0 for gate in self.gates)):
+            self._structure_metric = keras.metrics.Mean(name="structure_loss")
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config and self._paced_optimizer is not None and self._paced_optimizer() is not None:
+            # A model that is saved before its first `fit` paces its gates after it is loaded.
+            config[PACED] = True
+        return config
+
+    def compile_from_config(self, config):
+        """Compiles a loaded model as the saved one was."""
+        config = dict(config)
+        paced = config.pop(PACED, False)
+        self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
+        if paced:
+            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            self._paced_optimizer = weakref.ref(optimizer.gate_optimizer)
+        if self.built and getattr(self, "optimizer", None) is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def _set_pace(self, given):
+        """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""
+        gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
+        steps = functools.cache(lambda: steps_of(given))
+        if self._structure_step is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
+            self._pace.assign(self._structure.pace(steps()))
+        if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
+            gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
+
+
+def beside_gates(optimizer, gate_optimizer):
+    """`with_gate_optimizer`, under the loss scale of `optimizer` if it has one: one scale for both."""
+    if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return with_gate_optimizer(optimizer, gate_optimizer)
+    return keras.optimizers.LossScaleOptimizer(
+        with_gate_optimizer(optimizer.inner_optimizer, gate_optimizer),
+        initial_scale=optimizer.initial_scale,
+        dynamic_growth_steps=optimizer.dynamic_growth_steps,
+    )
