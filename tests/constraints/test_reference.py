@@ -55,7 +55,7 @@ def test_expected_costs_and_penalties_are_shares_of_the_reference():
     small, alone = smaller(large.dense_reference, penalty={"macs": 1.0}), gated(4, penalty={"macs": 1.0})
     losses = [float(model.structure_loss(training=False)) for model in (small, alone)]
     assert losses[0] == pytest.approx(0.5 * losses[1], rel=1e-5)
-    shown = [watched.fractions(tfgates.cost(model), model)["macs"] for model in (large, small, alone)]
+    shown = [watched.fractions(model._structure.cost, model)["macs"] for model in (large, small, alone)]
     np.testing.assert_allclose(shown, [1.0, 0.5, 1.0])
 
 

@@ -12,7 +12,7 @@ from tests.training import enumeration
 from tests.training.enumeration import assert_unbiased, exact_gradients, fit_moments, network
 from tfgates import GatedModel, gates, layers
 from tfgates.gates import links
-from tfgates.training import passes
+from tfgates.training import estimation
 
 ESTIMATORS = ("ar", "arm", "disarm", "reinforce_leave_one_out")
 # Steps after which a bias of 5 % shows; one of 15 % does after a ninth of them.
@@ -142,8 +142,8 @@ def test_a_functional_model_leaves_the_class_usable_for_subclasses():
 @pytest.mark.parametrize("sampling", ["batch", "example"])
 def test_updates_wait_for_the_second_pass(monkeypatch, sampling):
     """By their data: TensorFlow's graph optimizer drops control dependencies of reads that it fuses."""
-    made, with_outputs = [], passes.with_outputs
-    monkeypatch.setattr(passes, "with_outputs", lambda *given: made.append(given[-1]) or with_outputs(*given))
+    made, with_outputs = [], estimation.with_outputs
+    monkeypatch.setattr(estimation, "with_outputs", lambda *given: made.append(given[-1]) or with_outputs(*given))
     model = functional("arm", sampling)
     model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
     x, y = batch()

@@ -8,6 +8,7 @@ from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, chec
 from tfgates.gates.base import Gate
 from tfgates.gates.dues import Due
 from tfgates.gates.estimators import ESTIMATORS
+from tfgates.gates.step import step
 
 
 @ops.custom_gradient
@@ -124,7 +125,7 @@ class BernoulliGate(Gate):
     def sample_from(self, value, noise):
         if not self.is_trained:
             value = ops.stop_gradient(value)
-        record = recording.current()
+        record = step.recording
         if record is not None and record.replaying:
             return record.next_states(self)
         draw = None if record is None else record.find(self, noise)
@@ -137,7 +138,7 @@ class BernoulliGate(Gate):
     def dues(self):
         if recording.is_replaying():
             return []
-        record = recording.current()
+        record = step.recording
         estimate = Due(recording.NOT_ESTIMATED) if record is None else record.due
         return [[estimate], *super().dues()]
 

@@ -7,13 +7,12 @@ whose gradient nobody takes owe nothing.
 Dues belong to a thread: replicas of `tf.distribute` share gates and models and interleave, each in its own.
 """
 
-import contextlib
-import threading
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfgates.backend import watched
+from tfgates.gates.step import step
 
 
 class Due:
@@ -28,15 +27,6 @@ class Due:
         self.settled = False
 
 
-class _Thread(threading.local):
-    def __init__(self) -> None:
-        # For each model what it owes since it last settled, and the models whose call is under way.
-        self.owed: weakref.WeakKeyDictionary[Any, Due] = weakref.WeakKeyDictionary()
-        self.calls: list[Any] = []
-
-
-_thread = _Thread()
-
 # The models that count the cost of a gate, for draws outside of all of their calls.
 _counted_by: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 
@@ -47,24 +37,14 @@ def count(gates: Iterable[Any], model: Any) -> None:
         _counted_by.setdefault(gate, weakref.WeakSet()).add(model)
 
 
-@contextlib.contextmanager
-def call_of(model: Any) -> Iterator[None]:
-    """Within it the call of a model is under way."""
-    _thread.calls.append(model)
-    try:
-        yield
-    finally:
-        _thread.calls.pop()
-
-
 def is_owed(model: Any) -> bool:
     """Whether gates were drawn, since the last settlement, whose cost `model` counts."""
-    return model in _thread.owed
+    return model in step.owed
 
 
 def settle(model: Any) -> None:
     """Notes that the loss contains the budget and penalty of `model`."""
-    due = _thread.owed.pop(model, None)
+    due = step.owed.pop(model, None)
     if due is not None:
         due.settled = True
 
@@ -72,16 +52,16 @@ def settle(model: Any) -> None:
 def dues_of(gate: Any) -> list[Sequence[Due]]:
     """What a draw of `gate` owes: of each member one due has to be settled."""
     counting = _counted_by.get(gate, ())
-    calls = [model for model in _thread.calls if model in counting]
+    calls = [model for model in step.calls if model in counting]
     if calls:
         return [[_due_of(model)] for model in calls]
     # By a model of others that says nothing of cost: as it is meant. By no model: by one made of its layers.
-    return [[_due_of(model) for model in counting]] if counting and not _thread.calls else []
+    return [[_due_of(model) for model in counting]] if counting and not step.calls else []
 
 
 def _due_of(model: Any) -> Due:
-    if model not in _thread.owed:
-        _thread.owed[model] = Due(
+    if model not in step.owed:
+        step.owed[model] = Due(
             f"Model `{model.name}` has a budget or a penalty, which the loss of this training step does not contain: "
             "its gates would be trained as if there were none. Train it by its own `fit`; in a training step of "
             "your own call `model.compute_loss(x, y, y_pred, training=True)` after all of its calls, or add "
@@ -89,7 +69,7 @@ def _due_of(model: Any) -> Due:
             "`tfgates.GatedModel(inputs, outputs, budget=...)`. For gradients that train nothing call the model "
             "with training=False."
         )
-    return _thread.owed[model]
+    return step.owed[model]
 
 
 def guarded(states: Any, gate: Any, dues: Sequence[Sequence[Due]]) -> Any:

@@ -5,13 +5,11 @@ the model keep anything: replicas of `tf.distribute` share both and interleave, 
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from tfgates.gates.dues import Due
-
-_thread = threading.local()
+from tfgates.gates.step import step
 
 NOT_ESTIMATED = (
     "A Bernoulli gate can be trained only in a tfgates.GatedModel, whose `compute_loss` estimates its gradient. Build "
@@ -99,7 +97,7 @@ class Recording:
         """
         self._pass, self._next_call = number, 0
         try:
-            with active(self):
+            with step.having(recording=self):
                 yield
             if self._next_call != len(self._calls):
                 raise self._out_of_order()
@@ -123,23 +121,6 @@ class Recording:
         )
 
 
-def current() -> Recording | None:
-    """The recording of the pass that is under way in this thread, or None."""
-    return getattr(_thread, "active", None)
-
-
 def is_replaying() -> bool:
     """Whether a pass is being repeated in this thread."""
-    record = current()
-    return record is not None and record.replaying
-
-
-@contextlib.contextmanager
-def active(recording: Recording) -> Iterator[Recording]:
-    """Makes `recording` the current one of this thread."""
-    before = current()
-    _thread.active = recording
-    try:
-        yield recording
-    finally:
-        _thread.active = before
+    return step.recording is not None and step.recording.replaying

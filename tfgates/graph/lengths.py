@@ -63,6 +63,8 @@ def counted_shape(model: Any, tensor: Any) -> tuple:
 
 def shapes_of(inputs: list[Any], example: Any) -> dict[str, tuple] | None:
     """The shapes of an example by the names of the inputs, where one of them leaves a size open; else None."""
+    if example is None:
+        return None
     values = tree.flatten(example)
     if isinstance(example, dict) and {t.name for t in inputs} <= set(example):
         values = [example[t.name] for t in inputs]
