@@ -30,8 +30,8 @@ def run(backend, *command):
     return done.stdout
 
 
-# What counts in graphs of TensorFlow, and what writes for TensorBoard, is imported where it is needed.
-OF_TENSORFLOW = {"graph/products.py", "graph/constants.py", "callbacks/event_files.py"}
+# What counts in graphs of TensorFlow is imported where it is needed.
+OF_TENSORFLOW = {"graph/products.py", "graph/constants.py"}
 
 
 def test_tensorflow_is_imported_where_it_is_used_alone():

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfgates.backend import array
 from tfgates.callbacks import dashboard, watched
+from tfgates.callbacks.event_files import ACTUAL, EXPECTED, OWN, PRUNED, TARGET, EventFiles, check_tensorboard
 from tfgates.gates import gates_of
 from tfgates.pruning.report import report_of
 from tfgates.selection import expected_cost_of
@@ -37,6 +38,8 @@ def check_writable(name, folder):
 
 
 def _probe_remote(folder, probe):
+    if importlib.util.find_spec("tensorflow") is None:
+        raise OSError("TensorFlow, which is not installed, knows how to write there")
     import tensorflow as tf
 
     try:
@@ -59,7 +62,8 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     progress bar and History show them; EarlyStopping and ModelCheckpoint can use them if they come after this
     callback in the list.
 
-    Beside `keras.callbacks.TensorBoard(log_dir)` it writes to runs below `gates`. What belongs together is one chart:
+    Beside `keras.callbacks.TensorBoard(log_dir)`, which needs TensorFlow where this does not, it writes to runs below
+    `gates`. What belongs together is one chart:
 
     * `cost/macs`, `cost/params`, `cost/open_units`: lines `expected` (the gates as probabilities), `actual` (the gates
       as inference uses them), `target` (of a budget on the whole model), and from pruning on `pruned`;
@@ -120,13 +124,6 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self._last_epoch, self._cost = None, None if self._cost else self._cost
         if self.log_dir is None:
             return
-        if importlib.util.find_spec("tensorflow") is None:
-            raise ImportError(
-                "`log_dir` needs TensorFlow, whose tf.summary writes: pip install tensorflow, or leave out `log_dir`."
-            )
-        # What needs TensorFlow is imported where it is needed.
-        from tfgates.callbacks.event_files import EventFiles, check_tensorboard
-
         check_tensorboard()
         check_writable("log_dir", self.log_dir)
         self._files = EventFiles(os.path.join(self.log_dir, "gates"))
@@ -195,8 +192,6 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self._closed = closed
 
     def _write(self, epoch, totals):
-        from tfgates.callbacks.event_files import ACTUAL, EXPECTED, OWN, TARGET
-
         lines = {EXPECTED: {}, ACTUAL: {}, TARGET: watched.targets(self.model), OWN: watched.learning_rates(self.model)}
         for name, value in totals.items():
             run = EXPECTED if name.startswith("expected_") else ACTUAL
@@ -216,8 +211,6 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             self._write_pictures(epoch)
 
     def _write_pruned(self, epoch, totals):
-        from tfgates.callbacks.event_files import PRUNED
-
         if self._last_epoch is None:
             self._files.text("pruning", f"Pruned before epoch {epoch + 1}.\n\n```\n{self._report}\n```", epoch)
         self._files.scalars(PRUNED, {f"cost/{name}": value for name, value in totals.items()}, epoch)

@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfgates.graph.constants import constant, trips
-from tfgates.graph.traced import UncountedError
+from tfgates.graph.uncounted import UncountedError
 from tfgates.keras_internals import graph_of_function
 
 # Operations of TensorFlow that multiply in ways that are not counted here, or run what cannot be seen.

@@ -9,7 +9,8 @@ import numpy as np
 from tfgates.anatomy import anatomy_of, declared_base
 from tfgates.graph.formula import TRUE
 from tfgates.graph.phase import heeds, trains
-from tfgates.graph.traced import UNKNOWN_SIZES, UncountedError, traced_macs
+from tfgates.graph.traced import UNKNOWN_SIZES, traced_macs
+from tfgates.graph.uncounted import UncountedError
 from tfgates.graph.values import through_weights
 from tfgates.keras_internals import has_graph
 

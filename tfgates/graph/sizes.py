@@ -8,9 +8,9 @@ import keras
 from keras import tree
 
 from tfgates.anatomy.weightless import holds_function
+from tfgates.graph.call import function_of, untouched
 from tfgates.graph.lengths import counted_shape
 from tfgates.graph.network import Network, Node, Ref
-from tfgates.keras_internals import added_losses, give_added_losses, layers_within, tells_training
 
 # Whether any call may change the axis of the batch.
 _FOLDS: "weakref.WeakKeyDictionary[Network, bool]" = weakref.WeakKeyDictionary()
@@ -86,30 +86,10 @@ def graph_of(node: Node, args: Any, kwargs: Any) -> Any:
     """
     import tensorflow as tf
 
-    if tells_training(node.op):
-        kwargs = {"training": False, **kwargs}
-    flat = tree.flatten((args, kwargs))
-    places = [i for i, x in enumerate(flat) if isinstance(x, keras.KerasTensor)]
-
-    def call(*given: Any) -> Any:
-        filled = list(flat)
-        for place, tensor in zip(places, given, strict=True):
-            filled[place] = tensor
-        packed, named = tree.pack_sequence_as((args, kwargs), filled)
-        return node.op(*packed, **named)
-
-    def spec(x: Any) -> Any:
-        return (tf.SparseTensorSpec if x.sparse else tf.TensorSpec)(x.shape, x.dtype)
-
-    # Nothing of the layer changes: not its variables, nor the losses of its last call.
-    added = [] if node.layer is None else [(layer, list(added_losses(layer))) for layer in layers_within(node.layer)]
-    try:
-        with keras.StatelessScope(collect_losses=True):
-            specs = [spec(flat[i]) for i in places]
-            return tf.function(call, autograph=False).get_concrete_function(*specs).graph
-    finally:
-        for layer, losses in added:
-            give_added_losses(layer, losses)
+    call, tensors = function_of(node, args, kwargs)
+    specs = [(tf.SparseTensorSpec if x.sparse else tf.TensorSpec)(x.shape, x.dtype) for x in tensors]
+    with untouched(node):
+        return tf.function(call, autograph=False).get_concrete_function(*specs).graph
 
 
 def arguments_of(node: Node, tensors: Any) -> tuple[Any, Any]:

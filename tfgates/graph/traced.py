@@ -8,6 +8,7 @@ from keras import tree
 
 from tfgates.graph.network import Network, Node
 from tfgates.graph.sizes import arguments_of, graph_of, sizes_of
+from tfgates.graph.uncounted import UncountedError
 
 # By layer or operator, and by what it is called on.
 _COUNTED: "weakref.WeakKeyDictionary[Any, dict]" = weakref.WeakKeyDictionary()
@@ -18,17 +19,13 @@ UNKNOWN_SIZES = (
 )
 
 
-class UncountedError(Exception):
-    """The products of a call cannot be counted; the message says why."""
-
-
 def traced_macs(network: Network, node: Node) -> float:
     """Multiply-accumulates of a call for one example, by tracing what it computes at inference.
 
-    The call is traced into a graph of TensorFlow for one example (or the batch that the network is made
-    for, and divided by it). Counted is every product that is summed: convolutions, products of
-    matrices, einsum, weighted sums, inside of functions and, times the number of its rounds, of loops;
-    those of weights alone, as with LoRA, too. What a layer computes is taken to depend on its
+    The call is traced for one example (or the batch that the network is made for, and divided by it) by the backend:
+    into a graph of TensorFlow, a program of JAX, or one of PyTorch on tensors without values. Counted is every product
+    that is summed: convolutions, products of matrices, einsum, weighted sums, inside of functions and, times the number
+    of its rounds, of loops; those of weights alone, as with LoRA, too. What a layer computes is taken to depend on its
     weights' shapes and the call's arguments, as it does where Keras traces it for training.
 
     Args:
@@ -37,7 +34,7 @@ def traced_macs(network: Network, node: Node) -> float:
 
     Raises:
         UncountedError: if sizes, the number of a loop's rounds or a branch are known only when the
-            network runs, for operations that are not known, and on another backend.
+            network runs, and for operations that are not known.
     """
     tensors, examples = sizes_of(network)
     given = [tensors[t] for t in node.inputs]
@@ -69,12 +66,12 @@ def _key(node: Node, tensors: list[Any]) -> tuple:
 
 
 def _count(node: Node, tensors: list[Any]) -> int:
-    if keras.backend.backend() != "tensorflow":
-        raise UncountedError("layers without a rule of their own are counted with the TensorFlow backend alone")
-    from tfgates.graph.products import products_of
-
+    given = arguments_of(node, tensors)
+    backend = keras.backend.backend()
+    if backend not in COUNTERS:
+        raise UncountedError(f"layers without a rule of their own are counted with {sorted(COUNTERS)} alone")
     try:
-        return products_of(graph_of(node, *arguments_of(node, tensors)))
+        return COUNTERS[backend](node, *given)
     except UncountedError:
         raise
     except Exception as error:
@@ -83,3 +80,25 @@ def _count(node: Node, tensors: list[Any]) -> int:
         raise UncountedError(
             f"its call cannot be traced ({type(error).__name__}: {message[0] if message else ''})"
         ) from error
+
+
+def _of_tensorflow(node: Node, args: Any, kwargs: Any) -> int:
+    from tfgates.graph.products import products_of
+
+    return products_of(graph_of(node, args, kwargs))
+
+
+def _of_jax(node: Node, args: Any, kwargs: Any) -> int:
+    from tfgates.graph.products_jax import macs_of
+
+    return macs_of(node, args, kwargs)
+
+
+def _of_torch(node: Node, args: Any, kwargs: Any) -> int:
+    from tfgates.graph.products_torch import macs_of
+
+    return macs_of(node, args, kwargs)
+
+
+# Each imports its backend where it is needed.
+COUNTERS = {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}

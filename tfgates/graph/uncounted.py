@@ -1,0 +1,5 @@
+"""What cannot be counted."""
+
+
+class UncountedError(Exception):
+    """The products of a call cannot be counted; the message says why."""
