@@ -75,15 +75,17 @@ def close(gated, fraction, generator):
 
 
 def products(network):
-    """MACs of each call, by its index; those of which they are not known count 1."""
+    """MACs of each call, by its index."""
     walk = Walk(network, symbolic=True)
-    counts = {}
-    for node in network.nodes:
-        macs = 0.0
-        for term in rule_of(node).terms(walk, node):
-            macs += term.macs * math.prod(len(groups) for groups in term.over)
-        counts[node.index] = 1.0 if math.isnan(macs) else macs
-    return counts
+    return {
+        node.index: sum(macs_of(term) * math.prod(map(len, term.over)) for term in rule_of(node).terms(walk, node))
+        for node in network.nodes
+    }
+
+
+def macs_of(term):
+    """MACs of a term; for one place where it is not known how many there are."""
+    return term.params if math.isnan(term.macs) else term.macs
 
 
 def ends(network, counts):
@@ -143,8 +145,7 @@ def share_behind(gated, network):
         rule = rule_of(node)
         stays = walk.used[node.index] == TRUE
         for term in rule.terms(walk, node):
-            macs = 1.0 if math.isnan(term.macs) else term.macs
-            left += stays * macs * math.prod(int(np.sum(walk.alive[groups] == TRUE)) for groups in term.over)
+            left += stays * macs_of(term) * math.prod(int(np.sum(walk.alive[groups] == TRUE)) for groups in term.over)
         units = walk.units_of(node)
         goes = not stays or (units is not None and len(units) and bool(np.any(walk.alive[units] != TRUE)))
         layers += bool(goes and node.layer is not None and holds_kernel(node.layer))
@@ -204,7 +205,11 @@ def measure(name, source, build, seed=0):
             close(gated, 0.5, generator)
             start = time.perf_counter()
             plan = tfgates.plan_pruning(gated, min_units=1)
-            pruned = tfgates.prune(gated, plan=plan, inputs=inputs)
+            try:
+                pruned = tfgates.prune(gated, plan=plan, inputs=inputs)
+            except ValueError as error:
+                row.result, row.why = "refused", text(error)
+                return row
             row.seconds += time.perf_counter() - start
             row.params = plan.params / max(1, plan.dense_params)
             if pruned.count_params() != plan.params:

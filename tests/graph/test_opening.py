@@ -193,6 +193,14 @@ def test_arguments_by_keyword_and_several_results():
     assert check(gated) in ("smaller", "equal")
 
 
+def test_what_keras_takes_for_sparse_is_opened():
+    inputs = keras.Input((6, 5))
+    x = K.Dense(8)(inputs) * ops.convert_to_tensor(2.0)
+    assert x.sparse
+    model = keras.Model(inputs, K.Dense(3)(Held(keras.Sequential([K.Dense(8)], name="s"), name="layer")(x)))
+    assert "layer/s/dense" in {re.sub(r"_\d+$", "", name) for name in names_of(model)}
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_inputs_are_cast_as_the_layer_casts_them(policy):
     class Sum(K.Layer):
@@ -216,6 +224,65 @@ def test_a_layer_with_steps_left_open():
     for shape in ((1, 3, 5), (4, 9, 5)):
         x = np.random.default_rng(0).normal(size=shape).astype("float32")
         np.testing.assert_allclose(outputs_of(model, x)[0], outputs_of(flat, x)[0], atol=1e-6)
+
+
+class Causal(K.Layer):
+    """Each step reads those before it, by a mask for all examples, as users write it; keywords of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.query, self.value = K.Dense(8, name="query"), K.Dense(8, name="value")
+        self.inner = Telling(8, name="inner")
+        self.up, self.down = K.Dense(16, activation="relu", name="up"), K.Dense(8, name="down")
+
+    def call(self, x, context=None):
+        context = x if context is None else context
+        batch, steps, read = ops.shape(x)[0], ops.shape(x)[1], ops.shape(context)[1]
+        later = ops.arange(steps)[:, None] < ops.arange(read)
+        later = ops.broadcast_to(ops.expand_dims(later, 0), (batch, steps, read))
+        scores = ops.matmul(self.query(x), ops.transpose(context, (0, 2, 1)))
+        seen = ops.softmax(scores - 1e6 * ops.cast(later, scores.dtype) * ops.ones((batch, 1, read)))
+        x = x + self.inner(ops.matmul(seen[:, :, :read], self.value(context)), factor=2.0)[0]
+        return x + self.down(self.up(x))
+
+
+class Telling(K.Layer):
+    """Says of its outputs nothing for the keyword that its `call` takes."""
+
+    def __init__(self, width, by_value=False, **kwargs):
+        super().__init__(**kwargs)
+        self.dense, self.by_value = K.Dense(width, name="dense"), by_value
+
+    def build(self, shape):
+        self.dense.build(shape)
+        self.built = True
+
+    def call(self, x, factor=1.0, training=None):
+        scaled = x if self.by_value and ops.max(x) < -1e9 else x * factor
+        return self.dense(scaled), None
+
+    def compute_output_spec(self, x, training=None):
+        return self.dense.compute_output_spec(x)
+
+
+@pytest.mark.parametrize(("steps", "crossed"), [(None, False), (None, True), (6, False)])
+def test_masks_that_are_made_for_numbers_of_examples_and_steps(steps, crossed):
+    keras.utils.set_random_seed(0)
+    inputs = [keras.Input((steps, 8)), keras.Input((None, 8))][: 2 if crossed else 1]
+    model = keras.Model(inputs if crossed else inputs[0], K.Dense(3)(Causal(name="layer")(*inputs)))
+    assert {"layer/up", "layer/inner/dense"} <= set(names_of(model))
+    randomise(model, 0)
+    gated = tfgates.gate_model(model)
+    assert "layer/up" in dict(gated.report.gated)
+    for gate in gated.gates:
+        close(gate, np.random.default_rng(0), 0.4)
+    small = tfgates.prune(gated, min_units=1)
+    # Other numbers of examples and steps than were tried.
+    for batch, read in ((1, 11), (5, 6)):
+        sizes = (batch, steps or (9 if crossed else read), 8), (batch, read, 8)
+        x = [np.random.default_rng(i).normal(size=s).astype("float32") for i, s in enumerate(sizes[: len(inputs)])]
+        x = x if crossed else x[0]
+        np.testing.assert_allclose(outputs_of(small, x)[0], outputs_of(gated, x)[0], atol=1e-5)
 
 
 # What stays whole.
@@ -298,6 +365,25 @@ class BatchNumber(K.Layer):
         return self.dense(x) * (1.0 / ops.shape(x)[0])
 
 
+class HoldsUntold(K.Layer):
+    """Holds a layer that can be called on symbolic tensors in no way, behind one that was followed."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.inner = K.Dense(8), Telling(8, by_value=True, name="inner")
+
+    def build(self, shape):
+        self.first.build(shape)
+        self.inner.build((*shape[:-1], 8))
+        self.built = True
+
+    def call(self, x):
+        return self.inner(self.first(x), factor=2.0)[0]
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor((*x.shape[:-1], 8), x.dtype)
+
+
 class Losing(K.Layer):
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
@@ -353,7 +439,8 @@ WHOLE = [
     (Doubling, "it gives something else in training than the calls that it makes"),
     (AlwaysDropped, "it gives something else at inference than the calls that it makes"),
     (ByValue, "its `call` cannot be followed: TypeError: A symbolic KerasTensor cannot be used as a boolean"),
-    (BatchNumber, "it uses the number of examples in Multiply as a number"),
+    (BatchNumber, "it uses the number of examples or steps in Multiply as a number"),
+    (HoldsUntold, "its `call` cannot be followed: TypeError: A symbolic KerasTensor cannot be used as a boolean"),
     (Losing, "it keeps other state at inference than the calls that it makes"),
     (Counting, "it keeps other state at inference than the calls that it makes"),
     (elsewhere(), "it calls layer 'outside', which is none of its own"),

@@ -1,6 +1,7 @@
 """Proving that the calls that a layer makes compute what the layer does."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,9 @@ from tfgates.keras_internals import forget_losses, give_mask, layers_within, mas
 
 # Tried in this order where sizes besides the batch are left open.
 SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
+
+# One for each tensor.
+Sizes = tuple[int, ...]
 
 # How a layer can differ from the calls that it makes.
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
@@ -37,11 +41,13 @@ def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: An
             adds losses of its own, or if it cannot be called on random inputs.
     """
     check_holdings(layer, unrolled)
-    size = runnable_size(layer, tensors, args, kwargs)
-    # Another batch, and other weights, than those with which it may have been followed.
-    for batch, training, others in ((2, False, False), (3, True, True), (3, False, True)):
+    sizes = runnable_sizes(layer, tensors, args, kwargs)
+    # Another batch, other sizes and other weights than those with which it may have been followed.
+    trials = [(2, False, False, sizes[0]), (3, True, True, sizes[-1]), (3, False, True, sizes[0])]
+    trials += [(2, False, False, size) for size in sizes[1:]]
+    for batch, training, others, size in trials:
 
-        def differs(others: bool, batch: int = batch, training: bool = training) -> str:
+        def differs(others: bool, batch: int = batch, training: bool = training, size: Sizes = size) -> str:
             values = random_values(layer, tensors, batch, size, seed=batch)
             with other_weights(layer) if others else contextlib.nullcontext():
                 expected = observed(layer, lambda: call_layer(layer, tensors, values, args, kwargs, training), training)
@@ -79,11 +85,19 @@ def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
         raise NotOpenedError("it is quantised")
 
 
-def runnable_size(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> int:
-    """A size with which the layer can be called where sizes besides the batch are open."""
-    sizes = SIZES if any(None in t.shape[1:] for t in tensors) else SIZES[:1]
-    for size in sizes:
-        values = random_values(layer, tensors, 2, size, seed=0)
+def runnable_sizes(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> list[Sizes]:
+    """Sizes of the axes that are left open, the batch apart, with which the layer can be called.
+
+    The same for all tensors, and, where it takes them, others for all and different ones.
+    """
+    is_open = any(None in t.shape[1:] for t in tensors)
+    found: list[Sizes] = []
+    different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
+    trials = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
+    for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
+        if len(found) > 1 and sizes is not different:
+            continue
+        values = random_values(layer, tensors, 2, sizes, seed=0)
         try:
             with state_kept(layer):
                 call_layer(layer, tensors, values, args, kwargs, training=False)
@@ -91,17 +105,19 @@ def runnable_size(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> 
             # A layer of the user's can raise anything here.
             reason = first_line(error)
         else:
-            return size
-    raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
+            found.append(sizes)
+    if not found:
+        raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
+    return found
 
 
-def random_values(layer: keras.Layer, tensors: list, batch: int, size: int, seed: int) -> list:
+def random_values(layer: keras.Layer, tensors: list, batch: int, sizes: Sizes, seed: int) -> list:
     """A backend tensor for each symbolic one, with a mask where that has one."""
     generator = np.random.default_rng(seed)
     limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
     limit = min([n for n in limits if isinstance(n, int)], default=2)
     values = []
-    for tensor in tensors:
+    for tensor, size in zip(tensors, sizes, strict=True):
         shape = tuple(s or (size if i else batch) for i, s in enumerate(tensor.shape))
         if tensor.dtype == "bool":
             value = generator.random(shape) < 0.7

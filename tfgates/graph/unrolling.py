@@ -2,13 +2,27 @@
 
 import contextlib
 import dataclasses
+import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-from keras import tree
+from keras import ops, tree
 
-from tfgates.keras_internals import call_of, calls_of, history_of, layers_within, readers_of, tells_training
+from tfgates.graph.classes import is_own
+from tfgates.keras_internals import (
+    call_of,
+    calls_of,
+    history_of,
+    holds_layers,
+    layers_within,
+    readers_of,
+    tells_training,
+)
+
+# Keras writes messages in bold.
+COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
 
 class NotOpenedError(ValueError):
@@ -17,12 +31,17 @@ class NotOpenedError(ValueError):
 
 @dataclasses.dataclass
 class Call:
-    """One call of a layer or operator: its arguments and what it returned, with symbolic tensors in them."""
+    """One call of a layer or operator: its arguments and what it returned, with symbolic tensors in them.
+
+    Where `op` is None, what it returned is the first argument. `prefix` names the layers around it that were
+    followed with it.
+    """
 
     op: Any
     args: Any
     kwargs: Any
     outputs: list
+    prefix: str = ""
 
 
 @dataclasses.dataclass
@@ -47,7 +66,7 @@ class Unrolled:
                 lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (call.args, call.kwargs)
             )
             kwargs = in_mode(call.op, kwargs, training)
-            results = tree.flatten(call.op(*args, **kwargs))
+            results = args[:1] if call.op is None else tree.flatten(call.op(*args, **kwargs))
             known.update((id(t), v) for t, v in zip(call.outputs, results, strict=True))
         return [known[id(t)] for t in self.outputs]
 
@@ -67,7 +86,7 @@ def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer) 
         NotOpenedError: if it raises, or returns something else than tensors.
     """
     inputs = [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    with calls_forgotten(holder):
+    with calls_forgotten(holder), followed_inside(holder) as followed:
         try:
             outputs = tree.flatten(function(inputs))
         except Exception as error:
@@ -76,14 +95,82 @@ def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer) 
         outputs = [y for y in outputs if y is not None]
         if not outputs or not all(isinstance(y, keras.KerasTensor) for y in outputs):
             raise NotOpenedError("its `call` returns something else than what it makes of its inputs")
-        return Unrolled(inputs, calls_behind(outputs, inputs), outputs)
+        calls = calls_behind(outputs, inputs)
+        return Unrolled(inputs, [dataclasses.replace(c, prefix=followed.get(id(c.op), "")) for c in calls], outputs)
 
 
 def first_line(error: Exception) -> str:
-    """An exception in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """An exception in one line; of those that Keras says more about, what was raised inside."""
+    lines = [line.strip() for line in COLOURS.sub("", str(error)).splitlines()]
+    lines = [line for line in lines if line and not line.startswith("Exception encountered when calling")]
     text = f"{type(error).__name__}: {lines[0] if lines else ''}"
     return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+@contextlib.contextmanager
+def followed_inside(holder: keras.Layer) -> Iterator[dict[int, str]]:
+    """Lets layers of users that hold others, in a layer, be followed where they cannot be called on symbolic tensors.
+
+    Such a layer returns None beside tensors, takes further arguments in its `call` than where Keras asks for its
+    outputs, or cannot be traced for open sizes: what its `call` does is then followed as if it stood in that of the
+    layer that holds it. Yields a dict that grows: by the ids of the layers in those that were followed so, their names.
+    """
+    followed: dict[int, str] = {}
+    seen: set[int] = set()
+
+    def inside(layer: keras.Layer, args: Any, kwargs: Any) -> Any:
+        if id(layer) not in seen:
+            seen.add(id(layer))
+            for inner in layers_within(layer, include_self=False):
+                followed[id(inner)] = f"{layer.name}/{followed.get(id(inner), '')}"
+        return called_plainly(layer, args, kwargs)
+
+    before = {}
+    for layer in layers_within(holder, include_self=False):
+        if is_own(type(layer), "call") and holds_layers(layer) and not isinstance(layer, keras.Model):
+            before[id(layer)] = (layer, type(layer))
+    for layer, kind in before.values():
+        object.__setattr__(layer, "__class__", follower(kind, inside))
+    try:
+        yield followed
+    finally:
+        for layer, kind in before.values():
+            object.__setattr__(layer, "__class__", kind)
+
+
+def follower(kind: type, inside: Callable) -> type:
+    """A class of layers like `kind` whose calls are followed by `inside` where they fail."""
+
+    def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return kind.__call__(self, *args, **kwargs)  # type: ignore[operator]
+        except Exception:
+            # A layer of the user's can raise anything here.
+            return inside(self, args, kwargs)
+
+    return type(kind.__name__, (kind,), {"__call__": called, "__module__": kind.__module__})
+
+
+def called_plainly(layer: keras.Layer, args: Any, kwargs: Any, function: Callable | None = None) -> Any:
+    """What the `call` of a layer (or `function` in its place) returns, given what Keras gives it."""
+    tensors = {id(t): autocast(layer, t) for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}
+    args, kwargs = tree.map_structure(
+        lambda x: tensors[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
+    )
+    signature = inspect.signature(layer.call)
+    given = signature.bind_partial(*args, **kwargs).arguments
+    for name, parameter in signature.parameters.items():
+        # What Keras fills in when nobody gives it.
+        if name in ("training", "mask") and parameter.default is parameter.empty and name not in given:
+            kwargs = dict(kwargs, **{name: None})
+    return (function or type(layer).call)(layer, *args, **kwargs)
+
+
+def autocast(layer: keras.Layer, tensor: Any) -> Any:
+    """What a layer makes of an argument before its `call` gets it."""
+    floats = "float" in str(tensor.dtype) and "float" in str(layer.compute_dtype)
+    needed = layer.autocast and floats and tensor.dtype != layer.compute_dtype
+    return ops.cast(tensor, layer.compute_dtype) if needed else tensor
 
 
 @contextlib.contextmanager

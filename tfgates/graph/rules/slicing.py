@@ -17,16 +17,9 @@ class SliceRule(MovingRule):
 
     def key(self, node: Node, rank: int, axis: int) -> tuple | None:
         """The key with all of `axis` taken; None if it is not a slice there."""
-        key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
-        parts = list(key) if isinstance(key, (tuple, list)) else [key]
-        if not all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        parts = parts_of_key(node, rank)
+        if parts is None:
             return None
-        taken = sum(part is not None and part is not Ellipsis for part in parts)
-        if Ellipsis in parts:
-            where = parts.index(Ellipsis)
-            parts[where : where + 1] = [slice(None)] * (rank - taken)
-        else:
-            parts += [slice(None)] * (rank - taken)
         axes = [i for i, part in enumerate(parts) if part is not None]
         if not isinstance(parts[axes[axis]], slice):
             return None
@@ -41,6 +34,21 @@ class SliceRule(MovingRule):
         ((positions, axis),) = self.positions(surgery, node)
         tensor = args[0] if all(part == slice(None) for part in key) else surgery.copy(node)(args[0], key)
         return self.picked(surgery, node, tensor, positions, axis)
+
+
+def parts_of_key(node: Node, rank: int) -> list | None:
+    """The key of `x[key]` with a part for each axis of x, beside new axes; None if it is not of slices and numbers."""
+    key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
+    parts = list(key) if isinstance(key, (tuple, list)) else [key]
+    if not all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in parts):
+        return None
+    taken = sum(part is not None and part is not Ellipsis for part in parts)
+    if Ellipsis in parts:
+        where = parts.index(Ellipsis)
+        parts[where : where + 1] = [slice(None)] * (rank - taken)
+    else:
+        parts += [slice(None)] * (rank - taken)
+    return parts
 
 
 @register_rule("Pad")
