@@ -53,6 +53,7 @@ CASES = {
     "ar": lambda: gated("ar", initial_open_probability=0.5),
     "generator": lambda: gated("hard_concrete", generator="forward"),
     "generator_budget": lambda: gated("hard_concrete", generator="backward", budget=True),
+    "shrinking": lambda: gated("hard_concrete", budget=True),
     "monitor": lambda: gated("hard_concrete", budget=True),
 }
 
@@ -102,6 +103,8 @@ def train(case):
             callbacks=callbacks,
         )
         logs.append({name: float(values[-1]) for name, values in history.history.items()})
+        if case == "shrinking" and step == 0:
+            model = tfgates.shrink(model, {gate: np.arange(gate.units) < 2 for gate in model.gates})
         weights.append([np.asarray(v.numpy()).tolist() for v in model.trainable_variables])
     evaluated = model.evaluate(x, y, batch_size=BATCH, verbose=0, return_dict=True)
     found = {"logs": logs, "weights": weights, "evaluated": {k: float(v) for k, v in evaluated.items()}}

@@ -173,3 +173,70 @@ def test_settings_are_checked(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"`{name}` must .*Received: {name}="):
         Shrinking(**arguments)
+
+
+def test_scaling_factors_go_once_they_are_zero():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, activation="relu", name="first")(inputs)
+    model = tfgates.gate_model(keras.Model(inputs, keras.layers.Dense(2, name="last")(x)), "scaling")
+    model.compile(keras.optimizers.SGD(0.05, momentum=0.9), "mse")
+    sparse = tfgates.callbacks.SparseScaling(0.3, stop_at=4)
+    history = trained(model, epochs=5, callbacks=[sparse])
+    small = history.model
+    (gate,) = small.gates
+    assert history.history["rebuilds"][-1] >= 1 and gate.units < 16
+    assert history.history["open_structures"][-1] == np.count_nonzero(np.array(gate.scale)) >= 4
+    # The factors are still those of APG, with their momentum.
+    (momentum,) = small.optimizer.scaling.momentums
+    assert small.optimizer.paths == {gate.scale.path} and tuple(momentum.shape) == (gate.units,)
+    assert small.removals[0]["probability"] == 0.0
+
+
+@pytest.mark.slow
+def test_half_precision_several_steps_at_once_and_classes_of_the_users():
+    keras.utils.set_random_seed(0)
+
+    @keras.saving.register_keras_serializable("tests.shrinking")
+    class Counting(keras.Model):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self.steps = 0
+
+        def train_step(self, data):
+            self.steps += 1
+            return super().train_step(data)
+
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs = keras.Input((6,))
+        x = keras.layers.Dense(16, activation="relu", name="first")(inputs)
+        dense = Counting(inputs, keras.layers.Dense(2, name="last")(x))
+        model = tfgates.gate_model(dense, seed=2, budget=tfgates.Budget(macs=0.3, warm_up=0, ramp=8))
+        optimizer = keras.optimizers.SGD(0.01)
+        model.compile(optimizer, "mse", gate_optimizer=keras.optimizers.Adam(0.6), steps_per_execution=2)
+        small = trained(model, epochs=5).model
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert small.removals and type(small) is type(model) and small.steps_per_execution == 2
+    assert small.get_layer("first").compute_dtype == "float16" and small.steps > model.steps
+    assert isinstance(small.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert int(small.optimizer.iterations) >= 20
+
+
+def test_compress_trains_on_less_and_less(monkeypatch):
+    # So fast that units are closed for good within an epoch.
+    monkeypatch.setattr("tfgates.optimizers.gate_optimizer.LARGEST_STEP", 0.2)
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(16, activation="relu", name="first")(inputs)
+    x = keras.layers.Dense(16, activation="relu", name="second")(x)
+    dense = keras.Model(inputs, keras.layers.Dense(2, name="last")(x))
+    budget = tfgates.Budget(macs=0.3, warm_up=0, ramp=12)
+    settings = {"epochs": 10, "batch_size": 8, "verbose": 0, "fine_tune": 0.1}
+    small = tfgates.compress(dense, (X, Y), budget, "mse", shrink=Shrinking(1, 0.1, 0.0), seed=2, **settings)
+    report = tfgates.report_of(small)
+    rebuilds = [row["rebuilds"] for row in report.history.records()]
+    assert rebuilds[0] == 0 and rebuilds[8] >= 1 and rebuilds[9] is None
+    assert report.plan["dense_macs"] == 6 * 16 + 16 * 16 + 32 == tfgates.cost(dense).macs
+    assert tfgates.cost(small).macs == report.plan["macs"] <= 0.3 * report.plan["dense_macs"]

@@ -78,13 +78,16 @@ def carry_exclusions(new: Any, old: Any, heirs: Iterable[Heir]) -> None:
         carry_undecayed(to, before, pairs)
 
 
+def inside(optimizer: Any) -> list[Any]:
+    """The optimizers that an optimizer holds."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return [optimizer.inner_optimizer]
+    return inner_optimizers(optimizer)
+
+
 def leaves(optimizer: Any) -> list[Any]:
     """The optimizers inside of an optimizer that have slots; itself, if there are none."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return leaves(optimizer.inner_optimizer)
-    if isinstance(optimizer, keras.optimizers.MultiOptimizer):
-        return [leaf for each in inner_optimizers(optimizer) for leaf in leaves(each)]
-    return [optimizer]
+    return [leaf for each in inside(optimizer) for leaf in leaves(each)] or [optimizer]
 
 
 def carry_state(new: Any, old: Any, heirs: dict[int, Heir], reset_slots: bool = False) -> None:
@@ -99,12 +102,12 @@ def carry_state(new: Any, old: Any, heirs: dict[int, Heir], reset_slots: bool = 
     Raises:
         ValueError: for a variable of the optimizer that is neither a number nor shaped like what it belongs to.
     """
-    if isinstance(old, keras.optimizers.LossScaleOptimizer):
-        carry_state(new.inner_optimizer, old.inner_optimizer, heirs, reset_slots)
-    for to, before in zip(inner_optimizers(new), inner_optimizers(old), strict=True):
+    carried: set[int] = set()
+    for to, before in zip(inside(new), inside(old), strict=True):
+        # Keras counts their variables among those of the optimizer around them.
+        carried.update(map(id, to.variables))
         if before.built:
             carry_state(to, before, heirs, reset_slots)
-    carried = set()
     numbers = {id(v): index for index, v in enumerate(own_trainable_variables(old))}
     for name, value in vars(new).items():
         source = getattr(old, name, None)
