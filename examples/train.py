@@ -122,7 +122,7 @@ def train_dense(data, place, logs):
 
 
 def finetune(model, data, logs):
-    """Trains the plain network that pruning left."""
+    """Trains the plain network that pruning left; returns its history."""
     steps = int(data.train.cardinality())
     rate = optimization.schedule(FLAGS.finetune_learning_rate, "cosine", 1.0, steps, FLAGS.finetune_epochs)
     decay = FLAGS.weight_decay if FLAGS.finetune_optimizer == FLAGS.optimizer else 0.0
@@ -130,7 +130,7 @@ def finetune(model, data, logs):
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     board = keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))
     callbacks = [board, tfgates.callbacks.SparsityMonitor(logs)]
-    fit(model, data, FLAGS.epochs, callbacks, initial_epoch=FLAGS.epochs - FLAGS.finetune_epochs)
+    return fit(model, data, FLAGS.epochs, callbacks, initial_epoch=FLAGS.epochs - FLAGS.finetune_epochs)
 
 
 def fit(model, data, epochs, callbacks, initial_epoch=0):
@@ -194,8 +194,7 @@ def main(argv):
     small = tfgates.prune(gated, plan=plan)
     # Those of training were gathered under random gates.
     tfgates.reestimate_statistics(small, data.train)
-    if FLAGS.finetune_epochs:
-        finetune(small, data, logs)
+    later = finetune(small, data, logs) if FLAGS.finetune_epochs else {}
     dense, dense_history = early or train_dense(data, place, logs)
     print("Exporting, reloading and measuring", flush=True)
     found = report.measure(dense, gated, small, plan, data, out, dense_is_trained=FLAGS.dense)
@@ -203,11 +202,11 @@ def main(argv):
     report.show(found.rows, title, found.notes)
     runs = [r for r in frontiers.read(out) if (r["model"], r["dataset"]) == (FLAGS.model, FLAGS.dataset)]
     given = {name: getattr(FLAGS, name) for name in own_flags()}
-    write_report.write(out, title, found, plan, history, dense_history, given, runs)
+    write_report.write(out, title, found, plan, history, dense_history, given, runs, later)
     for name, folder in report.folders(out).items():
         print(f"{name.capitalize()}: {folder}, {folder.parent / name}.keras")
     print(f"Reloaded without tfgates: outputs equal to {found.difference:.1e}.")
-    print(f"Report: {out / 'report.md'}")
+    print(f"Report: {out / 'report.md'}, in one page: {out / 'report.html'}")
     print(f"TensorBoard: tensorboard --logdir {logs}")
 
 

@@ -8,13 +8,14 @@ import before_and_after
 import frontiers
 
 from tfgates.files import write_whole
+from tfgates.pruning import PruningReport, write_page
 from tfgates.pruning.picture import draw_plan, summary_line
 
 PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
 
 
-def write(out, title, found, plan, history, dense_history, settings, runs=()):
+def write(out, title, found, plan, history, dense_history, settings, runs=(), later=None):
     """Writes the report; each file appears whole or not at all, report.md last.
 
     Args:
@@ -26,7 +27,14 @@ def write(out, title, found, plan, history, dense_history, settings, runs=()):
         dense_history: the same of the network without gates, empty where it was not trained.
         settings: dict of flags.
         runs: results of `frontier.py` for the same network and data.
+        later: the history of fine-tuning, None or empty without it.
     """
+    page = PruningReport(plan)
+    page.history.add("with gates", history)
+    page.history.add("fine-tuning", later or {})
+    accuracies = [(f"test accuracy, {name}", f"{100 * value:.2f} %") for name, value in found.tested.items()]
+    given = [(name.strip("`"), value) for name, value in setting_rows(settings)]
+    write_page(page, out / "report.html", title, [*accuracies, *given, *versions()])
     draw_plan(plan, out / "layers.png")
     before_and_after.draw(plan, found.tested.get("dense"), found.tested["pruned"], out / "before_and_after.png")
     draw_history(history, dense_history, out / "sparsity.png")

@@ -56,13 +56,24 @@ def test_steps_of():
     assert steps_of({"x": data.repeat(), "epochs": 5}) is None
 
 
-def test_sizes_that_are_open(capsys):
+def test_sizes_that_are_open_and_the_page_of_the_run(capsys, tmp_path):
     inputs = keras.Input((None, 3))
     x = keras.layers.GlobalAveragePooling1D()(keras.layers.Conv1D(8, 3, activation="relu")(inputs))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
     history = keras.callbacks.History()
     data = np.ones((8, 5, 3), "float32"), np.ones((8, 2), "float32")
-    tfgates.compress(model, data, tfgates.Budget(params=0.7), "mse", epochs=2, callbacks=[history], verbose=2)
+    page = tmp_path / "run.html"
+    tfgates.compress(
+        model, data, tfgates.Budget(params=0.7), "mse", epochs=2, callbacks=[history], verbose=2, report=page
+    )
+    text = page.read_text("utf-8")
+    for shown in (
+        "<td>Budget(params=0.7)</td>",
+        ">expected_params</text>",
+        ">fine-tuning</text>",
+        "<td>1 and 1 of fine-tuning",
+    ):
+        assert shown in text
     printed = capsys.readouterr().out
     assert "parameters and unknown MACs" in printed and "nan" not in printed and "expected_macs" not in printed
     assert "expected_params" in printed
@@ -267,6 +278,13 @@ def test_importance_beside_gates_is_refused(digits, arguments, message):
         tfgates.compress(
             network(), digits, tfgates.Budget(macs=0.5), LOSS, epochs=2, verbose=0, **{"importance": "l1", **arguments}
         )
+
+
+@pytest.mark.parametrize("report", ["run.txt", "no/such/folder/run.html", ".", 3])
+def test_a_page_that_cannot_be_written_is_refused_before_training(digits, report, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=f"`report` must be None or the path of an HTML file.*report={report!r}"):
+        tfgates.compress(network(), digits, tfgates.Budget(macs=0.5), LOSS, epochs=2, report=report)
 
 
 @pytest.mark.parametrize("importance", [None, "l1"])

@@ -69,6 +69,8 @@ def test_digits_from_training_to_saved_model(tmp_path):
     for name in ("before_and_after", "layers", "sparsity", "path", "report_frontier"):
         assert f"]({name}.png)" in report and (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     check_side_by_side(report, small, tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert all(text in page for text in ("<td>--macs</td><td>0.5</td>", "test accuracy, pruned", ">fine-tuning</text>"))
     # The results of frontier.py for this network and data, and no others.
     assert "1,234 (50.00 %) | 5,678 (43.21 %)" in report and "777" not in report
     # Nothing half-written is left behind.

@@ -12,6 +12,7 @@ from tfgates.compression.across_phases import AcrossPhases
 from tfgates.compression.finishing import reestimate_statistics
 from tfgates.compression.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, PhaseOptimizers
 from tfgates.compression.phases import GatesPhase, ImportancePhase
+from tfgates.compression.run_page import check_page, watching, write_run
 from tfgates.compression.teacher import taught, teacher_of
 from tfgates.constraints.structure import list_of
 from tfgates.gating.gate_model import check_arguments
@@ -52,6 +53,7 @@ def compress(
     importance=None,
     teacher=None,
     shrink=True,
+    report=None,
     verbose=1,
     **gate_arguments,
 ):
@@ -100,6 +102,9 @@ def compress(
             unless told otherwise. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
         shrink: True, False, or a `tfgates.shrinking.Shrinking`: whether the network gets smaller while its gates
             close, so that its epochs get cheaper (see `tfgates.fit`). Defaults to True.
+        report: None, or the path of an HTML file to write at the end: the network with what is kept and removed of
+            each layer, curves of both trainings, sizes, the table; one file, without scripts, read without a
+            server. The logs then have what `tfgates.callbacks.SparsityMonitor` adds. Defaults to None.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
     Callbacks follow two trainings, whose epochs are counted through. Each begins with a new optimizer and the rate it
@@ -128,6 +133,7 @@ def compress(
         RuntimeError: if weights are not finite after one of the trainings, be it ended by `TerminateOnNaN` or not.
     """
     check_arguments("compress", compress, gate, gate_arguments)
+    check_page(report)
     across = AcrossPhases(callbacks, resumed=resume is not None and is_begun(resume))
     check_class(model)
     last = fine_tuning_epochs(epochs, fine_tune)
@@ -175,7 +181,7 @@ def compress(
         settings["batch_size"] = batch_size
     _say(verbose, f"compress: epochs 1 to {first} of {epochs} {phase.description}")
     history = History()
-    followed = across.of_whole(phase.has_gates)
+    followed = [*across.of_whole(phase.has_gates), *watching(report, phase.has_gates, across.callbacks)]
     followed += [*_resumed(resume, phase.folder, across.callbacks), history.recorder(phase.folder)]
     with taught(trained, teacher):
         trained = _fit(trained, data, shrinking, epochs=first, callbacks=followed, **settings)
@@ -196,6 +202,9 @@ def compress(
             followed = [*optimizers.callbacks, *followed, *others]
             _fit(small, data, False, epochs=epochs, initial_epoch=first, callbacks=followed, **settings)
         check_finite(small, "fine-tuning", optimizers.second)
+    asked = {"budget": ", ".join(map(str, budgets)), "epochs": f"{first} and {last} of fine-tuning"}
+    asked |= {"gates": gate} if phase.has_gates else {"importance": importance}
+    write_run(report, small, model.name, {**asked, "batch_size": batch_size, "round_to": round_to, "loss": loss})
     return small
 
 

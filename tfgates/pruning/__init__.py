@@ -1,6 +1,7 @@
 """Plan, apply, report: removing what is closed."""
 
 from tfgates.pruning.cost import NetworkCost, cost, summary
+from tfgates.pruning.page import write_page
 from tfgates.pruning.picture import draw_plan
 from tfgates.pruning.plan import PruningPlan, plan_pruning
 from tfgates.pruning.prune import PruningError, prune
@@ -22,4 +23,5 @@ __all__ = [
     "prune",
     "report_of",
     "summary",
+    "write_page",
 ]

@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.skeleton import skeleton_of
 from tfgates.results import Result, number
 
 # Beside the models, so that these stay plain: nothing of it is saved with them or keeps them alive.
@@ -39,6 +40,13 @@ class History(Result):
         names = dict.fromkeys(name for record in self._records for name in record)
         return [{name: record.get(name) for name in names} for record in self._records]
 
+    def add(self, phase: str, logs: Mapping[str, Any]) -> None:
+        """Adds the epochs of a phase from the `history` of what Keras's `fit` returns, counted on."""
+        start = self._records[-1]["epoch"] if self._records else 0
+        for epoch in range(max((len(values) for values in logs.values()), default=0)):
+            values = {name: number(values[epoch]) for name, values in logs.items() if epoch < len(values)}
+            self._records.append({"phase": phase, "epoch": start + epoch + 1, **values})
+
     def to_dict(self) -> dict[str, Any]:
         """The epochs for JSON."""
         return {"epochs": self.records()}
@@ -53,11 +61,13 @@ class PruningReport(Result):
     Attributes:
         plan: the plan as data, a dict (`tfgates.pruning.PruningPlan.to_dict`).
         history: a `History`, with rows after `tfgates.compress`.
+        skeleton: the network before as data, what reads what (`tfgates.pruning.skeleton.skeleton_of`).
     """
 
     def __init__(self, plan: PruningPlan) -> None:
         # As data: the plan itself holds the network that was pruned.
         self.plan = plan.to_dict()
+        self.skeleton = skeleton_of(plan)
         self.history = History()
         self._text = str(plan)
         self._remarks = {title: list(pairs) for title, pairs in plan.remarks().items()}
