@@ -204,7 +204,7 @@ def compress(
         check_finite(small, "fine-tuning", optimizers.second)
     asked = {"budget": ", ".join(map(str, budgets)), "epochs": f"{first} and {last} of fine-tuning"}
     asked |= {"gates": gate} if phase.has_gates else {"importance": importance}
-    write_run(report, small, model.name, {**asked, "batch_size": batch_size, "round_to": round_to, "loss": loss})
+    write_run(report, small, model, {**asked, "batch_size": batch_size, "round_to": round_to, "loss": loss})
     return small
 
 

@@ -7,8 +7,12 @@ import keras
 
 from tfgates.callbacks.sparsity_monitor import SparsityMonitor
 from tfgates.pruning.page import write_page
-from tfgates.pruning.report import report_of
+from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.report import PruningReport, report_of
 from tfgates.version import __version__
+
+# What the page says of a layer of which nothing was left before pruning.
+GONE = {"units_left": 0, "params_left": 0, "macs_left": 0, "note": "went while training"}
 
 
 def check_page(report):
@@ -38,17 +42,41 @@ def watching(report, has_gates, callbacks):
     return [Sizes()]
 
 
-def write_run(report, small, original, settings):
+def against(report, model):
+    """The report of a network that shrank while it was trained, against the whole network that it began with.
+
+    The report that pruning leaves tells what was removed at last. Where layers cannot be found again by their
+    names (one that is called several times), it stays as it is.
+    """
+    plan = PruningPlan(model)
+    left = {row["name"]: row for row in report.plan["layers"]}
+    names = [row.name for row in plan.layers]
+    if len(left) != len(report.plan["layers"]) or len(set(names)) != len(names) or not set(left) <= set(names):
+        return report
+    whole = PruningReport(plan)
+    for row in whole.plan["layers"]:
+        stays = left.get(row["name"], GONE)
+        row.update({name: stays[name] for name in GONE})
+    whole.plan.update({name: report.plan[name] for name in ("params", "macs")})
+    gone = {item["name"] for item in whole.skeleton if item["row"] is not None and item["name"] not in left}
+    gone |= {item["name"] for item in report.skeleton if not item["left"]}
+    for item in whole.skeleton:
+        item["left"] = item["name"] not in gone
+    whole.history, whole.noted = report.history, report.remarks()
+    return whole
+
+
+def write_run(report, small, model, settings):
     """Writes the page of a finished run.
 
     Args:
         report: the path, or None, which writes nothing.
         small: the network that is returned.
-        original: the name of the network that it was made from.
+        model: the network that it was made from.
         settings: dict of what `compress` was asked for; what is None is left out.
     """
     if report is None:
         return
     facts = [(name, value) for name, value in settings.items() if value is not None]
     facts += [("tfgates", __version__), ("Keras", f"{keras.__version__} on {keras.backend.backend()}")]
-    write_page(report_of(small), report, f"{original}, compressed", facts)
+    write_page(against(report_of(small), model), report, f"{model.name}, compressed", facts)

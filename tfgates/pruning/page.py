@@ -27,7 +27,7 @@ svg path{fill:none;stroke:#718096}svg .grid{stroke:#e2e8f0}svg .gone{opacity:.45
 
 # Metrics of the logs, by the picture that they go into.
 SHARES = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
-HIDDEN = ("phase", "epoch", "structure_loss", "learning_rate")
+HIDDEN = ("phase", "epoch", "structure_loss", "learning_rate", "rebuilds")
 
 
 def page_of(report: PruningReport, title: str = "Pruned network", facts: Sequence[tuple[str, Any]] = ()) -> str:

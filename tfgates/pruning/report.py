@@ -70,7 +70,7 @@ class PruningReport(Result):
         self.skeleton = skeleton_of(plan)
         self.history = History()
         self._text = str(plan)
-        self._remarks = {title: list(pairs) for title, pairs in plan.remarks().items()}
+        self.noted = {title: list(pairs) for title, pairs in plan.remarks().items()}
 
     def to_dict(self) -> dict[str, Any]:
         """All of it for JSON."""
@@ -82,7 +82,7 @@ class PruningReport(Result):
 
     def remarks(self) -> dict[str, list[tuple[str, str]]]:
         """As those of the plan."""
-        return self._remarks
+        return self.noted
 
     def __str__(self) -> str:
         return self._text
