@@ -94,6 +94,6 @@ def proven_blocks(network, places, report):
 
 def can_drop(walk, addition, branch):
     """Whether an addition can do without the tensor `branch`: the other one carries the shape of the sum."""
-    if (addition.index, "parts") not in walk.state or not rule_for(addition.op).may_drop(walk, addition):
+    if walk.notes(addition).parts is None or not rule_for(addition.op).may_drop(walk, addition):
         return False
     return all(walk.shape(t) == walk.shape(addition.outputs[0]) for t in addition.inputs if t != branch)

@@ -166,7 +166,7 @@ def flat_places(network, layers, places):
     wanted, found = chooser(layers), []
     walk = symbolic_walk(network, candidates_of(places))
     for node in network.nodes:
-        channel = walk.state.get((node.index, "channel"))
+        channel = walk.notes(node).channel
         if channel is None or len(channel) == len(set(channel.tolist())):
             continue
         dense = network.reader(node.outputs[0])

@@ -31,4 +31,4 @@ def channels_of(walk: Walk, node: Node, kind: str) -> Channels | None:
     """The channels of the units of a kind: `"outputs"` and `"inputs"` of a call, or `"heads"` inside of it."""
     if kind == "outputs":
         return walk.output(node)
-    return walk.state.get((node.index, "x" if kind == "inputs" else kind))
+    return walk.notes(node).x if kind == "inputs" else walk.notes(node).heads

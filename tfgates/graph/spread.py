@@ -122,7 +122,7 @@ def settle(walk: Any, tensor: int) -> None:
         walk.need(x, TRUE)
         walk.refused[node.index] = reason
         return
-    walk.state[node.index, "joined"] = joined
+    walk.notes(node).joined = joined
     walk.channels[tensor] = told(walk, x, joined, spread.channel.shape[joined.axis - 1])
     walk.imagine(node)
 
@@ -201,7 +201,7 @@ def is_order(spread: Spread, axis: int, channel: np.ndarray) -> bool:
 
 def demand(walk: Any, node: Node) -> None:
     """What of the source is needed for what a call makes."""
-    joined, y = walk.state.get((node.index, "joined")), walk.output(node)
+    joined, y = walk.notes(node).joined, walk.output(node)
     if joined is None or y is None:
         return
     x = walk.channels[walk.spread[node.outputs[0]].source]
@@ -216,7 +216,7 @@ def demand(walk: Any, node: Node) -> None:
 def emitted(surgery: Any, node: Node, tensor: Any) -> Any:
     """What a call makes of fewer channels."""
     walk = surgery.walk
-    spread, joined = walk.spread[node.outputs[0]], walk.state.get((node.index, "joined"))
+    spread, joined = walk.spread[node.outputs[0]], walk.notes(node).joined
     left = surgery.keep(walk.channels[spread.source].group)
     if left.all():
         result = surgery.copy(node)(tensor)

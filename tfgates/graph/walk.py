@@ -11,6 +11,7 @@ from keras import ops
 from tfgates.graph.channels import Channels, Groups
 from tfgates.graph.formula import FALSE, TRUE, Formulas
 from tfgates.graph.network import Network, Node
+from tfgates.graph.notes import CallNotes, LayerNotes
 from tfgates.graph.rule import rule_of
 from tfgates.graph.spread import settle
 from tfgates.graph.values import is_known, numbers, through_gate
@@ -55,7 +56,8 @@ class Walk:
         self.infinite = {}
         self.dropped = {}
         self.slots = {}
-        self.state = {}
+        self._notes: dict[int, CallNotes] = {}
+        self._notes_of_layers: dict[int, LayerNotes] = {}
         self.units = []
         self._gates = {}
         self._weights = {}
@@ -135,6 +137,14 @@ class Walk:
         """Where a kernel is non-zero, reduced over `axes`; everywhere in a symbolic walk."""
         shape = tuple(s for i, s in enumerate(kernel.shape) if i not in axes)
         return np.ones(shape, bool) if self.symbolic else np.any(kernel != 0, axis=tuple(axes))
+
+    def notes(self, node: Node) -> CallNotes:
+        """What rules have noted of a call."""
+        return self._notes.setdefault(node.index, CallNotes())
+
+    def notes_of_layer(self, node: Node) -> LayerNotes:
+        """What rules have noted of the layer of a call, for all of its calls."""
+        return self._notes_of_layers.setdefault(id(node.op), LayerNotes())
 
     def called_once(self, node: Node) -> bool:
         """Whether no other call is of the same layer."""
@@ -245,7 +255,7 @@ class Walk:
         literal = self.imagined(node, "outputs", len(x))
         if literal is None:
             return
-        self.state[node.index, "candidate"] = literal
+        self.notes(node).candidate = literal
         for tensor in node.outputs:
             # The states of a recurrent layer have the gates of its outputs.
             x = self.channels[tensor]
@@ -263,9 +273,8 @@ class Walk:
             output = self.output(node)
             if output is not None:
                 # Marked before the imagined gate is passed: with it live already says the same.
-                literal = self.state.get((node.index, "candidate"))
+                literal = self.notes(node).candidate
                 if literal is not None:
-                    self.state[node.index, "need"] = output.need
                     output.need = self.formulas.both(output.need, literal)
             rule_of(node).backward(self, node)
 

@@ -77,14 +77,14 @@ class AttentionRule(InputFeatures, DeclaredRule):
         open_heads = self.gated(walk, node)[0]
         heads = walk.local(0, len(open_heads))
         heads.group, heads.live = walk.slot(node, "heads", len(open_heads)), open_heads.copy()
-        walk.state[node.index, "heads"] = heads
+        walk.notes(node).heads = heads
         y = walk.fresh(len(shape) - 1, *self.made_of(walk, node, open_heads))
         y.group = self.output_groups(walk, node, len(y))
         return walk.set(node, y)
 
     def take(self, walk: Any, node: Node, tensors: dict[str, int], axis: int) -> None:
         """Notes what is known of the features that each projection reads."""
-        walk.state[node.index, "taken"] = {
+        walk.notes(node).taken = {
             name: self.take_input(walk, node, walk.channels[tensors[name]], name, dense.kernel.shape[0], axis)
             for name, dense in self._parts(node).items()
         }
@@ -110,14 +110,14 @@ class AttentionRule(InputFeatures, DeclaredRule):
     def backward(self, walk, node):
         if node.index in walk.refused:
             return super().backward(walk, node)
-        heads, need = walk.state[node.index, "heads"], walk.output(node).need
+        heads, need = walk.notes(node).heads, walk.output(node).need
         if walk.symbolic:
             used = walk.formulas.both(walk.formulas.any(need), self.gated(walk, node)[0])
         else:
             read = walk.nonzero(walk.weight(output_projection(node.op).kernel), (1,))[:, need != FALSE].any(axis=1)
             used = np.where(read.reshape(len(heads), -1).any(axis=1), self.gated(walk, node)[0], FALSE)
         walk.need(heads, used)
-        for name, x in walk.state.get((node.index, "taken"), {}).items():
+        for name, x in walk.notes(node).taken.items():
             walk.need(x, self.features(walk, node, self._parts(node)[name], used))
         return None
 

@@ -25,10 +25,10 @@ class DeclaredRule(Rule):
 
     def counts(self, walk: Any, node: Any) -> dict[str, int]:
         """How many units of each kind the layer has, found once."""
-        key = (id(node.op), "counts")
-        if key not in walk.state:
-            walk.state[key] = self.anatomy(node).counts(node.op)
-        return walk.state[key]
+        notes = walk.notes_of_layer(node)
+        if notes.counts is None:
+            notes.counts = self.anatomy(node).counts(node.op)
+        return notes.counts
 
     def supported(self, node: Any) -> str | None:
         """None, or the reason why the layer is left alone."""

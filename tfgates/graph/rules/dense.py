@@ -16,7 +16,7 @@ class DenseRule(LinearRule):
 
     def emit(self, surgery, node, args, kwargs):
         walk, tensor = surgery.walk, args[0]
-        if node.index not in walk.refused and walk.inputs(node)[0] is not walk.state[node.index, "x"]:
+        if node.index not in walk.refused and walk.inputs(node)[0] is not walk.notes(node).x:
             keep = surgery.keep(walk.slots[id(node.op)]["inputs"])
             tensor = surgery.pick(tensor, keep, len(tensor.shape) - 1)
         return super().emit(surgery, node, (tensor, *args[1:]), kwargs)

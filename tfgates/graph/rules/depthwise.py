@@ -38,7 +38,7 @@ class DepthwiseRule(LinearRule):
     def backward(self, walk, node):
         if node.index in walk.refused:
             return super().backward(walk, node)
-        x, y = walk.state[node.index, "x"], walk.output(node)
+        x, y = walk.notes(node).x, walk.output(node)
         demand = y.need
         if not activations.is_elementwise(node.op.activation, y.axis):
             demand = np.full(len(y), walk.formulas.any(demand), np.int64)

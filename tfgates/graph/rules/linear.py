@@ -105,9 +105,9 @@ class LinearRule(DeclaredRule):
             x = self.unknown_input(walk, node, in_axis, inputs)
         (kind,) = self.anatomy(node).reads.values()
         walk.slot(node, kind, x.group)
-        walk.state[node.index, "x"] = x
+        walk.notes(node).x = x
         live, value = through_gate(walk, x.live, x.value, *self.gated(walk, node, "inputs", inputs))
-        walk.state[node.index, "constants"] = (live, value)
+        walk.notes(node).constants = (live, value)
         self.compare_calls(walk, node, x)
         live, value = self.mix(walk, node, live, value, outputs)
         live, value = through_gate(walk, live, value, *self.gated(walk, node, "outputs", outputs))
@@ -121,9 +121,10 @@ class LinearRule(DeclaredRule):
 
     def compare_calls(self, walk, node, x):
         """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
-        live, value = walk.state[node.index, "constants"]
+        live, value = walk.notes(node).constants
         folded = np.where((live != TRUE) & is_known(value), value, 0.0)
-        first = walk.state.setdefault((id(node.op), "folded"), folded)
+        notes = walk.notes_of_layer(node)
+        first = notes.folded = folded if notes.folded is None else notes.folded
         differ = (folded != first) | (walk.seen_before(node) & is_generic(folded))
         if differ.any():
             walk.groups.lock(x.group[differ], f"{node.name}: it is called again where this is another constant")
@@ -170,7 +171,7 @@ class LinearRule(DeclaredRule):
     def backward(self, walk, node):
         if node.index in walk.refused:
             return super().backward(walk, node)
-        x, y = walk.state[node.index, "x"], walk.output(node)
+        x, y = walk.notes(node).x, walk.output(node)
         inputs, outputs = self.sizes(walk, node)
         demand = y.need
         if not activations.is_elementwise(activation_of(node), y.axis):
@@ -181,7 +182,7 @@ class LinearRule(DeclaredRule):
         else:
             need = self.mixing(walk, node)[:, demand != FALSE].any(axis=1)
             need = np.where(need, TRUE, FALSE).astype(np.int64)
-        live, value = walk.state[node.index, "constants"]
+        live, value = walk.notes(node).constants
         stuck = (live != TRUE) & (need != FALSE) & ~self.passes(node, value)
         if stuck.any():
             walk.groups.lock(
@@ -199,8 +200,8 @@ class LinearRule(DeclaredRule):
 
     def bias_gained(self, walk: Any, node: Any) -> Iterator[Term]:
         """The bias that constants of removed inputs will need, whatever the weights are by then."""
-        live, value = walk.state[node.index, "constants"]
-        groups = walk.state[node.index, "x"].group
+        live, value = walk.notes(node).constants
+        groups = walk.notes(node).x.group
         folded = (live != TRUE) & (value != 0.0) & (walk.alive[groups] != TRUE)
         if folded.any() and absorber(walk, node) is None:
             yield Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],), groups[folded])
@@ -214,7 +215,7 @@ class LinearRule(DeclaredRule):
     def scales_inputs(self, walk, node):
         # Not where it mixes another axis than the one that carries the channels.
         anatomy = self.anatomy(node)
-        return walk.state.get((node.index, "x")) is walk.inputs(node)[0] and anatomy.parts(node.op) == 1
+        return walk.notes(node).x is walk.inputs(node)[0] and anatomy.parts(node.op) == 1
 
     def folds(self, surgery, node, keep, config):
         walk, anatomy, found = surgery.walk, self.anatomy(node), collections.defaultdict[str, list[Fold]](list)
@@ -245,7 +246,7 @@ class LinearRule(DeclaredRule):
         """What the constants of the removed inputs add to each output, and whether that needs a new bias."""
         slots = walk.slots[id(node.op)]
         keep_in, keep_out = keep(slots["inputs"]), keep(slots["outputs"])
-        live, value = walk.state[node.index, "constants"]
+        live, value = walk.notes(node).constants
         folded = np.where(~keep_in & (live == FALSE) & is_known(value), value, 0.0)
         if not np.any(folded):
             return np.zeros(len(keep_out)), False

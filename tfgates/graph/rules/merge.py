@@ -68,7 +68,7 @@ class MergeRule(Rule):
         if any(p is None for p in parts):
             return self.refuse(walk, node)
         dropped = self.droppable(walk, node, operands, parts, shape, axis)
-        walk.state[node.index, "parts"] = (axis, parts, dropped)
+        walk.notes(node).parts = (axis, parts, dropped)
         rest = [p for i, p in enumerate(parts) if i not in dropped]
         tied = [p.group for p in rest if p.group is not None]
         if not tied:
@@ -128,9 +128,9 @@ class MergeRule(Rule):
         return need
 
     def backward(self, walk, node):
-        if (node.index, "parts") not in walk.state:
+        if walk.notes(node).parts is None:
             return super().backward(walk, node)
-        _, parts, dropped = walk.state[node.index, "parts"]
+        _, parts, dropped = walk.notes(node).parts
         need = walk.output(node).need
         for i, operand in enumerate(self.operands(node)):
             channels = walk.channels[operand.tensor] if isinstance(operand, Ref) else None
@@ -142,14 +142,14 @@ class MergeRule(Rule):
                 walk.need(channels, self.demand(walk, i, parts, need))
 
     def sources(self, walk, node, keep):
-        state = walk.state.get((node.index, "parts"))
+        state = walk.notes(node).parts
         if state is None or not state[2]:
             return node.inputs
         operands = self.operands(node)
         return [o.tensor for i, o in enumerate(operands) if isinstance(o, Ref) and i not in state[2]]
 
     def emit(self, surgery, node, args, kwargs):
-        state = surgery.walk.state.get((node.index, "parts"))
+        state = surgery.walk.notes(node).parts
         if state is not None:
             y, rank = surgery.walk.output(node), len(surgery.walk.shape(node.outputs[0]))
             args = tuple(narrowed(x, surgery.keep(y.group), y.axis, rank) if is_array(x) else x for x in args)
@@ -194,7 +194,7 @@ class AddRule(MergeRule):
 
     def reads(self, walk: Any, node: Any) -> dict[int, int]:
         """A constant operand is dropped where one that is never constant carries the shape."""
-        state = walk.state.get((node.index, "parts"))
+        state = walk.notes(node).parts
         if state is None or not self.may_drop(walk, node):
             return super().reads(walk, node)
         shape, operands, parts = walk.shape(node.outputs[0]), self.operands(node), state[1]

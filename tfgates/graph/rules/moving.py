@@ -78,7 +78,7 @@ class MovingRule(Rule):
         moved = None if x is None else self.moved(walk, node, x)
         if moved is None:
             return self.refuse(walk, node)
-        walk.state[node.index, "moved"] = moved
+        walk.notes(node).moved = moved
         for tensor, part in zip(node.outputs, moved, strict=True):
             walk.channels[tensor] = self.channels(walk, x, part)
         return None
@@ -114,7 +114,7 @@ class MovingRule(Rule):
                 return None
             found.append(moved)
         whole = all(np.array_equal(part.channel, np.arange(size)) for part in found)
-        walk.state[node.index, "whole"] = whole
+        walk.notes(node).whole = whole
         if not whole and not self.can_pick(node, shape, x, found):
             return None
         return found
@@ -133,17 +133,17 @@ class MovingRule(Rule):
         return True
 
     def backward(self, walk, node):
-        if (node.index, "moved") not in walk.state:
+        if walk.notes(node).moved is None:
             return super().backward(walk, node)
         x = walk.inputs(node)[0]
         need = np.zeros(len(x), np.int64)
-        for tensor, moved in zip(node.outputs, walk.state[node.index, "moved"], strict=True):
+        for tensor, moved in zip(node.outputs, walk.notes(node).moved, strict=True):
             there = moved.channel >= 0
             walk._mark(need, moved.channel[there], walk.channels[tensor].need[there])
         return walk.need(x, need)
 
     def emit(self, surgery, node, args, kwargs):
-        if (node.index, "moved") not in surgery.walk.state or surgery.walk.state[node.index, "whole"]:
+        if surgery.walk.notes(node).moved is None or surgery.walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)
         return [self.picked(surgery, node, args[0], *each) for each in self.positions(surgery, node)]
 
@@ -152,7 +152,7 @@ class MovingRule(Rule):
         walk = surgery.walk
         left = np.cumsum(surgery.keep(walk.inputs(node)[0].group)) - 1
         found = []
-        for tensor, moved in zip(node.outputs, walk.state[node.index, "moved"], strict=True):
+        for tensor, moved in zip(node.outputs, walk.notes(node).moved, strict=True):
             keep = surgery.keep(walk.channels[tensor].group)
             found.append((left[moved.channel[keep]], moved.axis))
         return found

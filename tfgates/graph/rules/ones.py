@@ -13,7 +13,7 @@ class LikeRule(ProbedRule):
     def forward(self, walk, node):
         x = walk.inputs(node)[0]
         if x is not None and self.is_picked(walk.network, node, x.axis):
-            walk.state[node.index, "picked"] = True
+            walk.notes(node).picked = True
             return walk.set(node, None)
         return super().forward(walk, node)
 
@@ -25,7 +25,7 @@ class LikeRule(ProbedRule):
         return bool(readers) and tensor not in network.outputs and all(picks_first(n, rank, axis) for n in readers)
 
     def backward(self, walk, node):
-        if (node.index, "picked") not in walk.state:
+        if not walk.notes(node).picked:
             super().backward(walk, node)
 
 

@@ -33,7 +33,7 @@ class OwnRule(InputFeatures, DeclaredRule):
                 walk.groups.lock(other.group, f"{node.name}: what else it reads is kept whole")
                 walk.need(other, TRUE)
         x = self.take_input(walk, node, walk.inputs(node)[0], kind, counts[kind], in_axis)
-        walk.state[node.index, "x"] = x
+        walk.notes(node).x = x
         y = walk.fresh(out_axis, walk.shape(node.outputs[0])[out_axis])
         if anatomy.by_channel:
             y.group = walk.slot(node, "outputs", np.repeat(x.group, len(y) // len(x)))
@@ -45,7 +45,7 @@ class OwnRule(InputFeatures, DeclaredRule):
     def backward(self, walk, node):
         if node.index in walk.refused:
             return super().backward(walk, node)
-        x, demand, parts = walk.state[node.index, "x"], walk.output(node).need, self.anatomy(node).parts(node.op)
+        x, demand, parts = walk.notes(node).x, walk.output(node).need, self.anatomy(node).parts(node.op)
         if self.anatomy(node).by_channel:
             for column in demand.reshape(len(x), -1).T:
                 walk.need(x, column)

@@ -45,15 +45,15 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             channels = walk.channels[mask.tensor]
             walk.groups.lock(channels.group, f"{node.name}: a mask is kept whole")
             walk.need(channels, TRUE)
-        walk.state[node.index, "x"] = self.take_input(walk, node, x, "inputs", layer.cell.kernel.shape[0], 2)
+        walk.notes(node).x = self.take_input(walk, node, x, "inputs", layer.cell.kernel.shape[0], 2)
         units = walk.slot(node, "outputs", layer.units)
         states = [value for value in tree.flatten(given.get("initial_state")) if value is not None]
-        walk.state[node.index, "states"] = [self.take_state(walk, node, value, units) for value in states]
+        walk.notes(node).states = [self.take_state(walk, node, value, units) for value in states]
         live, value = through_gate(walk, np.full(len(units), TRUE), np.full(len(units), np.nan), *self.gate(walk, node))
         # Read by the units themselves; and for each output what is read of it.
         read = walk.local(1, len(units))
         read.group, read.live = units, live
-        walk.state[node.index, "read"] = read
+        walk.notes(node).read = read
         for tensor in node.outputs:
             y = walk.fresh(len(walk.shape(tensor)) - 1, len(units), live, value)
             y.group = units
@@ -72,25 +72,25 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         return None
 
     def backward(self, walk, node):
-        read, outputs = walk.state[node.index, "read"], [walk.channels[tensor] for tensor in node.outputs]
+        read, outputs = walk.notes(node).read, [walk.channels[tensor] for tensor in node.outputs]
         need = np.full(len(read), FALSE, np.int64)
         for y in outputs:
             need = walk.formulas.either(need, y.need)
-        imagined = walk.state.get((node.index, "candidate"), TRUE)
+        imagined = TRUE if walk.notes(node).candidate is None else walk.notes(node).candidate
         literal = walk.formulas.both(self.gate(walk, node)[0], imagined)
         need = walk.formulas.both(need, literal)
         if walk.symbolic:
             every = walk.formulas.any(need)
             need = walk.formulas.both(walk.formulas.either(need, every), literal)
-            walk.need(walk.state[node.index, "x"], np.full(len(walk.state[node.index, "x"]), every, np.int64))
+            walk.need(walk.notes(node).x, np.full(len(walk.notes(node).x), every, np.int64))
         else:
             need = self.read_by_needed(walk, node, need != FALSE, literal != FALSE)
             kernel = walk.weight(node.op.cell.kernel)
             columns = kernel.reshape(len(kernel), -1, len(need))[..., need]
-            self.demand(walk, walk.state[node.index, "x"], np.any(columns != 0, axis=(1, 2)))
+            self.demand(walk, walk.notes(node).x, np.any(columns != 0, axis=(1, 2)))
             need = np.where(need, TRUE, FALSE)
         walk.need(read, need)
-        for state in walk.state[node.index, "states"]:
+        for state in walk.notes(node).states:
             if state is not None:
                 walk.need(state, need)
 
@@ -133,7 +133,7 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         return found
 
     def scales_inputs(self, walk, node):
-        return walk.state.get((node.index, "x")) is walk.inputs(node)[0]
+        return walk.notes(node).x is walk.inputs(node)[0]
 
     def factor_behind(self, walk, node):
         return self.gate(walk, node)[1] if hasattr(node.op, "gate") and len(node.outputs) == 1 else None

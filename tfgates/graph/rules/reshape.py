@@ -59,7 +59,7 @@ class ReshapeRule(EntriesRule):
         if traced is None:
             return self.refuse(walk, node)
         axis, channel = traced
-        walk.state[node.index, "channel"] = channel
+        walk.notes(node).channel = channel
         y = walk.like(x, axis=axis + 1)
         if len(channel) > len(x):
             y = walk.fresh(axis + 1, len(channel), x.live[channel], x.value[channel])
@@ -70,7 +70,7 @@ class ReshapeRule(EntriesRule):
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or node.outputs[0] in walk.spread:
             return super().backward(walk, node)
-        channel = walk.state[node.index, "channel"]
+        channel = walk.notes(node).channel
         order = np.argsort(channel, kind="stable").reshape(len(x), -1)
         for column in order.T:
             walk.need(x, y.need[column])
@@ -80,7 +80,7 @@ class ReshapeRule(EntriesRule):
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is None or node.outputs[0] in walk.spread:
             return super().emit(surgery, node, args, kwargs)
-        channel = walk.state[node.index, "channel"]
+        channel = walk.notes(node).channel
         # What is left when whole channels are gone; single positions are picked out of it.
         whole = surgery.keep(x.group)[channel]
         keep = surgery.keep(y.group)

@@ -28,7 +28,7 @@ class SliceRule(MovingRule):
 
     def emit(self, surgery, node, args, kwargs):
         walk = surgery.walk
-        if (node.index, "moved") not in walk.state or walk.state[node.index, "whole"]:
+        if walk.notes(node).moved is None or walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)
         key = self.key(node, len(walk.shape(node.inputs[0])), walk.inputs(node)[0].axis)
         ((positions, axis),) = self.positions(surgery, node)
@@ -63,9 +63,9 @@ class PadRule(MovingRule):
 
     def emit(self, surgery, node, args, kwargs):
         walk = surgery.walk
-        if (node.index, "moved") not in walk.state or walk.state[node.index, "whole"]:
+        if walk.notes(node).moved is None or walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)
-        (moved,) = walk.state[node.index, "moved"]
+        (moved,) = walk.notes(node).moved
         keep, there = surgery.keep(walk.output(node).group), np.flatnonzero(moved.channel >= 0)
         widths = [tuple(width) for width in node.op.pad_width]
         widths = widths * len(walk.shape(node.inputs[0])) if len(widths) == 1 else widths

@@ -1,0 +1,56 @@
+"""What rules note of a call on the way forward, for the way back, the smaller layer, and who asks for places."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfgates.graph.channels import Channels
+
+
+@dataclasses.dataclass
+class CallNotes:
+    """What is noted of one call; each entry is None where its rule notes none.
+
+    Attributes:
+        x: what a layer takes its input to be, where that is not simply the channels of the tensor it reads.
+        constants: the formulas and the constants of what a linear layer reads, which its bias takes up.
+        parts: of what is merged, its axis, its operands, and the constant operands that are dropped.
+        channel: of a reshape, which channel of the input each position of the output is.
+        moved: for each output of what moves channels about, where they are.
+        whole: whether what moves channels about leaves them where they were.
+        picked: whether only one position of an axis is taken.
+        joined: of what spreads channels over several axes, along which of them they can be told.
+        heads: the heads of attention.
+        taken: by the name of a projection of attention, what it reads.
+        states: the initial states that a recurrent layer reads.
+        read: the units of a recurrent layer, as they read one another.
+        candidate: the formulas of a gate that is imagined on the output.
+    """
+
+    x: Channels | None = None
+    constants: tuple[np.ndarray, np.ndarray] | None = None
+    parts: tuple[int, list[Any], dict[int, np.ndarray]] | None = None
+    channel: np.ndarray | None = None
+    moved: list[Any] | None = None
+    whole: bool | None = None
+    picked: bool = False
+    joined: Any = None
+    heads: Channels | None = None
+    taken: dict[str, Channels] = dataclasses.field(default_factory=dict)
+    states: list[Any] = dataclasses.field(default_factory=list)
+    read: Channels | None = None
+    candidate: np.ndarray | None = None
+
+
+@dataclasses.dataclass
+class LayerNotes:
+    """What is noted of a layer, for all of its calls.
+
+    Attributes:
+        counts: how many units of each kind it has.
+        folded: the constants that its first call folds into its bias.
+    """
+
+    counts: dict[str, int] | None = None
+    folded: np.ndarray | None = None
