@@ -1,11 +1,14 @@
 """Hidden units of recurrent layers are gated and removed exactly."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
 import tfgates
 from tests.graph.units import close_half, randomised, same_outputs
+from tfgates.graph.network import Network
 
 K = keras.layers
 STEPS = (7, 5)
@@ -69,6 +72,56 @@ def test_units_go(name):
     recurrent = [each for each in pruned.layers if isinstance(each, (K.LSTM, K.GRU, K.SimpleRNN))]
     assert recurrent[0].units == 3 and all(type(each).__module__.startswith("keras") for each in recurrent)
     same_outputs(gated, pruned)
+
+
+def words(behind, head=None):
+    """Masked words through a layer both ways, whose mask others behind it need."""
+    x = inputs = keras.Input((7,), dtype="int32")
+    x = K.Embedding(9, 6, mask_zero=True)(x)
+    x = K.Bidirectional(K.LSTM(4, return_sequences=True, name="lstm"), name="both")(x)
+    for layer in behind:
+        x = layer(x)
+    return keras.Model(inputs, head(x) if head else K.Dense(2, name="head")(x))
+
+
+def test_masks_go_on_behind_a_layer_that_is_opened():
+    """Every layer that reads a mask is given it, so that the calls of `Bidirectional` need not hand it on."""
+    behind = [K.Dropout(0.2), K.Dense(5), K.Bidirectional(K.GRU(4, return_sequences=True)), K.GlobalAveragePooling1D()]
+    model = words(behind)
+    randomised(model)
+    gated = tfgates.gate_model(model)
+    assert [gate.units for gate in gated.gates] == [4, 4, 5, 4, 4]
+    close_half(gated)
+    pruned = tfgates.prune(gated)
+    for batch in (1, 4):
+        x = np.random.default_rng(batch).integers(0, 3, (batch, 7))
+        for call in ({}, {"training": False}):
+            np.testing.assert_allclose(gated(x, **call), pruned(x, **call), atol=1e-5)
+            with contextlib.ExitStack() as stack:
+                for gate in gated.gates:
+                    stack.enter_context(gate.held(np.ones(gate.unit_shape)))
+                np.testing.assert_allclose(gated(x, **call), model(x, **call), atol=1e-5)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Own(K.Dense):
+    """Might ask what it is called on for its mask."""
+
+
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: words([]),
+        lambda: words([Own(4), K.LSTM(3)]),
+        lambda: words([], lambda x: K.Dense(2)(K.LSTM(3)(K.Multiply()([x, x])))),
+        lambda: words([keras.Sequential([keras.Input((7, 8)), K.Dense(4)]), K.LSTM(3)]),
+    ],
+    ids=["an output", "of a user", "a product", "nested"],
+)
+def test_masks_that_a_tensor_must_carry(make):
+    (whole,) = [node.whole for node in Network(make()).nodes if node.name == "both"]
+    assert whole == "it hands on other masks at inference than the calls that it makes"
 
 
 def test_closed_units_by_their_slices():

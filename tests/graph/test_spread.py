@@ -134,3 +134,14 @@ def test_a_spread_that_is_an_output():
     model = keras.Model(inputs, [K.Reshape((2, 2, 3))(x), K.Dense(2)(K.Dense(4, activation="relu")(inputs))])
     gated = tfgates.gate_model(model)
     assert dict(gated.report.skipped)["first"] == "an output of the model"
+
+
+def test_a_pixel_shuffle_that_is_flattened():
+    """Told in two steps: no axis of the flat map tells the channels apart, but those of the map do."""
+    gated = tfgates.gate_model(image(conv(16), lambda x: ops.depth_to_space(x, 2), K.Flatten()))
+    assert [gate.units for gate in gated.gates] == [4]
+    randomised(gated)
+    close_half(gated)
+    pruned = tfgates.prune(gated)
+    assert pruned.get_layer("first").filters == 8
+    same_outputs(gated, pruned)

@@ -7,7 +7,7 @@ import keras
 from keras import tree
 
 from tfgates.graph.unrolling import calls_forgotten
-from tfgates.keras_internals import mask_of
+from tfgates.keras_internals import layers_within, mask_of
 
 
 def masks_of(network: Any) -> list[Any]:
@@ -35,8 +35,27 @@ def masks_of(network: Any) -> list[Any]:
     return [mask_of(tensor) for tensor in tensors]
 
 
+def all_given(model: keras.Model) -> bool:
+    """Whether each mask that a layer of a model reads is an argument of its call, so that no tensor needs to carry it.
+
+    Keras makes those that tensors carry arguments of each call that has one for them. Others ask the tensors: products
+    and the like, which leave masked steps out, losses of what the model gives, layers of nested models, and, who knows,
+    layers of the user's.
+    """
+    from tfgates.graph.rule import rule_for
+
+    if any(mask_of(tensor) is not None for tensor in model.outputs):
+        return False
+    within = [layer for layer in layers_within(model) if layer is not model]
+    own = any(type(layer).__module__.partition(".")[0] not in ("keras", "tfgates") for layer in within)
+    nested = any(isinstance(layer, keras.Model) for layer in within)
+    return not own and not nested and not any(rule_for(layer).leaves_masked_out for layer in within)
+
+
 def why_mixed(network: Any, node: Any) -> str | None:
     """Why the result of a call would carry another mask if one of its tensors went, or None if it would not."""
+    if node.outputs[0] in network.masks_given:
+        return None
     masks = [network.masks[number] for number in node.inputs]
     # Operators hand no mask on.
     handed_on = masks[0] if node.layer is not None else None

@@ -10,7 +10,7 @@ from keras import tree
 from tfgates.anatomy.weightless import is_dropout
 from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
-from tfgates.graph.masks import masks_of
+from tfgates.graph.masks import all_given, masks_of
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
@@ -70,6 +70,8 @@ class Network:
         self.producer = []
         self._kept: list = []
         self._masked = False
+        # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
+        self.masks_given: set[int] = set()
         self._phase, self._phases = Phase(), []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[int, str | None] = {}
@@ -103,6 +105,10 @@ class Network:
     def has_modes(self) -> bool:
         """Whether calls have modes of their own, which each then has among its keywords: see `tfgates.graph.phase`."""
         return self._phase.asked
+
+    @functools.cached_property
+    def _all_masks_given(self) -> bool:
+        return isinstance(self.functional.outputs, list) and all_given(self.functional)
 
     @functools.cached_property
     def masks(self) -> list:
@@ -192,13 +198,16 @@ class Network:
 
     def _open(self, call, args, kwargs, produced, name, phase):
         """Adds the calls that a layer makes in place of its own."""
-        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs))
+        masks = call.op is self.model or not self._all_masks_given
+        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks)
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
             prefix = "" if call.op is self.model else f"{name}/"
             self._call(each, within, prefix, own_name, is_inside=True, training=phase)
         for outer, tensor in zip(tree.flatten(call.outputs), unrolled.outputs, strict=True):
             produced[id(outer)] = within[id(tensor)]
+            if not masks and mask_of(outer) is not None:
+                self.masks_given.add(within[id(tensor)])
         # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
         self._kept.append(unrolled)
 

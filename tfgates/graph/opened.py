@@ -23,7 +23,9 @@ Sizes = tuple[int, ...]
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
 
 
-def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: Any, kwargs: Any) -> None:
+def check_opened(
+    layer: keras.Layer, unrolled: Unrolled, tensors: list, args: Any, kwargs: Any, masks: bool = True
+) -> None:
     """Compares a layer with the calls that it makes, on random inputs and for different batches.
 
     At inference, and, with the same random numbers, in training; with its weights as they are, and with
@@ -35,6 +37,7 @@ def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: An
         unrolled: its calls.
         tensors: the symbolic tensors among its arguments, in the order of the inputs of `unrolled`.
         args, kwargs: the arguments of its call in the model.
+        masks: bool, whether anything reads the masks that the outputs carry.
 
     Raises:
         NotOpenedError: if anything differs, if the layer has weights that none of the calls is of, if it
@@ -56,7 +59,8 @@ def check_opened(layer: keras.Layer, unrolled: Unrolled, tensors: list, args: An
                 except Exception as error:
                     raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
             pairs = zip(KINDS, expected, found, strict=True)
-            return next((kind for kind, one, other in pairs if not same(one, other, layer)), "")
+            matter = ((kind, one, other) for kind, one, other in pairs if masks or kind != KINDS[1])
+            return next((kind for kind, one, other in matter if not same(one, other, layer)), "")
 
         kind = differs(others)
         if kind and others and not differs(others=False):

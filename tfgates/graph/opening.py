@@ -28,7 +28,7 @@ def may_be_opened(op: Any) -> bool:
     return isinstance(op, keras.Layer) and holds_layers(op) and not rule_for(op).known
 
 
-def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list) -> tuple[Unrolled, list]:
+def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks: bool = True) -> tuple[Unrolled, list]:
     """The calls that a layer makes when it is called, proven to compute what it does.
 
     `layer.call` is called on symbolic tensors. Where it needs sizes that are left open (`ops.shape(x)[0]`
@@ -39,6 +39,7 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list) -> tup
         layer: the layer, built.
         args, kwargs: the arguments of the call, symbolic tensors in them.
         outputs: what the call returned, flat.
+        masks: bool, whether anything reads the masks that the outputs carry.
 
     Returns:
         Pair of the calls and of the tensors among the arguments, in the order of their inputs.
@@ -68,7 +69,7 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list) -> tup
             # What reads it may need them: a Flatten and a Dense behind it, say.
             sizes, known = (tuple(tensor.shape) for tensor in lost[0])
             raise NotOpenedError(f"followed, its `call` gives a tensor of shape {sizes}, not {known}")
-        check_opened(layer, unrolled, tensors, args, kwargs)
+        check_opened(layer, unrolled, tensors, args, kwargs, masks)
         return unrolled
 
     try:

@@ -65,6 +65,9 @@ class Rule:
     # Whether pruning leaves a call of its own, as it does of all but gates and what feeds them.
     remains = True
 
+    # Whether the layer asks the tensors that it is called on for their masks, and leaves masked steps out.
+    leaves_masked_out = False
+
     # Whether the call moves entries and nothing else, so that channels along several axes are followed through it.
     moves_entries = False
 

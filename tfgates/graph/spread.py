@@ -17,6 +17,7 @@ from keras import ops, tree
 from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
+from tfgates.graph.rule import rule_of
 
 
 @dataclasses.dataclass
@@ -115,7 +116,15 @@ def settle(walk: Any, tensor: int) -> None:
     if walk.channels[tensor] is not None or node.index in walk.refused:
         return
     x = walk.channels[spread.source]
-    joined = joined_along(spread)
+    joined, before = joined_along(spread), node.inputs[0]
+    if joined is None and before in walk.spread:
+        # In two steps: told before the call, they may be followed through it.
+        settle(walk, before)
+        if walk.channels[before] is not None:
+            del walk.spread[tensor]
+            rule_of(node).forward(walk, node)
+            walk.settle([tensor])
+            return
     if joined is None:
         reason = f"{node.name}: its channels lie along several axes, none of which tells them apart"
         walk.groups.lock(x.group, reason)

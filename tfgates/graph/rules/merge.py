@@ -230,6 +230,8 @@ class AverageRule(MergeRule):
 class StepwiseRule(MergeRule):
     """Merges of which Keras's layers leave out what is masked."""
 
+    leaves_masked_out = True
+
     def mask_reason(self, walk, node):
         return None if node.layer is None else why_masked(walk.network, node)
 
