@@ -1,6 +1,6 @@
 """What layers are made of: which axes of their variables carry which units, one file per family of layers."""
 
-from tfgates.anatomy import attention, convolution, dense, embedding, normalization, recurrent
+from tfgates.anatomy import attention, convolution, dense, einsum, embedding, normalization, recurrent
 from tfgates.anatomy.axes import take
 from tfgates.anatomy.base import Anatomy, variable_of
 from tfgates.anatomy.check import check_anatomy
@@ -18,6 +18,7 @@ __all__ = [
     "convolution",
     "declared_base",
     "dense",
+    "einsum",
     "embedding",
     "gated_class",
     "normalization",

@@ -165,7 +165,7 @@ class Anatomy:
         counts = {**self.counts(layer), **(counts or {})}
         return sum(each * math.prod(counts[kind] for kind in kinds) for _, each, kinds in self.summands(layer))
 
-    def applied_at(self, path: str) -> str:
+    def applied_at(self, layer: keras.Layer, path: str) -> str:
         """For each place of which tensor a variable of `products` is applied once."""
         return self.applied if isinstance(self.applied, str) else self.applied[path]
 
@@ -180,7 +180,7 @@ class Anatomy:
         """
         counts = {**self.counts(layer), **(counts or {})}
         return sum(
-            places[self.applied_at(path)] * each * math.prod(counts[kind] for kind in kinds)
+            places[self.applied_at(layer, path)] * each * math.prod(counts[kind] for kind in kinds)
             for path, each, kinds in self.summands(layer)
             if path in self.products
         )

@@ -13,6 +13,7 @@ from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, proven, unit_places
 from tfgates.gating.report import complete
 from tfgates.gating.subclasses import carry_over, gated_class
+from tfgates.gating.written_out import carried_by, places_written_out
 from tfgates.graph.copier import copy_of, is_foreign
 from tfgates.graph.lengths import length_of, shapes_of
 from tfgates.graph.network import Network, rebuild
@@ -149,7 +150,9 @@ def gate_model(
 
 def word_for(place: Place) -> str:
     """What the units of a place are called."""
-    return place.kind if place.kind != "outputs" else "groups" if place.groups else "units"
+    if place.word or place.kind != "outputs":
+        return place.word or place.kind
+    return "groups" if place.groups else "units"
 
 
 def check_arguments(name: str, function: Any, gate: Any, gate_arguments: dict[str, Any]) -> None:
@@ -207,10 +210,14 @@ def gate_network(
     places = []
     if "inner" in residual or "tied" in residual:
         tied = "tied" in residual
-        heads = head_places(network, layers, report, copy_weights)
+        first = head_places(network, layers, report, copy_weights) + places_written_out(network, layers, report)
+        # Of these nothing is reported: what they would have closed gets gates of its own.
+        first = proven(network, first, Report(), tied=False) if any(place.word for place in first) else first
         why = no_inside(gate, gate_arguments or {}, copy_weights)
-        likely = likely_candidates(network, layers, heads, tied, why)
-        places = proven(network, heads + unit_places(network, layers, report, likely, no_inside=why), report, tied)
+        carried = carried_by(network, first)
+        likely = likely_candidates(network, layers, first, tied, why, carried)
+        units = unit_places(network, layers, report, likely, no_inside=why, carried=carried)
+        places = proven(network, first + units, report, tied)
         more = unit_places(network, layers, report, candidates_of(places), depthwise=True)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:

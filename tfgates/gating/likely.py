@@ -10,24 +10,27 @@ from tfgates.graph.phase import trains
 from tfgates.layers import GatedLayer
 
 
-def likely_candidates(network: Network, layers: Any, heads: list[Place], tied: bool, no_inside: str) -> dict:
-    """The candidates of a walk: those of `heads`, and of the channels that convolutions and dense layers make.
+def likely_candidates(
+    network: Network, layers: Any, first: list[Place], tied: bool, no_inside: str, carried: frozenset = frozenset()
+) -> dict:
+    """The candidates of a walk: those of `first`, and of the channels that convolutions and dense layers make.
 
     A network with gates has none: whether a layer has one shows only in a walk without others.
 
     Args:
         network: the `Network` to gate.
         layers: which layers, see `tfgates.gating.placement.chooser`.
-        heads: the places on heads.
+        first: the places on heads, and on what goes together.
+        carried: the indices of calls whose units go with these.
         tied: whether outputs of the model may share a gate with others.
         no_inside: why no gate can be inside of a layer; nothing where they can.
     """
-    found: dict = candidates_of(heads)
+    found: dict = candidates_of(first)
     if any(isinstance(node.op, (Gate, GatedLayer)) for node in network.nodes):
         return found
     wanted, seen = chooser(layers), dict[int, Any]()
     for node in network.nodes:
-        if not makes_units(node, depthwise=False) or not wanted(node.op):
+        if not makes_units(node, depthwise=False) or not wanted(node.op) or node.index in carried:
             continue
         if anatomy_of(node.op).recurs and (no_inside or trains(node)):
             continue

@@ -37,6 +37,7 @@ class Place:
         groups: number of groups if a unit is a group of channels, else None.
         weights: number of weights that one unit owns.
         kind: `"outputs"`, or the kind of units inside of the layer, `"heads"`: the gate is then inside of it.
+        word: what the units are called in the report, where that is not their kind.
     """
 
     layer: str
@@ -49,6 +50,7 @@ class Place:
     groups: int | None
     weights: int
     kind: str = "outputs"
+    word: str = ""
 
 
 def has_heads(layer: Any) -> bool:
@@ -86,7 +88,7 @@ def chooser(layers):
     )
 
 
-def unit_places(network, layers, report, candidates, depthwise=False, no_inside=""):
+def unit_places(network, layers, report, candidates, depthwise=False, no_inside="", carried=frozenset()):
     """Candidates on the output channels of convolutions, dense and recurrent layers.
 
     Args:
@@ -97,6 +99,7 @@ def unit_places(network, layers, report, candidates, depthwise=False, no_inside=
             gate behind the depthwise convolution leaves a zero.
         no_inside: why no gate can be inside of a layer, which those of recurrent layers must be; nothing where
             they can.
+        carried: the indices of calls whose units go with gates that were placed before.
     """
     wanted, seen, found = chooser(layers), {}, []
     walk = symbolic_walk(network, candidates)
@@ -105,7 +108,7 @@ def unit_places(network, layers, report, candidates, depthwise=False, no_inside=
         if node.whole is not None and not depthwise and node.layer.weights:
             report.skipped.append((node.name, f"{type(node.op).__name__} stays whole: {node.whole}"))
         rule = rule_of(node)
-        if not makes_units(node, depthwise):
+        if not makes_units(node, depthwise) or node.index in carried:
             continue
         if depthwise and (node.index in walk.refused or is_gated(walk, walk.output(node))):
             continue

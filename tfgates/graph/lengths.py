@@ -68,7 +68,8 @@ def shapes_of(inputs: list[Any], example: Any) -> dict[str, tuple] | None:
     values = tree.flatten(example)
     if isinstance(example, dict) and {t.name for t in inputs} <= set(example):
         values = [example[t.name] for t in inputs]
-    if len(values) != len(inputs) or all(None not in tuple(t.shape)[1:] for t in inputs):
+    known = len(values) == len(inputs) and all(hasattr(value, "shape") for value in values)
+    if not known or all(None not in tuple(t.shape)[1:] for t in inputs):
         return None
     shapes = {t.name: tuple(value.shape)[1:] for t, value in zip(inputs, values, strict=True)}
     return shapes if all(len(shapes[t.name]) == len(t.shape) - 1 for t in inputs) else None

@@ -74,7 +74,7 @@ class Network:
         self.masks_given: set[int] = set()
         self._phase, self._phases = Phase(), []
         # What rules have found out by trying, by index of the call: it holds for every walk.
-        self.proofs: dict[int, str | None] = {}
+        self.proofs: dict[Any, Any] = {}
         # What was found of it already, see `tfgates.graph.walk.symbolic_walk`.
         self.walks: dict[Any, Any] = {}
         if not isinstance(model, keras.Model):

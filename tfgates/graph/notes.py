@@ -25,6 +25,8 @@ class CallNotes:
         taken: by the name of a projection of attention, what it reads.
         states: the initial states that a recurrent layer reads.
         read: the units of a recurrent layer, as they read one another.
+        width: of a reshape into heads, how many channels each has.
+        factors: of a product along an axis that is kept, what its factors have there; None for one without the axis.
         candidate: the formulas of a gate that is imagined on the output.
     """
 
@@ -40,6 +42,8 @@ class CallNotes:
     taken: dict[str, Channels] = dataclasses.field(default_factory=dict)
     states: list[Any] = dataclasses.field(default_factory=list)
     read: Channels | None = None
+    width: int | None = None
+    factors: list[Channels | None] | None = None
     candidate: np.ndarray | None = None
 
 

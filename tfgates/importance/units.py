@@ -9,7 +9,9 @@ import numpy as np
 from keras import ops
 
 from tfgates.anatomy import anatomy_of, variable_of
+from tfgates.graph.gate_places import channels_of
 from tfgates.graph.network import Network
+from tfgates.graph.walk import Walk, symbolic_walk
 
 
 @dataclasses.dataclass
@@ -39,6 +41,9 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
     for place in places:
         units = found.setdefault(place.key, Units(place.layer, place.units, [], [], []))
         layer, rows = weights_of(network, place.source, place.kind)
+        if place.word:
+            walk = symbolic_walk(network)
+            rows = gathered(walk, place, rows)
         if any(layer is other for other in units.layers):
             continue
         behind = place.node.op if place.node is not place.source else None
@@ -58,6 +63,14 @@ def weights_of(network: Network, node: Any, kind: str = "outputs") -> tuple[kera
     axes = anatomy.axes(node.op)
     values = {path: as_array(variable_of(node.op, path)) for path in anatomy.products if path in axes}
     return node.op, anatomy.filters(node.op, values, kind)
+
+
+def gathered(walk: Walk, place: Any, rows: np.ndarray) -> np.ndarray:
+    """Of the rows of a layer's channels those that go with each unit of a place further on, side by side."""
+    channels = channels_of(walk, place.node, place.kind)
+    assert channels is not None
+    made = walk.root[walk.output(place.source).group]
+    return np.stack([rows[made == unit].reshape(-1) for unit in walk.root[channels.group]])
 
 
 def as_array(variable: Any) -> np.ndarray:

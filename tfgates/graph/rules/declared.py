@@ -54,7 +54,7 @@ class DeclaredRule(Rule):
             each *= math.prod(counts[kind] for kind in kinds if kind not in slots)
             over = tuple(slots[kind] for kind in kinds if kind in slots)
             if path in anatomy.products:
-                macs = each * self.places(walk, node, anatomy.applied_at(path))
+                macs = each * self.places(walk, node, anatomy.applied_at(node.op, path))
                 products.append(Term(node.name, each * once, macs, over))
             else:
                 others.setdefault(kinds, Term(node.name, 0, 0, over)).params += each * once

@@ -1,8 +1,12 @@
 """Dense layers."""
 
+import numpy as np
+
 from tfgates.anatomy.dense import DenseAnatomy
+from tfgates.anatomy.einsum import EinsumDenseAnatomy
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.linear import LinearRule
+from tfgates.graph.values import is_generic
 
 
 @register_rule(DenseAnatomy)
@@ -18,5 +22,37 @@ class DenseRule(LinearRule):
         walk, tensor = surgery.walk, args[0]
         if node.index not in walk.refused and walk.inputs(node)[0] is not walk.notes(node).x:
             keep = surgery.keep(walk.slots[id(node.op)]["inputs"])
-            tensor = surgery.pick(tensor, keep, len(tensor.shape) - 1)
+            tensor = surgery.pick(tensor, keep, self.axes(walk, node)[0])
         return super().emit(surgery, node, (tensor, *args[1:]), kwargs)
+
+
+@register_rule(EinsumDenseAnatomy)
+class EinsumDenseRule(DenseRule):
+    """Into heads: what a head is without its inputs differs along its width, unless it is 0."""
+
+    stuck = "what it makes of a closed channel's constant differs along the width of a head"
+
+    def spreads(self, node):
+        return not self.anatomy(node).uniform(node.op)
+
+    def mix(self, walk, node, live, value, outputs):
+        live, value = super().mix(walk, node, live, value, outputs)
+        if walk.symbolic and self.spreads(node):
+            # With a bias: a number for each of the width.
+            value = np.where(is_generic(value), np.nan, value)
+        return live, value
+
+    def bias(self, walk, node, outputs):
+        bias = super().bias(walk, node, outputs)
+        if not self.spreads(node) or node.op.bias is None:
+            return bias.reshape(-1)
+        axes = self.anatomy(node).axes(node.op)["bias"]
+        of_units = "outputs" in axes
+        rows = np.moveaxis(bias, axes.index("outputs"), 0) if of_units else np.stack([bias] * outputs)
+        rows = rows.reshape(outputs, -1)
+        return np.where((rows == rows[:, :1]).all(axis=1), rows[:, 0], np.nan)
+
+    def scales_outputs(self, node, factor):
+        # A bias may be the same for all heads.
+        bias = self.anatomy(node).axes(node.op).get("bias")
+        return (bias is None or "outputs" in bias) and super().scales_outputs(node, factor)

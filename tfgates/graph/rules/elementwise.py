@@ -56,9 +56,15 @@ class SoftmaxRule(ElementwiseRule):
         return [axis % len(walk.shape(node.inputs[0])) for axis in axes]
 
     def keeps_axis(self, walk, node, x):
-        return len(node.inputs) == 1 and x.axis not in self.axes(walk, node)
+        masks = [walk.shape(tensor) for tensor in node.inputs[1:]]
+        rank = len(walk.shape(node.inputs[0]))
+        # A mask that is the same for all channels.
+        alike = all(len(shape) == rank and shape[x.axis] == 1 for shape in masks)
+        return alike and x.axis not in self.axes(walk, node)
 
     def apply(self, walk, node, x):
+        if len(node.inputs) > 1:
+            return np.full(len(x), np.nan)
         sizes = [walk.shape(node.inputs[0])[axis] for axis in self.axes(walk, node)]
         share = np.nan if None in sizes else 1.0 / math.prod(sizes)
         return np.where(is_known(x.value), share, np.nan)
@@ -67,7 +73,7 @@ class SoftmaxRule(ElementwiseRule):
         super().forward(walk, node)
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is not None:
-            stuck = (x.live != TRUE) & np.isnan(y.value)
+            stuck = (x.live != TRUE) & np.isnan(y.value) & (len(node.inputs) == 1)
             walk.groups.lock(y.group[stuck], f"{node.name}: over how many places softmax runs is not known")
 
     def why(self, node):

@@ -34,6 +34,9 @@ class LinearRule(DeclaredRule):
 
     linear = True
 
+    # Why an input that is some constant cannot go.
+    stuck = "its zero padding makes a closed channel's constant differ at the border"
+
     def axes(self, walk, node):
         """Axis of the channels in the input and in the output."""
         ranks = (len(walk.shape(tensor)) for tensor in (node.inputs[0], node.outputs[0]))
@@ -187,7 +190,7 @@ class LinearRule(DeclaredRule):
         if stuck.any():
             walk.groups.lock(
                 x.group[stuck],
-                f"{node.name}: its zero padding makes a closed channel's constant differ at the border",
+                f"{node.name}: {self.stuck}",
             )
         walk.need(x, walk.formulas.both(need, self.gated(walk, node, "inputs", inputs)[0]))
 
@@ -237,7 +240,10 @@ class LinearRule(DeclaredRule):
         if added or getattr(node.op, "bias", None) is not None:
             anatomy.add_bias(node.op, config)
             changes = [Fold(offset=constants[left])] if np.any(constants[left]) else []
-            found["bias"] = [*changes, Fold(factor[left])] if np.any(factor != 1.0) else changes
+            found["bias"] = changes
+            if np.any(factor != 1.0):
+                behind = (1,) * (len(axes["bias"]) - 1 - axes["bias"].index("outputs")) if "bias" in axes else ()
+                found["bias"] = [*changes, Fold(factor[left].reshape(-1, *behind))]
         elif np.any(constants[left]):
             surgery.offset_mean(absorber(walk, node), constants * factor)
         return found

@@ -7,14 +7,45 @@ import numpy as np
 
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
+from tfgates.graph.rules.contraction import ContractionRule
 from tfgates.graph.sizes import counted
+
+
+class BatchProductRule(ContractionRule):
+    """`a @ b` where the channels are on an axis of matrices, one product for each of them."""
+
+    def tensors(self, node):
+        return [x.tensor for x in (*node.args, *node.kwargs.values()) if isinstance(x, Ref)]
+
+    def common(self, walk, node):
+        tensors = self.tensors(node)
+        ranks = [len(walk.shape(tensor)) for tensor in tensors]
+        known = {walk.channels[t].axis - rank for t, rank in zip(tensors, ranks, strict=True) if walk.channels[t]}
+        made = len(walk.shape(node.outputs[0]))
+        if len(tensors) != 2 or len(known) != 1 or len({*ranks, made}) != 1:
+            return None
+        axis = known.pop() + made
+        return ([axis, axis], axis) if len({walk.shape(tensor)[axis] for tensor in tensors}) == 1 else None
+
+    def each(self, walk, node, axis):
+        made, read = counted(walk.network, node.outputs[0]), counted(walk.network, self.tensors(node)[0])
+        sizes = [size for i, size in enumerate(made) if i not in (0, axis)] + [read[-1]]
+        return math.nan if None in sizes else math.prod(sizes)
+
+
+BY_BATCH = BatchProductRule()
 
 
 @register_rule("Matmul")
 class MatmulRule(Rule):
     """`a @ b`: the last axis of b is that of the product; what is summed over stays whole."""
 
-    reason = "channels that a product of tensors sums over stay whole"
+    reason = BatchProductRule.reason
+
+    def by_batch(self, walk: Any, node: Node) -> bool:
+        """Whether what is known of the tensors is on axes of matrices alone."""
+        known = [(walk.channels[tensor], len(walk.shape(tensor))) for tensor in node.inputs]
+        return any(x is not None for x, _ in known) and all(x is None or 0 < x.axis < rank - 2 for x, rank in known)
 
     def factors(self, node: Node) -> list[int] | None:
         """The two tensors, None if one is an array."""
@@ -22,6 +53,8 @@ class MatmulRule(Rule):
         return [ref.tensor for ref in refs] if len(refs) == 2 else None
 
     def forward(self, walk, node):
+        if self.by_batch(walk, node):
+            return BY_BATCH.forward(walk, node)
         factors = self.factors(node)
         if all(channels is None for channels in walk.inputs(node)):
             return walk.set(node, None)
@@ -36,6 +69,8 @@ class MatmulRule(Rule):
         return walk.set(node, walk.like(second, axis=len(walk.shape(node.outputs[0])) - 1, value=zero))
 
     def backward(self, walk, node):
+        if walk.notes(node).factors is not None:
+            return BY_BATCH.backward(walk, node)
         y, factors = walk.output(node), self.factors(node)
         if node.index in walk.refused or y is None:
             return super().backward(walk, node)
@@ -44,7 +79,13 @@ class MatmulRule(Rule):
             walk.need(walk.channels[factors[0]], np.ones(len(walk.channels[factors[0]]), np.int64))
         return None
 
+    def emit(self, surgery, node, args, kwargs):
+        rule = BY_BATCH if surgery.walk.notes(node).factors is not None else super()
+        return rule.emit(surgery, node, args, kwargs)
+
     def terms(self, walk: Any, node: Node) -> list[Term]:
+        if walk.notes(node).factors is not None:
+            return BY_BATCH.terms(walk, node)
         y, factors = walk.output(node), self.factors(node)
         if node.index in walk.refused or y is None or factors is None:
             return super().terms(walk, node)

@@ -10,7 +10,7 @@ from keras import tree
 from tfgates.graph import rule as rules
 from tfgates.graph.equality import state_kept
 from tfgates.graph.network import Node, Ref
-from tfgates.graph.probe import alike, evaluate, obstacle, sample
+from tfgates.graph.probe import alike, along, evaluate, obstacle, sample
 from tfgates.graph.rule import Rule
 from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.merge import MergeRule
@@ -32,9 +32,36 @@ class ProbedRule(MergeRule):
         proofs = walk.network.proofs
         if node.index not in proofs:
             proofs[node.index] = self.obstacle(walk.network, node)
-        if proofs[node.index] is not None:
-            return self.refuse(walk, node, f"{Rule().why(node)}, and it {proofs[node.index]}")
-        super().forward(walk, node)
+        if proofs[node.index] is None:
+            return super().forward(walk, node)
+        x = walk.inputs(node)[0]
+        if len(node.inputs) == 1 and x is not None and self.alike_along(walk, node, x.axis):
+            zero = self.keeps_zero(walk, node)
+            return walk.set(node, walk.like(x, value=np.where((x.value == 0.0) & zero, 0.0, np.nan)))
+        return self.refuse(walk, node, f"{Rule().why(node)}, and it {proofs[node.index]}")
+
+    def alike_along(self, walk: Any, node: Node, axis: int) -> bool:
+        """Whether the call treats each position along an axis by itself, all in the same way."""
+        known = walk.network.proofs.setdefault("along", {})
+        if (node.index, axis) not in known:
+            shapes = [walk.shape(tensor) for tensor in (node.inputs[0], *node.outputs)]
+            same = len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == shapes[1][axis]
+            shape = tuple(s or size for s, size in zip(shapes[0], SIZES, strict=False))
+            dtype = walk.network.dtypes[node.inputs[0]]
+            known[node.index, axis] = same and dtype != "string" and along(self.function(node), shape, axis, dtype)
+        return known[node.index, axis]
+
+    def keeps_zero(self, walk: Any, node: Node) -> bool:
+        """Whether the call makes 0 of 0."""
+        shape = tuple(s or size for s, size in zip(walk.shape(node.inputs[0]), SIZES, strict=False))
+        return not evaluate(self.function(node), np.zeros(shape, walk.network.dtypes[node.inputs[0]])).any()
+
+    def backward(self, walk, node):
+        along_axis = walk.notes(node).parts is None and node.index not in walk.refused
+        x, y = walk.inputs(node)[0] if node.inputs else None, walk.output(node)
+        if along_axis and x is not None and y is not None:
+            return walk.need(x, y.need)
+        return super().backward(walk, node)
 
     def obstacle(self, network: Any, node: Node) -> str | None:
         """Why the call is not elementwise in its tensors, or None; see `tfgates.graph.probe.obstacle`."""

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from tfgates.gates import Gate
 from tfgates.graph.rule import ElementwiseRule, register_rule
 from tfgates.graph.rules.moving import EntriesRule
 from tfgates.graph.spread import follow
@@ -33,6 +34,31 @@ def trace(shape, axis, new_shape):
     return None
 
 
+def heads_axis(shape, axis, new_shape):
+    """The axis of `new_shape` on which stretches of channels are when one axis is split in two: the first of the two.
+
+    Args:
+        shape, new_shape: shapes without the batch axis.
+        axis: int, the channels' axis in `shape`.
+
+    Returns:
+        The axis; None if it is not split, with the others as they were.
+    """
+    before, behind = shape[:axis], shape[axis + 1 :]
+    kept = new_shape[:axis] == before and new_shape[axis + 2 :] == behind
+    return axis if kept and math.prod(new_shape[axis : axis + 2]) == shape[axis] else None
+
+
+def known_alike(old, new):
+    """Shapes with some size in place of the one that both leave open; as they are where it is not at one place."""
+    if old.count(None) != 1 or new.count(None) != 1 or old.index(None) != new.index(None):
+        return old, new
+    place = old.index(None)
+    if old[:place] != new[:place]:
+        return old, new
+    return (*old[:place], 7, *old[place + 1 :]), (*new[:place], 7, *new[place + 1 :])
+
+
 @register_rule(layers.Reshape, "Reshape")
 class ReshapeRule(EntriesRule):
     """Positions are traced through; where one channel becomes several positions (flattening behind a
@@ -51,13 +77,17 @@ class ReshapeRule(EntriesRule):
         if x is None:
             walk.set(node, None)
             return
+        old, new = known_alike(old, new)
         if None in old or None in new or getattr(node.op, "data_format", None) == "channels_first":
             return self.refuse(walk, node)
         if math.prod(old) != math.prod(new):
             return self.refuse(walk, node, f"{node.name}: it folds other axes into that of the batch, or splits it")
         traced = trace(old, x.axis - 1, new)
         if traced is None:
-            return self.refuse(walk, node)
+            place = heads_axis(old, x.axis - 1, new)
+            if place is None or not into_products(walk.network, node):
+                return self.refuse(walk, node)
+            return self.into_heads(walk, node, x, place + 1, new[place])
         axis, channel = traced
         walk.notes(node).channel = channel
         y = walk.like(x, axis=axis + 1)
@@ -66,10 +96,24 @@ class ReshapeRule(EntriesRule):
             walk.imply(y.group, x.group[channel])
         walk.set(node, y)
 
+    def into_heads(self, walk, node, x, axis, count):
+        """Stretches of channels become the positions of an axis, the heads of attention: each goes as a whole."""
+        rows = x.group.reshape(count, -1)
+        walk.groups.tie(np.repeat(rows[:, 0], rows.shape[1]), x.group)
+        live = [walk.formulas.some([*np.unique(row)]) for row in x.live.reshape(count, -1)]
+        values = x.value.reshape(count, -1)
+        same = (values == values[:, :1]).all(axis=1)
+        y = walk.fresh(axis, count, np.array(live, np.int64), np.where(same, values[:, 0], np.nan))
+        y.group = rows[:, 0]
+        walk.notes(node).width = rows.shape[1]
+        walk.set(node, y)
+
     def backward(self, walk, node):
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or node.outputs[0] in walk.spread:
             return super().backward(walk, node)
+        if walk.notes(node).width:
+            return walk.need(x, np.repeat(y.need, walk.notes(node).width))
         channel = walk.notes(node).channel
         order = np.argsort(channel, kind="stable").reshape(len(x), -1)
         for column in order.T:
@@ -80,17 +124,35 @@ class ReshapeRule(EntriesRule):
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is None or node.outputs[0] in walk.spread:
             return super().emit(surgery, node, args, kwargs)
+        shape = [-1 if size is None else size for size in walk.shape(node.outputs[0])[1:]]
+        if walk.notes(node).width:
+            shape[y.axis - 1] = int(surgery.keep(y.group).sum())
+            return self.reshaped(surgery, node, shape)(args[0])
         channel = walk.notes(node).channel
         # What is left when whole channels are gone; single positions are picked out of it.
         whole = surgery.keep(x.group)[channel]
         keep = surgery.keep(y.group)
-        shape = list(walk.shape(node.outputs[0])[1:])
         shape[y.axis - 1] = int(whole.sum())
         return surgery.pick(self.reshaped(surgery, node, shape)(args[0]), keep[whole], y.axis)
 
     def reshaped(self, surgery: Any, node: Any, shape: list[int]) -> Any:
         """The layer that makes `shape` of what is left."""
         return surgery.reshaped(node, shape)
+
+
+def into_products(network, node):
+    """Whether what a call makes is multiplied with other tensors, as heads are: matrices, einsums, attention."""
+    seen, stack = set(), [node]
+    while stack:
+        for reader in network.consumers[stack.pop().outputs[0]]:
+            if type(reader.op).__name__ in ("Matmul", "Einsum", "DotProductAttention"):
+                return True
+            # Numbers are moved, scaled or rotated before, and gates may be on them.
+            passes = isinstance(reader.op, Gate) or not getattr(reader.op, "weights", ())
+            if reader.index not in seen and passes and len(seen) < 50:
+                seen.add(reader.index)
+                stack.append(reader)
+    return False
 
 
 @register_rule(layers.Flatten)
