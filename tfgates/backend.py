@@ -11,7 +11,7 @@ import numpy as np
 EDGE = 1e-6
 
 
-def uniform(shape, seed_generator, per_replica):
+def uniform(shape: Any, seed_generator: Any, per_replica: bool) -> Any:
     """Uniform float32 noise within (0, 1).
 
     Args:
@@ -76,7 +76,7 @@ def noise_from(states: list[Any]) -> Iterator[None]:
         set_unkept_noise(before)
 
 
-def watched(tensor, check):
+def watched(tensor: Any, check: Any) -> Any:
     """`tensor` itself; when its gradient is asked for, `check()` is called, which may raise.
 
     Args:
@@ -88,17 +88,17 @@ def watched(tensor, check):
         import jax
 
         # The rules of `keras.ops.custom_gradient` are traced with the forward pass.
-        def backward(_, upstream):
+        def backward(_: Any, upstream: Any) -> Any:
             check()
             return (1.0 * upstream,)
 
-        same = jax.custom_vjp(lambda x: 1.0 * x)
-        same.defvjp(lambda x: (1.0 * x, None), backward)
-        return same(keras.ops.convert_to_tensor(tensor))
+        copied = jax.custom_vjp(lambda x: 1.0 * x)
+        copied.defvjp(lambda x: (1.0 * x, None), backward)
+        return copied(keras.ops.convert_to_tensor(tensor))
 
     @keras.ops.custom_gradient
-    def same(x):
-        def backward(*arguments, upstream=None):
+    def same(x: Any) -> Any:
+        def backward(*arguments: Any, upstream: Any = None) -> Any:
             upstream = arguments[0] if upstream is None else upstream
             check()
             return 1.0 * upstream
@@ -109,7 +109,7 @@ def watched(tensor, check):
     return same(keras.ops.copy(tensor))
 
 
-def gradients(function, values):
+def gradients(function: Any, values: Any) -> Any:
     """The gradients of `function(values)`, a scalar, with respect to a list of tensors.
 
     Args:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+from typing import Any
 
 # What TensorFlow and Keras write into the folder of a SavedModel.
 SAVED_MODEL = {
@@ -16,7 +17,7 @@ SAVED_MODEL = {
 }
 
 
-def write_whole(path, write):
+def write_whole(path: Any, write: Any) -> None:
     """Calls `write` with a temporary path of the same type beside `path`, then renames it.
 
     Whoever looks sees the old file or the new one, never half of one, whatever interrupts it.
@@ -30,7 +31,7 @@ def write_whole(path, write):
         temporary.unlink(missing_ok=True)
 
 
-def check_replaceable(folder):
+def check_replaceable(folder: Any) -> None:
     """Raises a `ValueError` unless `folder` is not there, is empty or holds a SavedModel and nothing else.
 
     A SavedModel is replaced with all that its folder holds, so nothing of anybody else's may be in it.
@@ -52,7 +53,7 @@ def check_replaceable(folder):
         )
 
 
-def export_whole(model, folder):
+def export_whole(model: Any, folder: Any) -> None:
     """Exports a SavedModel beside `folder`, then renames it; a SavedModel that is there is replaced.
 
     A failure leaves what was there. A folder cannot be renamed over another, so there is a moment without

@@ -1,7 +1,9 @@
 """Tables in plain text."""
 
+from collections.abc import Sequence
 
-def aligned(rows, left=(0,)):
+
+def aligned(rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> list[str]:
     """The lines of a table: a rule below the first row, the headings, and above the last, the totals.
 
     Args:
@@ -20,6 +22,6 @@ def aligned(rows, left=(0,)):
     return [lines[0], rule, *lines[1:-1], rule, lines[-1]]
 
 
-def whole(value):
+def whole(value: float) -> str:
     """A number rounded, with commas; "unknown" for nan."""
     return "unknown" if value != value else f"{value:,.0f}"

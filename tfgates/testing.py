@@ -15,6 +15,8 @@ from tfgates.gates import Gate, ScalingGate
 from tfgates.gating.gate_model import gate_model
 from tfgates.pruning import prune
 
+__all__ = ["METHODS", "Method", "check_gate", "methods"]
+
 # Names that are another word for the gate of another name.
 ALIASES = {"bernoulli": "disarm"}
 

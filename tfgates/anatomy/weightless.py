@@ -35,3 +35,8 @@ def noise_attributes(layer: Any) -> tuple[str, ...]:
 def holds_function(layer: Any) -> bool:
     """Whether what a layer computes is a function of its user."""
     return type(layer) is layers.Lambda
+
+
+def is_input(layer: Any) -> bool:
+    """Whether a layer only stands for what a model is called on."""
+    return isinstance(layer, layers.InputLayer)

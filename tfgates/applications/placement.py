@@ -1,5 +1,7 @@
 """Puts the gates of one network in their places, each a copy of one gate."""
 
+from typing import Any
+
 import keras
 
 from tfgates import gates
@@ -23,14 +25,14 @@ class Placement:
         logits: list of tensors of a `GateGenerator`, one per gate, or None.
     """
 
-    def __init__(self, gate=None, structures=(), l0=None, logits=None):
+    def __init__(self, gate: Any = None, structures: Any = (), l0: Any = None, logits: Any = None) -> None:
         self.gate = gate
         self.structures = structures
         self.l0 = l0
         self.logits = logits
-        self.units = []
+        self.units: list[int] = []
 
-    def _next(self, layer_name, units, owned=1, **arguments):
+    def _next(self, layer_name: Any, units: Any, owned: Any = 1, **arguments: Any) -> Any:
         """A copy of the gate for the next place, and what else its layer is called with."""
         number = len(self.units)
         self.units.append(units)
@@ -49,14 +51,16 @@ class Placement:
         call = {} if self.logits is None else {"logits": self.logits[number]}
         return made, call
 
-    def convolution(self, x, filters, kernel_size, name, structure=None, **arguments):
+    def convolution(
+        self, x: Any, filters: int, kernel_size: int, name: str, structure: Any = None, **arguments: Any
+    ) -> Any:
         """Convolution, with gates on its output maps if `structure` carries gates."""
         if structure not in self.structures:
             return keras.layers.Conv2D(filters, kernel_size, name=name, **arguments)(x)
         gate, call = self._next(name, filters)
         return GatedConv2D(filters, kernel_size, name=name, gate=gate, **arguments)(x, **call)
 
-    def dense(self, x, units, name, structures=(), **arguments):
+    def dense(self, x: Any, units: Any, name: str, structures: Any = (), **arguments: Any) -> Any:
         """Dense layer, with gates on its inputs or outputs, whichever carries gates."""
         (gated,) = [s for s in structures if s in self.structures] or [None]
         if gated is None:
@@ -64,7 +68,15 @@ class Placement:
         gate, call = self._next(name, x.shape[-1] if gated == "inputs" else units)
         return GatedDense(units, name=name, gate=gate, gated=gated, **arguments)(x, **call)
 
-    def normalization(self, x, name, structure=None, groups=None, owned=1, **arguments):
+    def normalization(
+        self,
+        x: Any,
+        name: str,
+        structure: Any = None,
+        groups: int | None = None,
+        owned: Any = 1,
+        **arguments: Any,
+    ) -> Any:
         """Batch normalisation, with gates on its channels or groups if `structure` carries gates."""
         if structure not in self.structures:
             return keras.layers.BatchNormalization(name=name, **arguments)(x)
@@ -72,7 +84,7 @@ class Placement:
         gate, call = self._next(name, units, owned * x.shape[-1] // units, groups=groups)
         return GatedBatchNormalization(name=name, gate=gate, **arguments)(x, **call)
 
-    def block(self, x, name, owned=1):
+    def block(self, x: Any, name: str, owned: Any = 1) -> Any:
         """The branch x of a block, with one gate on all of it if blocks carry gates."""
         if "blocks" not in self.structures:
             return x
@@ -80,7 +92,17 @@ class Placement:
         return gate(x, **call)
 
 
-def build_network(network, input_shape, name, structures, scaled, gate=None, gated=None, generator=None, l0=None):
+def build_network(
+    network: Any,
+    input_shape: tuple[int | None, ...],
+    name: str | None,
+    structures: Any,
+    scaled: Any,
+    gate: Any = None,
+    gated: Any = None,
+    generator: Any = None,
+    l0: Any = None,
+) -> keras.Model:
     """Builds a network with or without gates.
 
     Args:
@@ -117,7 +139,7 @@ def build_network(network, input_shape, name, structures, scaled, gate=None, gat
     return GatedModel(inputs, outputs, name=name)
 
 
-def _generate(network, inputs, prototype, chosen, order):
+def _generate(network: Any, inputs: Any, prototype: Any, chosen: Any, order: Any) -> Any:
     check_choice("generator", order, ("forward", "backward"))
     if type(prototype).bind is not Gate.bind:
         raise ValueError(

@@ -1,11 +1,14 @@
 """Residual networks: ResNet, wide ResNet and ResNeXt, from one block."""
 
+from typing import Any
+
+import keras
 from keras import layers, ops
 
 from tfgates.applications.placement import build_network
 
 
-def _convolution(x, filters, kernel_size, name, strides=1, groups=1):
+def _convolution(x: Any, filters: int, kernel_size: int, name: str, strides: int = 1, groups: int = 1) -> Any:
     return layers.Conv2D(
         filters,
         kernel_size,
@@ -18,7 +21,7 @@ def _convolution(x, filters, kernel_size, name, strides=1, groups=1):
     )(x)
 
 
-def _shortcut(x, filters, strides, kind, name):
+def _shortcut(x: Any, filters: int, strides: int, kind: Any, name: str) -> Any:
     if kind == "pad":
         # Option A of He et al. 2016: every other position, and new channels that are zero.
         x = layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(x)
@@ -28,7 +31,16 @@ def _shortcut(x, filters, strides, kind, name):
     return layers.BatchNormalization(name=f"{name}_bn")(x) if kind == "normalised" else x
 
 
-def block(x, convolutions, name, place, strides=1, groups=1, shortcut="normalised", preactivated=False):
+def block(
+    x: Any,
+    convolutions: Any,
+    name: str,
+    place: Any,
+    strides: int = 1,
+    groups: int = 1,
+    shortcut: str = "normalised",
+    preactivated: bool = False,
+) -> Any:
     """One residual block, `x + branch(x)`.
 
     Args:
@@ -69,7 +81,7 @@ def block(x, convolutions, name, place, strides=1, groups=1, shortcut="normalise
     return x if preactivated else layers.ReLU(name=f"{name}_out")(x)
 
 
-def _stages(x, place, stages, depths, head, **block_arguments):
+def _stages(x: Any, place: Any, stages: Any, depths: Any, head: Any, **block_arguments: Any) -> Any:
     """Stages of blocks, global average pooling and the softmax layer."""
     for stage, (convolutions, depth) in enumerate(zip(stages, depths, strict=True), 1):
         for number in range(1, depth + 1):
@@ -84,18 +96,18 @@ def _stages(x, place, stages, depths, head, **block_arguments):
 
 
 def resnet_cifar(
-    depth,
-    input_shape=(32, 32, 3),
-    classes=10,
-    width=1,
-    cardinality=1,
-    bottleneck=False,
-    preactivated=False,
-    shortcut="pad",
-    stem_gate=False,
-    name=None,
-    **gating,
-):
+    depth: int,
+    input_shape: tuple[int | None, ...] = (32, 32, 3),
+    classes: int = 10,
+    width: int = 1,
+    cardinality: int = 1,
+    bottleneck: bool = False,
+    preactivated: bool = False,
+    shortcut: str = "pad",
+    stem_gate: bool = False,
+    name: str | None = None,
+    **gating: Any,
+) -> keras.Model:
     """Residual network for small images: a 3 x 3 stem and three stages of 16, 32, 64 (times `width`).
 
     Args:
@@ -118,7 +130,7 @@ def resnet_cifar(
         for b in (16, 32, 64)
     ]
 
-    def network(x, place):
+    def network(x: Any, place: Any) -> Any:
         owned = 9 * x.shape[-1]
         x = _convolution(x, 16, 3, "stem_conv")
         if not preactivated:
@@ -132,8 +144,14 @@ def resnet_cifar(
 
 
 def resnet_imagenet(
-    input_shape=(224, 224, 3), classes=1000, width=1, cardinality=1, name=None, stem_gate=False, **gating
-):
+    input_shape: tuple[int | None, ...] = (224, 224, 3),
+    classes: int = 1000,
+    width: int = 1,
+    cardinality: int = 1,
+    name: str | None = None,
+    stem_gate: bool = False,
+    **gating: Any,
+) -> keras.Model:
     """Residual network of 50 layers for large images, with the strides in the 3 x 3 convolutions.
 
     Args:
@@ -144,7 +162,7 @@ def resnet_imagenet(
     """
     stages = [((b * width, 1), (b * width, 3), (4 * b, 1)) for b in (64, 128, 256, 512)]
 
-    def network(x, place):
+    def network(x: Any, place: Any) -> Any:
         owned = 49 * x.shape[-1]
         x = _convolution(x, 64, 7, "stem_conv", 2)
         x = place.normalization(x, "stem_bn", "channels" if stem_gate else None, owned=owned)
@@ -155,14 +173,16 @@ def resnet_imagenet(
     return build_network(network, input_shape, name, *structures(cardinality), **gating)
 
 
-def structures(cardinality):
+def structures(cardinality: int) -> Any:
     """What can carry gates, and which of it scaling factors, for `build_network`."""
     if cardinality > 1:
         return {"groups": ("groups",), "blocks": ("blocks",)}, "groups"
     return {"channels": ("channels",), "blocks": ("blocks",)}, "blocks"
 
 
-def resnet20(input_shape=(32, 32, 3), classes=10, name="resnet20", **gating):
+def resnet20(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnet20", **gating: Any
+) -> keras.Model:
     """ResNet-20 for CIFAR, with identity shortcuts that are padded; its output is a softmax.
 
     `gated="channels"`, the default for gates that draw: the stem and the first convolution of
@@ -180,22 +200,30 @@ def resnet20(input_shape=(32, 32, 3), classes=10, name="resnet20", **gating):
     return resnet_cifar(20, input_shape, classes, stem_gate=True, name=name, **gating)
 
 
-def resnet32(input_shape=(32, 32, 3), classes=10, name="resnet32", **gating):
+def resnet32(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnet32", **gating: Any
+) -> keras.Model:
     """ResNet-32 for CIFAR; see `resnet20`."""
     return resnet_cifar(32, input_shape, classes, stem_gate=True, name=name, **gating)
 
 
-def resnet56(input_shape=(32, 32, 3), classes=10, name="resnet56", **gating):
+def resnet56(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnet56", **gating: Any
+) -> keras.Model:
     """ResNet-56 for CIFAR, with 28 gates on channels or 27 on blocks; see `resnet20`."""
     return resnet_cifar(56, input_shape, classes, stem_gate=True, name=name, **gating)
 
 
-def resnet110(input_shape=(32, 32, 3), classes=10, name="resnet110", **gating):
+def resnet110(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnet110", **gating: Any
+) -> keras.Model:
     """ResNet-110 for CIFAR; see `resnet20`."""
     return resnet_cifar(110, input_shape, classes, stem_gate=True, name=name, **gating)
 
 
-def resnet164(input_shape=(32, 32, 3), classes=10, name="resnet164", **gating):
+def resnet164(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnet164", **gating: Any
+) -> keras.Model:
     """ResNet-164 for CIFAR: 54 pre-activated bottlenecks; its output is a softmax.
 
     `gated="channels"`, the default for gates that draw: the first two convolutions of each
@@ -207,11 +235,13 @@ def resnet164(input_shape=(32, 32, 3), classes=10, name="resnet164", **gating):
     Reference: He et al. 2016, arXiv 1603.05027; gates: Huang and Wang 2018, arXiv 1707.01213,
     section 4.1.
     """
-    arguments = {"bottleneck": True, "preactivated": True, "shortcut": "projection"}
+    arguments: dict[str, Any] = {"bottleneck": True, "preactivated": True, "shortcut": "projection"}
     return resnet_cifar(164, input_shape, classes, name=name, **arguments, **gating)
 
 
-def wrn28_10(input_shape=(32, 32, 3), classes=10, name="wrn28_10", **gating):
+def wrn28_10(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "wrn28_10", **gating: Any
+) -> keras.Model:
     """Wide ResNet WRN-28-10 for CIFAR; its output is a softmax.
 
     `gated="channels"`, the default for gates that draw: the first convolution of each block, after
@@ -222,11 +252,16 @@ def wrn28_10(input_shape=(32, 32, 3), classes=10, name="wrn28_10", **gating):
     Reference: Zagoruyko and Komodakis 2016, arXiv 1605.07146; gates: Louizos et al. 2018, arXiv
     1712.01312, section 4.2.
     """
-    arguments = {"width": 10, "preactivated": True, "shortcut": "projection"}
+    arguments: dict[str, Any] = {"width": 10, "preactivated": True, "shortcut": "projection"}
     return resnet_cifar(28, input_shape, classes, name=name, **arguments, **gating)
 
 
-def resnet50(input_shape=(224, 224, 3), classes=1000, name="resnet50", **gating):
+def resnet50(
+    input_shape: tuple[int | None, ...] = (224, 224, 3),
+    classes: int = 1000,
+    name: str = "resnet50",
+    **gating: Any,
+) -> keras.Model:
     """ResNet-50 for ImageNet; its output is a softmax.
 
     `gated="channels"`, the default for gates that draw: the stem and the first two convolutions of

@@ -1,9 +1,18 @@
 """ResNeXt: residual networks with grouped convolutions."""
 
+from typing import Any
+
+import keras
+
 from tfgates.applications.resnet import resnet_cifar, resnet_imagenet
 
 
-def resnext50(input_shape=(224, 224, 3), classes=1000, name="resnext50", **gating):
+def resnext50(
+    input_shape: tuple[int | None, ...] = (224, 224, 3),
+    classes: int = 1000,
+    name: str = "resnext50",
+    **gating: Any,
+) -> keras.Model:
     """ResNeXt-50 (32 x 4d) for ImageNet; its output is a softmax.
 
     `gated="groups"`, the default: each of the 32 branches of each grouped convolution, behind its
@@ -20,12 +29,16 @@ def resnext50(input_shape=(224, 224, 3), classes=1000, name="resnext50", **gatin
     return resnet_imagenet(input_shape, classes, 2, 32, name, **gating)
 
 
-def _resnext_cifar(depth, input_shape, classes, name, gating):
-    arguments = {"width": 2, "cardinality": 32, "bottleneck": True, "shortcut": "normalised"}
+def _resnext_cifar(
+    depth: int, input_shape: tuple[int | None, ...], classes: int, name: str, gating: Any
+) -> keras.Model:
+    arguments: dict[str, Any] = {"width": 2, "cardinality": 32, "bottleneck": True, "shortcut": "normalised"}
     return resnet_cifar(depth, input_shape, classes, name=name, **arguments, **gating)
 
 
-def resnext20(input_shape=(32, 32, 3), classes=10, name="resnext20", **gating):
+def resnext20(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnext20", **gating: Any
+) -> keras.Model:
     """ResNeXt-20 for CIFAR: 6 bottlenecks with 32 groups of 1, 2 and 4 channels in the three stages.
 
     Twice as many channels inside of the bottlenecks as a ResNet has, as in ResNeXt-50. The
@@ -36,6 +49,8 @@ def resnext20(input_shape=(32, 32, 3), classes=10, name="resnext20", **gating):
     return _resnext_cifar(20, input_shape, classes, name, gating)
 
 
-def resnext164(input_shape=(32, 32, 3), classes=10, name="resnext164", **gating):
+def resnext164(
+    input_shape: tuple[int | None, ...] = (32, 32, 3), classes: int = 10, name: str = "resnext164", **gating: Any
+) -> keras.Model:
     """ResNeXt-164 for CIFAR: 54 bottlenecks; see `resnext20`."""
     return _resnext_cifar(164, input_shape, classes, name, gating)

@@ -1,5 +1,8 @@
 """VGG16 for CIFAR."""
 
+from typing import Any
+
+import keras
 from keras import layers
 
 from tfgates.applications.placement import build_network
@@ -8,7 +11,15 @@ from tfgates.applications.placement import build_network
 STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
 
-def vgg16(input_shape=(32, 32, 3), classes=10, gate=None, gated=None, generator=None, l0=None, name="vgg16"):
+def vgg16(
+    input_shape: tuple[int | None, ...] = (32, 32, 3),
+    classes: int = 10,
+    gate: Any = None,
+    gated: Any = None,
+    generator: Any = None,
+    l0: Any = None,
+    name: str = "vgg16",
+) -> keras.Model:
     """VGG16 with batch normalisation and dense layers of 512 and `classes` units; its output is a softmax.
 
     13 gates, on the channels after each batch normalisation of a convolution, as Dep-L0 does.
@@ -23,7 +34,7 @@ def vgg16(input_shape=(32, 32, 3), classes=10, gate=None, gated=None, generator=
     1608.08710, section 4.1; gates: Li and Ji 2021, arXiv 2107.00070, section 5.1.
     """
 
-    def network(x, place):
+    def network(x: Any, place: Any) -> Any:
         for stage, widths in enumerate(STAGES, 1):
             for number, filters in enumerate(widths, 1):
                 prefix = f"conv{stage}_{number}"

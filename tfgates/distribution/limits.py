@@ -1,12 +1,14 @@
 """What Keras itself cannot do on several replicas, said before training rather than met in it."""
 
+from typing import Any
+
 import keras
 
 from tfgates.distribution.multi_worker import in_multi_worker, strategy_of
 from tfgates.keras_internals import cross_device_ops, inner_optimizers
 
 
-def check_supported(model):
+def check_supported(model: Any) -> None:
     """Raises a `ValueError` if a compiled model cannot be trained as compiled under its strategy.
 
     Keras 3.15 fails, with any model, in the middle of the first step, with
@@ -49,20 +51,20 @@ def check_supported(model):
         )
 
 
-def _mirrored(strategy):
+def _mirrored(strategy: Any) -> bool:
     import tensorflow as tf
 
     return isinstance(strategy, (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy))
 
 
-def _reduces_to_one_device(strategy):
+def _reduces_to_one_device(strategy: Any) -> bool:
     import tensorflow as tf
 
     # What the strategy was made with; there is no public way to ask.
     return isinstance(cross_device_ops(strategy), tf.distribute.ReductionToOneDevice)
 
 
-def _optimizers(optimizer):
+def _optimizers(optimizer: Any) -> Any:
     """An optimizer and those inside of it."""
     if optimizer is None:
         return []

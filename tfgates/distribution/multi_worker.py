@@ -5,12 +5,14 @@ from the mean of a batch over the replicas, which it takes wrongly, and it reduc
 step over their first axis, which scalars do not have. `tfgates.GatedModel` does both right.
 """
 
+from typing import Any
+
 import keras
 
 from tfgates.keras_internals import is_multi_worker
 
 
-def in_multi_worker(strategy):
+def in_multi_worker(strategy: Any) -> bool:
     """Whether a strategy has several workers, each a process of its own."""
     if keras.backend.backend() != "tensorflow":
         return False
@@ -21,12 +23,12 @@ def in_multi_worker(strategy):
     return several and is_multi_worker(strategy)
 
 
-def strategy_of(model):
+def strategy_of(model: Any) -> Any:
     """The `tf.distribute` strategy of a model, or None on other backends."""
     return getattr(model, "distribute_strategy", None)
 
 
-def worker_of(model):
+def worker_of(model: Any) -> Any:
     """`(index of this worker, number of workers)`; `(0, 1)` without several."""
     strategy = strategy_of(model)
     if not in_multi_worker(strategy):
@@ -35,7 +37,7 @@ def worker_of(model):
     return resolver.task_id, resolver.cluster_spec().num_tasks("worker")
 
 
-def local_batch(model, iterator, data_batch):
+def local_batch(model: Any, iterator: Any, data_batch: Any) -> Any:
     """With several workers `(None, what the first replica of this one has of a batch)`.
 
     Otherwise its arguments, those of Keras's symbolic build: an epoch iterator and a batch.
@@ -49,7 +51,7 @@ def local_batch(model, iterator, data_batch):
     return iterator, data_batch
 
 
-def reducible(model, logs):
+def reducible(model: Any, logs: Any) -> Any:
     """Logs of a step; with several workers with one axis, over which Keras takes their mean."""
     if not in_multi_worker(strategy_of(model)):
         return logs

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy.weightless import is_input
 from tfgates.graph.any_size import for_any_size
 from tfgates.graph.opened import check_opened
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, unroll
@@ -87,7 +88,7 @@ def is_sparse(tensor: Any) -> bool:
             continue
         seen.add(id(current))
         history = history_of(current)
-        if history is None or isinstance(history.operation, keras.layers.InputLayer):
+        if history is None or is_input(history.operation):
             return True
         found.extend(call_of(history).input_tensors)
     return False

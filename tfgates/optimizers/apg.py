@@ -1,6 +1,7 @@
 """Accelerated proximal gradient (Huang and Wang 2018)."""
 
 import math
+from typing import Any
 
 import keras
 from keras import ops
@@ -43,14 +44,14 @@ class APG(keras.optimizers.Optimizer):
 
     def __init__(
         self,
-        learning_rate=0.1,
-        momentum=0.9,
-        strength=0.01,
-        nonnegative=True,
-        stop_at=None,
-        name="apg",
-        **kwargs,
-    ):
+        learning_rate: Any = 0.1,
+        momentum: float = 0.9,
+        strength: Any = 0.01,
+        nonnegative: bool = True,
+        stop_at: int | None = None,
+        name: str = "apg",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         if not 0.0 <= momentum < 1.0:
             raise ValueError(f"`momentum` must lie in [0, 1). Received: momentum={momentum}")
@@ -69,7 +70,7 @@ class APG(keras.optimizers.Optimizer):
         self.nonnegative = nonnegative
         self.stop_at = stop_at
 
-    def build(self, variables):
+    def build(self, variables: Any) -> None:
         if self.built:
             return
         super().build(variables)
@@ -79,7 +80,7 @@ class APG(keras.optimizers.Optimizer):
                 shape=(), dtype="float32", aggregation="only_first_replica", name="stopped"
             )
 
-    def apply(self, grads, trainable_variables=None):
+    def apply(self, grads: Any, trainable_variables: Any = None) -> None:
         if self.stop_at is None or len(grads) == 0:
             super().apply(grads, trainable_variables)
             return
@@ -91,10 +92,10 @@ class APG(keras.optimizers.Optimizer):
         super().apply(grads, trainable_variables)
         self._reopen(before)
 
-    def _entries(self):
+    def _entries(self) -> Any:
         return ops.concatenate([ops.reshape(variable, (-1,)) for variable in own_trainable_variables(self)])
 
-    def _reopen(self, before):
+    def _reopen(self, before: Any) -> None:
         """Gives the largest of the entries that closed in this step back, down to `stop_at`."""
         after = self._entries()
         closed = ops.logical_and(ops.not_equal(before, 0.0), ops.equal(after, 0.0))
@@ -108,7 +109,7 @@ class APG(keras.optimizers.Optimizer):
             variable.assign(ops.reshape(entries[start : start + size], variable.shape))
             start += size
 
-    def current_strength(self):
+    def current_strength(self) -> Any:
         """The weight of the L1 norm at the current iteration: a float or a scalar tensor."""
         strength = self.strength
         if isinstance(strength, keras.optimizers.schedules.LearningRateSchedule):
@@ -117,7 +118,7 @@ class APG(keras.optimizers.Optimizer):
             strength = strength * (1.0 - ops.convert_to_tensor(self.stopped))
         return strength
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         learning_rate = ops.cast(learning_rate, variable.dtype)
         gradient = ops.cast(gradient, variable.dtype)
         threshold = learning_rate * ops.cast(self.current_strength(), variable.dtype)
@@ -143,7 +144,7 @@ class APG(keras.optimizers.Optimizer):
             new = ops.where(frozen, ops.zeros_like(new), new)
         self.assign(variable, new)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         strength = self.strength
         if isinstance(strength, keras.optimizers.schedules.LearningRateSchedule):
@@ -157,6 +158,6 @@ class APG(keras.optimizers.Optimizer):
         return config
 
 
-def _count_open(entries):
+def _count_open(entries: Any) -> Any:
     """The number of entries that are not 0; `ops.count_nonzero` warns with PyTorch."""
     return ops.sum(ops.cast(ops.not_equal(entries, 0.0), "int32"))

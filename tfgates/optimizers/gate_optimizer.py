@@ -1,5 +1,7 @@
 """Gates with an optimizer of their own."""
 
+from typing import Any
+
 import keras
 
 from tfgates.optimizers.gated_optimizer import GATES, GatedOptimizer, GateOptimizerMap
@@ -12,7 +14,7 @@ LEAST_STEP, LARGEST_STEP = 0.002, 0.02
 UNKNOWN_STEP = 1 / 300
 
 
-def with_gate_optimizer(weights_optimizer, gate_optimizer):
+def with_gate_optimizer(weights_optimizer: Any, gate_optimizer: Any) -> Any:
     """An optimizer that updates the gates by one optimizer and everything else by another.
 
     Gates want a learning rate of their own, often much higher than that of the weights and never
@@ -48,7 +50,7 @@ def with_gate_optimizer(weights_optimizer, gate_optimizer):
     return GatedOptimizer(GateOptimizerMap(weights_optimizer, {GATES: gate_optimizer}))
 
 
-def gate_learning_rate(gates, steps=None):
+def gate_learning_rate(gates: Any, steps: Any = None) -> Any:
     """A learning rate of Adam with which each gate can cross its range 25 times in a training run.
 
     `min(0.02, max(0.002, 25 / steps)) * travel`, where `Gate.travel` is the way of the gate's variable
@@ -66,7 +68,7 @@ def gate_learning_rate(gates, steps=None):
     return step * min(gate.travel() for gate in gates)
 
 
-def _checked(name, optimizer):
+def _checked(name: str, optimizer: Any) -> Any:
     optimizer = keras.optimizers.get(optimizer)
     refused = (keras.optimizers.MultiOptimizer, keras.optimizers.LossScaleOptimizer)
     if isinstance(optimizer, refused):

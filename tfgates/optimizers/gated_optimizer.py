@@ -26,7 +26,7 @@ class GateOptimizerMap(keras.optimizers.OptimizerMap):
     It asks each variable itself, not a pattern of paths: those depend on how layers are named.
     """
 
-    def __call__(self, variable):
+    def __call__(self, variable: Any) -> Any:
         return self[GATES] if is_gate_variable(variable) else self.default_optimizer
 
 
@@ -51,21 +51,21 @@ class GatedOptimizer(keras.optimizers.MultiOptimizer):
             Keras name learning rates after optimizers where there is.
     """
 
-    def __init__(self, optimizer_map, loss_scale_factor=None, name="gated_optimizer"):
+    def __init__(self, optimizer_map: Any, loss_scale_factor: Any = None, name: str = "gated_optimizer") -> None:
         if loss_scale_factor is None:
             loss_scale_factor = optimizer_map.default_optimizer.loss_scale_factor
         super().__init__(optimizer_map, loss_scale_factor=loss_scale_factor, name=name)
 
     @property
-    def weights_optimizer(self):
+    def weights_optimizer(self) -> Any:
         return routes_of(self).default_optimizer
 
     @property
-    def gate_optimizer(self):
+    def gate_optimizer(self) -> Any:
         return routes_of(self)[GATES]
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> Any:
         if self.weights_optimizer.use_ema:
             return [self.weights_optimizer]
         raise AttributeError(
@@ -74,10 +74,10 @@ class GatedOptimizer(keras.optimizers.MultiOptimizer):
         )
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         """The learning rate of the weights."""
         return self.weights_optimizer.learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         self.weights_optimizer.learning_rate = value

@@ -1,5 +1,7 @@
 """One optimizer for the weights, APG for the scaling factors."""
 
+from typing import Any
+
 import keras
 from keras import saving
 
@@ -11,33 +13,33 @@ from tfgates.optimizers.gated_optimizer import GATES
 class FollowedRate:
     """The learning rate of another optimizer, read at every step."""
 
-    source = None
+    source: Any = None
 
-    def __call__(self):
+    def __call__(self) -> Any:
         return self.source.learning_rate
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {}
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)
 
 
 class _Routes:
     """Says which optimizer serves a variable: by exact path first, then as the map says."""
 
-    def __init__(self, optimizer_map, scaling, paths):
+    def __init__(self, optimizer_map: Any, scaling: Any, paths: Any) -> None:
         self.optimizer_map = optimizer_map
         self.scaling = scaling
         self.paths = frozenset(paths)
         self.default_optimizer = optimizer_map.default_optimizer
 
-    def values(self):
+    def values(self) -> Any:
         # APG comes first: a rate that it follows must be read before its owner counts the step.
         return [self.scaling, *self.optimizer_map.values()]
 
-    def __call__(self, variable):
+    def __call__(self, variable: Any) -> Any:
         return self.scaling if variable.path in self.paths else self.optimizer_map(variable)
 
 
@@ -57,7 +59,7 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
         name: string.
     """
 
-    def __init__(self, optimizer, scaling, paths, name="scaling_optimizer"):
+    def __init__(self, optimizer: Any, scaling: Any, paths: Any, name: str = "scaling_optimizer") -> None:
         if not isinstance(optimizer, keras.optimizers.OptimizerMap):
             optimizer = keras.optimizers.OptimizerMap(optimizer)
         routes = _Routes(optimizer, scaling, paths)
@@ -68,22 +70,22 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
             rate.source = base
 
     @property
-    def scaling(self):
+    def scaling(self) -> Any:
         """The optimizer of the scaling factors."""
         return routes_of(self).scaling
 
     @property
-    def weights_optimizer(self):
+    def weights_optimizer(self) -> Any:
         """The optimizer of what is neither a factor nor a gate."""
         return routes_of(self).default_optimizer
 
     @property
-    def paths(self):
+    def paths(self) -> Any:
         """The paths of the variables that `scaling` updates, a frozenset."""
         return routes_of(self).paths
 
     @property
-    def optimizers(self):
+    def optimizers(self) -> Any:
         # Of gates of another kind the pace stands, as in a `GatedOptimizer`.
         routes = routes_of(self).optimizer_map
         # A map of Keras finds the default optimizer under every name.
@@ -93,14 +95,14 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
         return [inner for inner in inner_optimizers(self) if not any(inner is other for other in kept)]
 
     @property
-    def learning_rate(self):
+    def learning_rate(self) -> Any:
         return routes_of(self).default_optimizer.learning_rate
 
     @learning_rate.setter
-    def learning_rate(self, value):
+    def learning_rate(self, value: Any) -> None:
         routes_of(self).default_optimizer.learning_rate = value
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "optimizer": saving.serialize_keras_object(routes_of(self).optimizer_map),
             "scaling": saving.serialize_keras_object(self.scaling),
@@ -109,7 +111,7 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
         }
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
         config = dict(config)
         for key in ("optimizer", "scaling"):
             config[key] = saving.deserialize_keras_object(config[key], custom_objects=custom_objects)

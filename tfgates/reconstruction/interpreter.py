@@ -60,7 +60,7 @@ class Interpreter:
             self._next += 1
 
     def _call(self, node: Node, batch: int) -> Any:
-        def value(x):
+        def value(x: Any) -> Any:
             return self._values[x.tensor][batch] if isinstance(x, Ref) else x
 
         args, kwargs = tree.map_structure(value, (node.args, node.kwargs))

@@ -200,7 +200,7 @@ def _fit(
     if layer.bias is not None:
         layer.bias.assign_add(offset.astype("float32"))
     elif absorbs:
-        reader.op.moving_mean.assign_add(-offset.astype("float32"))  # type: ignore[union-attr]
+        reader.op.moving_mean.assign_add(-offset.astype("float32"))
     before, after = errors / variance if variance else np.zeros(2)
     return {"layer": layer.name, "error_before": number(before), "error_after": number(after)}
 

@@ -1,6 +1,7 @@
 """The change of weights that explains best what a layer lacks, from batches, in closed form."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -55,9 +56,10 @@ class Solution:
             self.before += float(np.sum(residuals.astype(np.float64) ** 2))
             self.after += float(np.sum((residuals - patches @ self.change - self.intercept) ** 2))
 
-    def _by_entries(self, batches, x, y):
+    def _by_entries(self, batches: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The normal equations."""
-        matrix, right = 0.0, 0.0
+        matrix: Any = 0.0
+        right: Any = 0.0
         for patches, residuals in batches():
             # Centred first: the products of numbers far from 0 would lose what differs.
             patches = patches - x.astype(np.float32)
@@ -66,7 +68,7 @@ class Solution:
         scale = np.trace(matrix) / len(matrix)
         return np.linalg.solve(matrix + self._ridge * (scale or 1.0) * np.eye(len(matrix)), right)
 
-    def _by_positions(self, batches, x, y):
+    def _by_positions(self, batches: Any, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The same with a multiplier for each position in place of a weight for each entry."""
         pairs = list(batches())
         patches = np.concatenate([p for p, _ in pairs]).astype(np.float64) - x
