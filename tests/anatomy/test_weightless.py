@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfgates.anatomy.normalization import keeps_averages
-from tfgates.anatomy.weightless import NOISE, holds_function, is_dropout, noise_attributes
+from tfgates.anatomy.weightless import NOISE, holds_function, is_dropout, is_input, noise_attributes
 
 K = keras.layers
 NOISY = [
@@ -47,5 +47,6 @@ def test_classes_of_users():
         pass
 
     assert noise_attributes(Mine(0.5)) == () and is_dropout(Mine(0.5))
+    assert is_input(keras.Input((2,))._keras_history.operation) and not is_input(Mine(0.5))
     assert keeps_averages(Averages()) and not keeps_averages(K.LayerNormalization())
     assert holds_function(K.Lambda(abs)) and not holds_function(Function(abs))

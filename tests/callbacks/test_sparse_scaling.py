@@ -133,8 +133,15 @@ def test_the_learning_rate_is_followed():
     np.testing.assert_array_equal(after[0][0], after[1][0])
 
 
-@pytest.mark.parametrize("when_reached", ["fine_tune", "stop"])
-@pytest.mark.parametrize("steps_per_execution", [1, 3])
+@pytest.mark.parametrize(
+    "when_reached, steps_per_execution",
+    [
+        ("fine_tune", 3),
+        ("stop", 1),
+        pytest.param("fine_tune", 1, marks=pytest.mark.slow),
+        pytest.param("stop", 3, marks=pytest.mark.slow),
+    ],
+)
 def test_stops_at_a_wanted_count(when_reached, steps_per_execution):
     model = make(keras.optimizers.SGD(0.05), steps_per_execution=steps_per_execution)
     callback = SparseScaling(0.2, stop_at=6, when_reached=when_reached)

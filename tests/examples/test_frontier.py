@@ -3,6 +3,7 @@
 import importlib
 import json
 import pathlib
+import runpy
 import subprocess
 import sys
 
@@ -80,11 +81,20 @@ def test_a_file_that_is_not_its_own(text, monkeypatch, tmp_path):
         importlib.import_module("frontiers").read(tmp_path)
 
 
-def test_mistakes(tmp_path):
-    done = run("--gate=disarm,magic", "--macs=0.5", f"--out={tmp_path}")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "frontier.py: --gate must name methods of" in done.stderr and "Received: magic" in done.stderr
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--gate=disarm,magic", "--macs=0.5"], "--gate must name methods of .*Received: magic"),
+        (
+            ["--joint", "--macs=0.5,0.3", "--params=0.2"],
+            "--joint needs as many --macs as --params. Received: 2 and 1",
+        ),
+    ],
+)
+def test_mistakes(flags, message, tmp_path, monkeypatch):
+    """A program that ends by `SystemExit` with a text prints that, without a traceback, and fails."""
+    monkeypatch.syspath_prepend(str(PROGRAM.parent))
+    monkeypatch.setattr(sys, "argv", [str(PROGRAM), *flags, f"--out={tmp_path}"])
+    with pytest.raises(SystemExit, match=f"^frontier.py: {message}"):
+        runpy.run_path(str(PROGRAM), run_name="__main__")
     assert not (tmp_path / "frontier.json").exists()
-    done = run("--joint", "--macs=0.5,0.3", "--params=0.2", f"--out={tmp_path}")
-    assert done.returncode == 1
-    assert "frontier.py: --joint needs as many --macs as --params. Received: 2 and 1" in done.stderr

@@ -1,5 +1,6 @@
 """The guides run as they stand, with fewer epochs."""
 
+import json
 import os
 import pathlib
 import re
@@ -12,33 +13,43 @@ import pytest
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
 
-def start(folder, name, *arguments):
-    # The largest problem of the runs is how long it takes to import TensorFlow, so they share that time.
-    return subprocess.Popen(
-        [sys.executable, str(EXAMPLES / name), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-    )
+GUIDES = {
+    "gate_your_own_model": ["2", "small.keras"],
+    "choose_a_method": ["1", "0.5"],
+    "transfer_learning": ["2", "0.5"],
+    "from_training_to_litert": ["2", "litert"],
+}
+
+# In one process, one after the other: to import TensorFlow takes as long as a guide.
+RUN_ALL = """
+import contextlib, io, json, runpy, sys
+import keras
+folder, guides = sys.argv[1], json.loads(sys.argv[2])
+printed = {}
+for name, arguments in guides.items():
+    keras.utils.clear_session()
+    sys.argv[:] = [f"{folder}/{name}.py", *arguments]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    printed[name] = out.getvalue()
+print("\\n" + json.dumps(printed))
+"""
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """What each guide printed, and the folder that they ran in."""
     folder = tmp_path_factory.mktemp("guides")
-    running = {
-        "gate_your_own_model": start(folder, "gate_your_own_model.py", "2", "small.keras"),
-        "choose_a_method": start(folder, "choose_a_method.py", "1", "0.5"),
-        "transfer_learning": start(folder, "transfer_learning.py", "2", "0.5"),
-        "from_training_to_litert": start(folder, "from_training_to_litert.py", "2", "litert"),
-    }
-    printed = {}
-    for name, process in running.items():
-        printed[name], errors = process.communicate()
-        assert process.returncode == 0, errors
-    return folder, printed
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL, str(EXAMPLES), json.dumps(GUIDES)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, json.loads(done.stdout.splitlines()[-1])
 
 
 def test_gate_your_own_model(finished):
