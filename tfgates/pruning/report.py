@@ -77,7 +77,7 @@ class PruningReport(Result):
         return {"plan": self.plan, "history": self.history.to_dict()}
 
     def records(self) -> list[dict[str, Any]]:
-        """The layers, a dictionary for each, with the fields of `tfgates.pruning.plan.LayerPlan`."""
+        """The layers, a dictionary for each, with the fields of `tfgates.pruning.rows.LayerPlan`."""
         return [dict(row) for row in self.plan["layers"]]
 
     def remarks(self) -> dict[str, list[tuple[str, str]]]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from tfgates.costs import ExpectedCost
-from tfgates.pruning.plan import LayerPlan
+from tfgates.pruning.rows import LayerPlan
 
 
 class Standing:
