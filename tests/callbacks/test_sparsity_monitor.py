@@ -380,3 +380,14 @@ def test_many_layers_have_few_charts(tmp_path):
     scalars = {tag for run in ("actual", "expected", "target") for tag in written(tmp_path, run)}
     scalars |= {tag for tag in written(tmp_path) if tag.startswith("learning_rate/")}
     assert len(scalars) == 3 + 2 + len(model.gates)
+
+
+def test_a_model_that_takes_the_place_of_another_is_measured_itself():
+    """As in a training that goes on with a network that has shrunk."""
+    monitor, shares = SparsityMonitor(), []
+    for first in ([4.0] * 8, [4.0] * 2 + [-4.0] * 6):
+        monitor.set_model(chain("functional", first))
+        logs = {}
+        monitor.on_epoch_end(len(shares), logs)
+        shares.append(logs["macs"])
+    assert shares == [1.0, 0.25]

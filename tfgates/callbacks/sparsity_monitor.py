@@ -113,8 +113,8 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self.hparams = None if hparams is None else dict(hparams)
         self._files = self._report = None
         self._closed = set()
-        # What its costs are told from, made once; False where they cannot be told.
-        self._cost = None
+        # What its costs are told from, made once for a model; False where they cannot be told.
+        self._cost = self._cost_of = None
         self._maps = {}
         self._last_epoch = self._pictures_at = None
 
@@ -169,7 +169,11 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         is_open = sum(int(np.sum(array(gate.open_units()))) for gate in gates)
         expected = sum(float(np.sum(array(gate.open_probability()))) for gate in gates)
         totals = {"open_units": is_open / units, "expected_open_units": expected / units}
+        if self._cost and self._cost_of is not self.model:
+            # It has shrunk, and training goes on with another model.
+            self._cost = None
         if self._cost is None:
+            self._cost_of = self.model
             try:
                 self._cost = expected_cost_of(self.model)
             except ValueError as error:
