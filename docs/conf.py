@@ -44,7 +44,8 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 90
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
-napoleon_custom_sections = [("Call arguments", "params_style")]
+# As it stands: a colon in the first line is no type.
+napoleon_custom_sections = [("Call arguments", "params_style"), "Returns"]
 
 html_theme = "furo"
 html_title = f"tfgates {version}"

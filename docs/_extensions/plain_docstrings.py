@@ -7,6 +7,7 @@ reStructuredText, in which stars, bars and a trailing underscore mean something 
 import re
 
 import public_names
+from formulas import latex
 from sphinx.util.inspect import signature, stringify_signature
 
 LITERAL = re.compile(r"(``.+?``|`[^`]+`)")
@@ -27,7 +28,8 @@ def _code(text, here):
     full = public_names.pages().get(text)
     if full and full != here and text not in WORDS:
         return f":py:obj:`{text} <{full}>`"
-    return f"``{text}``"
+    formula = latex(text)
+    return f":math:`{formula}`" if formula else f"``{text}``"
 
 
 def _line(line, here):
