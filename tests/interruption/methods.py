@@ -85,7 +85,7 @@ def fit(model, method, epochs, callbacks=(), initial_epoch=0):
     train = model.fit
     if method == "shrinking":
         # No clock is to decide.
-        settings = tfgates.shrinking.Shrinking(checks=1, least_saving=0.05, tracing=0.0)
+        settings = tfgates.shrinking.Shrinking(checks=1, least_saving=0.05, rebuild=0.0)
         train = functools.partial(tfgates.fit, model, shrink=settings)
     return train(
         X,

@@ -14,7 +14,7 @@ X = np.random.default_rng(0).normal(size=(32, 6)).astype("float32")
 Y = X[:, :2] * 0.5
 
 # No clock decides: in every run the same.
-SETTINGS = Shrinking(checks=1, least_saving=0.1, tracing=0.0)
+SETTINGS = Shrinking(checks=1, least_saving=0.1, rebuild=0.0)
 
 
 def gated(optimizer=None, **arguments):
@@ -168,7 +168,7 @@ def test_errors(error, arguments):
         tfgates.fit(gated(), X, Y, **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"checks": 0}, {"least_saving": 1.0}, {"tracing": "no"}, {"tracing": -1.0}])
+@pytest.mark.parametrize("arguments", [{"checks": 0}, {"least_saving": 1.0}, {"rebuild": "no"}, {"rebuild": -1.0}])
 def test_settings_are_checked(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"`{name}` must .*Received: {name}="):

@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -70,8 +71,9 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
         set_initial_epoch(model, None)
         start, pause.at_once = pause.epoch, False
         plan = watch.plan or plan_of(model, watch.state["pending"])
+        began = time.perf_counter()
         small, heirs = shrunk(plan)
-        watch.shrank(plan, small)
+        watch.shrank(plan, small, time.perf_counter() - began)
         for callback in callbacks:
             shrink_best_weights(callback, model, small, heirs)
         small.stop_training = False

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfgates.constraints import DenseReference
+from tfgates.costs import ExpectedCost
 from tfgates.gates import gates_of
 from tfgates.gating.subclasses import GatedSubclass, carry_over
 from tfgates.graph.equality import CALLS, amplified, default_tolerance, first_difference, outputs_of
@@ -139,7 +141,7 @@ def _rebuilt(plan: ShrinkingPlan) -> tuple[Any, list[Heir]]:
             name=model.name,
             penalty=model.penalty,
             budget=model.budget,
-            dense_reference=model.dense_reference,
+            dense_reference=model.dense_reference or DenseReference.of(ExpectedCost(model)),
             length=length_of(model),
         )
         surgery.finish()
@@ -221,7 +223,8 @@ def _carry_metrics(small: Any, model: Any) -> None:
         if name in vars(model):
             vars(small)[name] = vars(model)[name]
     pairs = [] if small._structure_metric is None else [(small._structure_metric, model._structure_metric)]
-    pairs += list(zip(getattr(small, "_expected", ()), getattr(model, "_expected", ()), strict=True))
+    # Of a model without budget or penalty they are made before its first step.
+    pairs += list(zip(getattr(small, "_expected", ()), getattr(model, "_expected", ()), strict=False))
     for new, old in pairs:
         for variable, value in zip(new.variables, old.variables, strict=True):
             variable.assign(ops.convert_to_numpy(value))

@@ -17,7 +17,7 @@ from tfgates.training.callback_marks import PausingCallback
 # The name in the logs of how often the network has shrunk.
 REBUILDS = "rebuilds"
 
-# How much more than tracing costs a removal has to save.
+# How much more than a rebuild costs it has to save in the epochs that are left.
 WORTH = 1.5
 
 # What a step takes less where so much fewer MACs are left, as a share: not all of it are products.
@@ -29,31 +29,34 @@ class Shrinking:
     """When a network shrinks in the midst of its training.
 
     At the end of each epoch the units are found that are closed for good (`tfgates.shrinking.candidates_of`); those
-    that were found in `checks` epochs in a row are ripe. The network shrinks once all that is ripe saves at least
-    `least_saving` of the multiply-accumulates that it has now, or less if nothing more has ripened since the epoch
-    before, provided that what it saves in the epochs that are left is worth tracing the training step anew.
+    that were found in `checks` epochs in a row are ripe. As soon as what ripe units have cost since the last rebuild,
+    because they were still there, comes to what a rebuild costs, the network is made again without them, if that saves
+    half as much again in the epochs that are left: so there are few rebuilds where an epoch takes no longer than
+    tracing a training step, and one after nearly every epoch where it takes an hour.
 
     Args:
-        checks: int > 0, in how many epochs in a row a unit has to be closed. Defaults to 2.
-        least_saving: float in (0, 1). More asks for fewer rebuilds. Defaults to 0.12.
-        tracing: what a rebuild costs, in epochs of the dense network, a float >= 0. Defaults to `"measured"`: what
-            the first epoch took longer than the second; nothing where several workers, who must agree, train.
+        checks: int > 0, in how many epochs in a row a unit has to be closed. Defaults to 1.
+        least_saving: float in (0, 1), the least share of the multiply-accumulates that the network has now for which
+            it is made again. Defaults to 0.05.
+        rebuild: what a rebuild costs, in epochs of the dense network, a float >= 0. Defaults to `"measured"`: what
+            the first epoch took longer than the second, in which nothing is traced, and what making a network again
+            took the last time; nothing where several workers, who must agree, train.
 
     Raises:
         ValueError: for an argument that is out of range.
     """
 
-    def __init__(self, checks: int = 2, least_saving: float = 0.12, tracing: float | str = "measured") -> None:
+    def __init__(self, checks: int = 1, least_saving: float = 0.05, rebuild: float | str = "measured") -> None:
         if not isinstance(checks, int) or checks < 1:
             raise ValueError(f"`checks` must be a positive integer. Received: checks={checks}")
         if not 0.0 < least_saving < 1.0:
             raise ValueError(f"`least_saving` must lie strictly between 0 and 1. Received: least_saving={least_saving}")
-        if tracing != "measured" and (not isinstance(tracing, (int, float)) or not 0.0 <= tracing < math.inf):
-            raise ValueError(f"`tracing` must be a number of epochs >= 0 or 'measured'. Received: tracing={tracing!r}")
-        self.checks, self.least_saving, self.tracing = checks, least_saving, tracing
+        if rebuild != "measured" and (not isinstance(rebuild, (int, float)) or not 0.0 <= rebuild < math.inf):
+            raise ValueError(f"`rebuild` must be a number of epochs >= 0 or 'measured'. Received: rebuild={rebuild!r}")
+        self.checks, self.least_saving, self.rebuild = checks, least_saving, rebuild
 
     def get_config(self) -> dict[str, Any]:
-        return {"checks": self.checks, "least_saving": self.least_saving, "tracing": self.tracing}
+        return {"checks": self.checks, "least_saving": self.least_saving, "rebuild": self.rebuild}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Shrinking":
@@ -75,29 +78,30 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.settings = settings
         self.plan: ShrinkingPlan | None = None
-        self.state: dict[str, Any] = {"streaks": {}, "seconds": [], "ripe": 0, "pending": None}
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self._start = time.perf_counter()
+        self.state: dict[str, Any] = {"streaks": {}, "seconds": [], "remaking": None, "lost": 0.0, "pending": None}
+        # Set by whoever comes last among the callbacks, so that what others do before an epoch does not count.
+        self.start = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.plan, self.state["pending"] = None, None
         if len(self.state["seconds"]) < 2:
             # Later epochs are cheaper, and after an interruption the same numbers are to decide.
-            self.state["seconds"].append(time.perf_counter() - self._start)
+            self.state["seconds"].append(time.perf_counter() - self.start)
         if logs is not None:
             logs[REBUILDS] = len(self.model.removals)
         ripe = self._ripe()
         left = self.params["epochs"] - epoch - 1
-        count, before = sum(int(units.sum()) for units in ripe.values()), self.state["ripe"]
-        self.state["ripe"] = count
-        if not count or left < 1:
+        if left < 1 or not any(units.any() for units in ripe.values()):
             return
         plan = ShrinkingPlan(self.model, ripe)
         saving = saving_of(plan)
-        wanted = self.settings.least_saving if count > before else 0.02
-        if not plan.empty and saving >= wanted and self._pays(plan, saving, left):
-            self.plan, self.state["ripe"] = plan, 0
+        # In epochs of the dense network.
+        each = REALISED * saving * plan.dense_macs / max(self.model.dense_reference.totals["macs"], 1.0)
+        self.state["lost"] += each
+        cost = self._cost_of_rebuild()
+        pays = self.state["lost"] >= cost and each * left > WORTH * cost
+        if pays and saving >= self.settings.least_saving and not plan.empty:
+            self.plan, self.state["lost"] = plan, 0.0
             self.state["pending"] = {g.name: np.flatnonzero(gone).tolist() for g, gone in plan.gone.items()}
 
     def _ripe(self) -> dict[Any, np.ndarray]:
@@ -110,19 +114,23 @@ class Watch(keras.callbacks.Callback):
         self.state["streaks"] = streaks
         return ripe
 
-    def _pays(self, plan: ShrinkingPlan, saving: float, left: int) -> bool:
-        """Whether what is saved in the epochs that are left is worth a rebuild."""
-        tracing = self.settings.tracing
-        if tracing == "measured":
-            seconds = self.state["seconds"]
-            if len(seconds) < 2 or in_multi_worker(strategy_of_model(self.model)):
-                return True
-            tracing = max(0.0, seconds[0] - seconds[1]) / max(seconds[1], 1e-9)
-        now = plan.dense_macs / max(self.model.dense_reference.totals["macs"], 1.0)
-        return REALISED * saving * now * left > WORTH * float(tracing)
+    def _cost_of_rebuild(self) -> float:
+        """What a rebuild costs, in epochs of the dense network."""
+        if self.settings.rebuild != "measured":
+            return float(self.settings.rebuild)
+        seconds = self.state["seconds"]
+        if in_multi_worker(strategy_of_model(self.model)):
+            return 0.0
+        if len(seconds) < 2:
+            return math.inf
+        tracing = max(0.0, seconds[0] - seconds[1])
+        # Making the network again takes about as long as tracing it.
+        remaking = tracing if self.state["remaking"] is None else self.state["remaking"]
+        return (tracing + remaking) / max(seconds[1], 1e-9)
 
-    def shrank(self, plan: ShrinkingPlan, small: Any) -> None:
-        """Told of the network that is left, whose gates have fewer units."""
+    def shrank(self, plan: ShrinkingPlan, small: Any, seconds: float) -> None:
+        """Told of the network that is left, whose gates have fewer units, and of how long that took."""
+        self.state["remaking"] = seconds
         left = {gate.name for gate in gates_of(small)}
         for gate in gates_of(plan.model):
             streak = self.state["streaks"].pop(gate.name, None)
@@ -153,6 +161,9 @@ class Pause(PausingCallback, keras.callbacks.Callback):
         self.epoch = initial_epoch_of(self.model) or 0
         if self.at_once:
             set_initial_epoch(self.model, self.params["epochs"])
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.watch.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch + 1

@@ -1,0 +1,67 @@
+"""When a network is to shrink."""
+
+import numpy as np
+import pytest
+
+from tests.shrinking.test_parts import gated
+from tfgates.shrinking.watch import Shrinking, Watch
+
+
+def watch_of(model, settings, epochs=10):
+    """A `Watch` in the midst of a training whose first epochs took 1.5 and 1 seconds."""
+    watch = Watch(settings)
+    watch.set_model(model)
+    watch.set_params({"epochs": epochs})
+    watch.state["seconds"] = [1.5, 1.0]
+    return watch
+
+
+def closed():
+    """A network of 384 MACs that is 176 smaller without eight units that are closed."""
+    model = gated()
+    gate = model.gates[0]
+    gate.logits.assign(np.where(np.arange(16) < 8, -5.0, gate.logits))
+    return model
+
+
+def test_it_shrinks_once_waiting_has_cost_a_rebuild():
+    watch = watch_of(closed(), Shrinking())
+    logs, asked = {}, []
+    for epoch in range(4):
+        watch.on_epoch_end(epoch, logs)
+        asked.append(watch.plan is not None)
+    # .7 * 176 / 384 of an epoch each time; tracing and making it again cost half an epoch each.
+    assert asked == [False, False, False, True] and logs == {"rebuilds": 0}
+    (gone,) = watch.state["pending"].values()
+    assert gone == list(range(8)) and watch.state["lost"] == 0.0
+    # What the last rebuild took counts from then on.
+    watch.shrank(watch.plan, closed(), 0.25)
+    assert watch._cost_of_rebuild() == pytest.approx(0.75) and watch.plan is None
+
+
+def test_it_does_not_where_too_few_epochs_are_left():
+    watch = watch_of(closed(), Shrinking(), epochs=6)
+    for epoch in range(6):
+        watch.on_epoch_end(epoch)
+        assert watch.plan is None
+
+
+def test_units_have_to_be_closed_in_so_many_epochs_in_a_row():
+    model = closed()
+    watch = watch_of(model, Shrinking(checks=3, rebuild=0.0))
+    gate = model.gates[0]
+    for epoch in range(2):
+        watch.on_epoch_end(epoch)
+        assert watch.plan is None
+    # One opens again for an epoch.
+    gate.logits.assign(np.where(np.arange(16) == 3, 2.0, gate.logits))
+    watch.on_epoch_end(2)
+    (gone,) = watch.state["pending"].values()
+    assert gone == [0, 1, 2, 4, 5, 6, 7]
+
+
+def test_the_cost_is_not_known_before_two_epochs():
+    watch = watch_of(closed(), Shrinking())
+    watch.state["seconds"] = []
+    watch.on_epoch_end(0)
+    assert watch._cost_of_rebuild() == float("inf") and len(watch.state["seconds"]) == 1
