@@ -39,7 +39,7 @@ def nested():
     return keras.Model(inputs, K.Dense(2)(K.Flatten()(inner(inputs))))
 
 
-# Networks, the gates that they have, and the units that are left of the layer `first` or the first of its kind.
+# Networks and the number of gates that they have.
 NETWORKS = {
     "lstm": (lambda: flow(K.LSTM(6, name="first")), 1),
     "stacked": (lambda: flow(K.LSTM(6, return_sequences=True, name="first"), K.SimpleRNN(4, use_bias=False)), 2),
@@ -58,7 +58,11 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# The others are much like them.
+SLOW = ("dropout", "backwards", "nested", "gru")
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NETWORKS])
 def test_units_go(name):
     make, gates = NETWORKS[name]
     model = make()
