@@ -60,3 +60,29 @@ def test_tour_without_tensorflow(backend):
     assert "which the loss of this training step does not contain" in found["refused"] or (
         "can be trained only in a tfgates.GatedModel" in found["refused"]
     )
+
+
+@on_each
+@pytest.mark.slow
+def test_every_feature(backend, tmp_path):
+    printed = [json.loads(line) for line in run(backend, "-m", "tests.backends.features", str(tmp_path)).splitlines()]
+    assert len(printed) == 11 and all(each["passed"] for each in printed)
+
+
+@on_each
+@pytest.mark.slow
+def test_files_of_one_backend_are_read_by_another(backend, tmp_path):
+    """Outputs are equal, and what was read trains on: compiled and not, gated and pruned."""
+    both = (backend, "tensorflow" if importlib.util.find_spec("tensorflow") else backend)
+    for each in dict.fromkeys(both):
+        run(each, "-m", "tests.backends.features", str(tmp_path), "write")
+    for each in dict.fromkeys(both):
+        found = json.loads(run(each, "-m", "tests.backends.features", str(tmp_path), "read").splitlines()[-1])
+        assert found["files"] == 8 * len(set(both))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", [installed("jax")])
+def test_eight_devices_train_as_one(backend):
+    printed = run(backend, "-m", "tests.backends.data_parallel").splitlines()
+    assert len([line for line in printed if line.startswith("equal")]) == 3

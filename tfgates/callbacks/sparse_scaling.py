@@ -137,6 +137,9 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
                     initial_scale=outer.initial_scale,
                     dynamic_growth_steps=outer.dynamic_growth_steps,
                 )
+            if keras.backend.backend() == "jax":
+                # Keras has built the one before already: its training step takes the variables as they are here.
+                model.optimizer.build(model.trainable_variables)
         _record(model, optimizer)
 
     def _route(self, optimizer):
@@ -165,6 +168,8 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
 
     def open_structures(self):
         """The number of non-zero scaling factors in the model, an int."""
+        # With JAX variables are brought up to date, in the midst of an epoch, when a callback asks for its model.
+        _ = self.model
         return sum(int(np.count_nonzero(keras.ops.convert_to_numpy(factor))) for factor in self._factors)
 
     def on_train_batch_end(self, batch, logs=None):

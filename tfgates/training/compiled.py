@@ -7,6 +7,7 @@ import keras
 
 from tfgates import distribution
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
+from tfgates.training.compile_config import as_here, portable
 from tfgates.training.pressure import asks_to_close
 from tfgates.training.steps import steps_of
 
@@ -46,7 +47,7 @@ class CompiledWithGates:
             self._structure_metric = keras.metrics.Mean(name="structure_loss")
 
     def get_compile_config(self):
-        config = super().get_compile_config()
+        config = portable(super().get_compile_config())
         if config and self._paced_optimizer is not None and self._paced_optimizer() is not None:
             # A model that is saved before its first `fit` paces its gates after it is loaded.
             config[PACED] = True
@@ -54,7 +55,7 @@ class CompiledWithGates:
 
     def compile_from_config(self, config):
         """Compiles a loaded model as the saved one was."""
-        config = dict(config)
+        config = as_here(config)
         paced = config.pop(PACED, False)
         self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
         if paced:
