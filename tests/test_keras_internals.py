@@ -241,8 +241,15 @@ def overridden():
     assert {*internals.LISTS_OF_OPTIMIZERS} <= {*vars(keras.optimizers.MultiOptimizer({"a": keras.optimizers.SGD()}))}
 
 
+def products():
+    """A product with a number is taken for sparse."""
+    x = keras.Input((3,)) * 2.0
+    assert x.sparse and not internals.dense(x).sparse
+
+
 TRIES = (
     overridden,
+    products,
     attention,
     calls,
     graphs,

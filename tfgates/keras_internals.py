@@ -55,6 +55,13 @@ def readers_of(operation: Any) -> list[Any]:
     return operation._outbound_nodes
 
 
+def dense(tensor: Any) -> Any:
+    """A symbolic tensor that is told to be dense: Keras takes a product with a number or an array for a sparse one."""
+    if getattr(tensor, "sparse", False):
+        tensor._sparse = False
+    return tensor
+
+
 def history_of(tensor: Any) -> Any:
     """The call that a symbolic tensor comes from (`operation`, `node_index`, `tensor_index`), or None."""
     return getattr(tensor, "_keras_history", None)

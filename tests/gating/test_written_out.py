@@ -113,3 +113,12 @@ def test_criteria_see_what_goes_together():
     small = tfgates.prune_by(model, budget=tfgates.Budget(params=0.9), layers="value")
     left = np.delete(kernel, np.arange(4, 8), axis=1)[:, :12]
     np.testing.assert_allclose(small.get_layer("value").kernel[:, :12], left)
+
+
+def test_beside_attention_of_keras():
+    inputs = keras.Input((STEPS, WIDTH))
+    x = K.LayerNormalization()(inputs + K.MultiHeadAttention(2, 3, name="attention")(inputs, inputs) * 0.5)
+    x = K.Dense(WIDTH)(K.Dense(6, name="gate")(x) * K.Dense(6, activation="sigmoid", name="up")(x))
+    model = keras.Model(inputs, K.Dense(2)(K.LayerNormalization()(x)))
+    gated = tfgates.gate_model(model)
+    assert dict(gated.report.gated) == {"attention": "2 heads", "gate": "6 units"}

@@ -358,3 +358,25 @@ def test_a_config_with_a_layer_that_is_not_read():
     for call in (tfgates.gate_model, tfgates.prune):
         with pytest.raises(ValueError, match=r"Layer 'holder' cannot be copied.*\(and `from_config`\).*AttributeError"):
             call(model)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Telling(keras.layers.Layer):
+    """Writes down what it works out, which its constructor does not take."""
+
+    def __init__(self, factor, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x):
+        return self.factor * x
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor, "doubled": 2 * self.factor}
+
+
+def test_what_a_class_writes_down_too_much_is_left_out():
+    inputs = keras.Input((4,))
+    x = Telling(3.0, name="telling")(keras.layers.Dense(5, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    assert tfgates.gate_model(model).get_layer("telling").factor == 3.0

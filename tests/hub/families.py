@@ -23,7 +23,8 @@ FAMILIES = {
     "FalconBackbone": TEXT | {"num_attention_heads": 4, "hidden_dim": 16, "intermediate_dim": 24},
     "GemmaBackbone": QUERIES | {"head_dim": 4},
     "GPT2Backbone": HEADS | SHORT,
-    "GPTNeoXBackbone": HEADS | SHORT,
+    # A quarter of the width of a head is rotated.
+    "GPTNeoXBackbone": HEADS | SHORT | {"hidden_dim": 32},
     "LlamaBackbone": QUERIES,
     "MistralBackbone": QUERIES,
     "OPTBackbone": HEADS | SHORT,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tfgates.anatomy import anatomy_of, variable_of
 from tfgates.gating.placement import Place, candidates_of, chooser, is_gated, makes_units, place_after
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import ElementwiseRule, rule_of
@@ -140,9 +141,12 @@ def owned(walk: Walk, groups: np.ndarray) -> int:
         if node.layer is None or not rule_of(node).linear or id(node.op) in seen:
             continue
         seen.add(id(node.op))
+        anatomy = anatomy_of(node.op)
+        weights = [variable_of(node.op, path) for path in anatomy.products]
+        size = sum(math.prod(variable.shape) for variable in weights if variable is not None)
         for kind in ("inputs", "outputs"):
             of_side = walk.slots.get(id(node.op), {}).get(kind)
             if of_side is not None:
                 share = np.mean([root in roots for root in walk.root[of_side].tolist()])
-                total += round(share * math.prod(node.op.kernel.shape))
+                total += round(share * size)
     return total

@@ -1,6 +1,7 @@
 """Making new layers from the layers of a network, each once, weights included."""
 
 import functools
+import inspect
 import types
 import warnings
 from typing import Any
@@ -66,7 +67,20 @@ def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     if kind is keras.layers.Lambda:
         # Its `from_config` refuses functions.
         return keras.layers.Lambda(**config)
-    return kind.from_config(config)
+    try:
+        return kind.from_config(config)
+    except (TypeError, ValueError):
+        # Some classes write down what they work out, which their constructor does not take.
+        left = taken(kind, config)
+        if len(left) == len(config):
+            raise
+        return kind.from_config(left)
+
+
+def taken(kind: Any, config: dict[str, Any]) -> dict[str, Any]:
+    """The entries of a config that a class's constructor, or that of every layer, takes."""
+    names = {*inspect.signature(kind.__init__).parameters, "name", "trainable", "dtype", "activity_regularizer"}
+    return {name: value for name, value in config.items() if name in names}
 
 
 def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:

@@ -17,7 +17,7 @@ from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
 from tfgates.graph.unrolling import Call, NotOpenedError
-from tfgates.keras_internals import has_graph, inputs_structure, mask_of, nodes_by_depth, outputs_structure
+from tfgates.keras_internals import dense, has_graph, inputs_structure, mask_of, nodes_by_depth, outputs_structure
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,6 +249,8 @@ def rebuild(network, emit, used_nodes=None):
             batch_shape=original.shape, dtype=original.dtype, sparse=original.sparse, name=original.name
         )
 
+    reads_sparse = any(getattr(tensor, "sparse", False) for tensor in network.functional.inputs)
+
     def value(x):
         return tensors.get(x.tensor) if isinstance(x, Ref) else x
 
@@ -258,7 +260,7 @@ def rebuild(network, emit, used_nodes=None):
         args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
         outputs = emit(node, args, kwargs)
         for number, tensor in zip(node.outputs, tree.flatten(outputs), strict=True):
-            tensors[number] = tensor
+            tensors[number] = tensor if reads_sparse else dense(tensor)
     functional = network.functional
     inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
     outputs = tree.pack_sequence_as(outputs_structure(functional), [tensors[n] for n in network.outputs])
