@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -68,9 +69,9 @@ def things():
     return found
 
 
-def work():
+def work(only):
     """What a process of one version does: the thing that a line names, again and again."""
-    functions = things()
+    functions = {name: function for name, function in things().items() if re.search(only, name)}
     for function in functions.values():
         function()
     print(json.dumps(list(functions)), flush=True)
@@ -80,9 +81,9 @@ def work():
         print(json.dumps(time.process_time() - start), flush=True)
 
 
-def start(root):
+def start(root, only):
     environment = {**os.environ, "PYTHONPATH": str(root), "TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [sys.executable, __file__, "--work"]
+    command = [sys.executable, __file__, "--work", f"--only={only}"]
     worker = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     return worker, answer(worker)
 
@@ -100,26 +101,30 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--before", help="folder of the other version")
     parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--only", default="", help="a regular expression for the names of what is timed")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
-        return work()
+        return work(arguments.only)
     from timing import ratios
 
-    workers = {"before": start(arguments.before), "after": start(ROOT)}
-    seconds = {name: {"before": [], "after": []} for name in workers["after"][1]}
-    for _ in range(arguments.rounds):
-        for name, of_name in seconds.items():
+    workers = {
+        "before": start(arguments.before, arguments.only),
+        "after": start(ROOT, arguments.only),
+    }
+    names = workers["after"][1]
+    width = max(map(len, names))
+    for name in names:
+        seconds = {version: [] for version in workers}
+        for _ in range(arguments.rounds):
             for version, (worker, _) in workers.items():
                 print(json.dumps(name), file=worker.stdin, flush=True)
-                of_name[version].append(answer(worker))
+                seconds[version].append(answer(worker))
+        middle, low, high = ratios(seconds, "before")["after"]
+        print(f"{name:{width}}  {middle:.3f} ({low:.3f}-{high:.3f})", flush=True)
     for worker, _ in workers.values():
         worker.stdin.close()
         worker.wait()
-    width = max(map(len, seconds))
-    for name, of_name in seconds.items():
-        middle, low, high = ratios(of_name, "before")["after"]
-        print(f"{name:{width}}  {middle:.3f} ({low:.3f}-{high:.3f})")
     return None
 
 

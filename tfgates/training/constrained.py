@@ -82,7 +82,8 @@ class Constrained:
 
     @property
     def dense_reference(self):
-        """The `tfgates.constraints.DenseReference` that shares refer to; None before it is known, see `compile`."""
+        """The `tfgates.constraints.DenseReference` that shares refer to; None before it is known:
+        of a model without budget and penalty that is from its first `fit` or `evaluate` on."""
         return self._given_reference if self._structure is None else self._structure.reference
 
     def _structure_loss(self, training):
