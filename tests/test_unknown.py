@@ -100,3 +100,17 @@ def test_the_extra_for_onnx(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tf2onnx" else found(name))
     with pytest.raises(ImportError, match=r'pip install "tfgates\[onnx\]".*Received: .*without \[\'tf2onnx\'\]'):
         gated.export(tmp_path / "model.onnx", format="onnx")
+
+
+def test_what_a_backend_cannot_export(monkeypatch, tmp_path):
+    gated = tfgates.gate_model(network(), gate="scaling")
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(
+        ValueError, match="`format` must be one that PyTorch can make.*Received: format='tf_saved_model'"
+    ):
+        gated.export(tmp_path / "model")
+    found = importlib.util.find_spec
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else found(name))
+    with pytest.raises(ImportError, match=r'pip install "tfgates\[tensorflow\]".*Received: .*without'):
+        gated.export(tmp_path / "model")

@@ -180,6 +180,23 @@ def data(folder):
     return {"kinds": sorted(kinds)}
 
 
+def onnx(folder):
+    """Where the packages are: the gated network and what is left of it, batches of 1 and 5."""
+    import onnxruntime
+
+    gated, _ = trained(epochs=2)
+    worst = 0.0
+    for name, model in (("gated", gated), ("pruned", tfgates.finish(gated, (X, Y), steps=2))):
+        path = str(folder / f"{name}.onnx")
+        model.export(path, format="onnx", verbose=False)
+        session = onnxruntime.InferenceSession(path)
+        for count in (1, 5):
+            (outputs,) = session.run(None, {session.get_inputs()[0].name: X[:count]})
+            worst = max(worst, float(np.max(np.abs(outputs - model.predict(X[:count], verbose=0)))))
+    assert worst < 1e-5
+    return {"worst": worst}
+
+
 def write(folder):
     """Files for `read` on this backend or another: gated, pruned, compiled or not."""
     backend = keras.backend.backend()
@@ -226,7 +243,7 @@ def read(folder):
 
 ALONE = (hard_concrete, generator, penalty, example_sampling, sparse_scaling, resume, monitor)
 ALONE += (without_training, compress, counted, data)
-FEATURES = {feature.__name__: feature for feature in (*ALONE, write, read)}
+FEATURES = {feature.__name__: feature for feature in (*ALONE, onnx, write, read)}
 
 
 def main(folder, *names):

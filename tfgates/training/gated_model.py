@@ -1,7 +1,6 @@
 """A Keras model with gates."""
 
 import functools
-import importlib.util
 import inspect
 from typing import Any
 
@@ -14,6 +13,7 @@ from tfgates.training.ahead import build_ahead
 from tfgates.training.callback_checks import check_callbacks
 from tfgates.training.compiled import CompiledWithGates
 from tfgates.training.constrained import Constrained
+from tfgates.training.exporting import check_export
 from tfgates.training.functional import Functional
 from tfgates.training.layers_named import layers_named
 from tfgates.training.pressure import warn_if_nothing_closes
@@ -21,9 +21,6 @@ from tfgates.training.report import Report
 from tfgates.training.saved import SavedWithGates
 from tfgates.training.steps import steps_of
 from tfgates.training.within_budget import check_comes_into_force, warn_if_above, within_budget
-
-# What exporting as ONNX needs: the extra `onnx`.
-ONNX = ("onnx", "tf2onnx")
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
@@ -198,13 +195,8 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         super()._maybe_symbolic_build(*distribution.local_batch(self, iterator, data_batch))
 
     def export(self, filepath, format="tf_saved_model", **kwargs):
-        """As `keras.Model.export`; says by which extra the packages for ONNX are installed."""
-        missing = [name for name in ONNX if importlib.util.find_spec(name) is None] if format == "onnx" else []
-        if missing:
-            raise ImportError(
-                'Exporting as ONNX needs the packages onnx and tf2onnx: pip install "tfgates[onnx]". '
-                f"Received: format='onnx', without {missing}"
-            )
+        """As `keras.Model.export`; says what a format needs that is not there."""
+        check_export(format)
         return super().export(filepath, format=format, **kwargs)
 
 
