@@ -83,7 +83,7 @@ def deployment(result):
 
 TABLES = {
     "cifar10_resnet20.json": cifar10,
-    "deployment_mobilenet_v2.json": deployment,
+    "deployment_digits.json": deployment,
     "reconstruction_lenet5.json": reconstruction,
 }
 
