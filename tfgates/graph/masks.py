@@ -7,7 +7,7 @@ import keras
 from keras import tree
 
 from tfgates.graph.unrolling import calls_forgotten
-from tfgates.keras_internals import layers_within, mask_of
+from tfgates.keras_internals import dense, layers_within, mask_of
 
 
 def masks_of(network: Any) -> list[Any]:
@@ -24,6 +24,7 @@ def masks_of(network: Any) -> list[Any]:
     tensors: list[Any] = [None] * len(network.shapes)
     for number, original in zip(network.inputs, network.functional.inputs, strict=True):
         tensors[number] = keras.KerasTensor(tuple(original.shape), original.dtype, sparse=original.sparse)
+    reads_sparse = any(tensor.sparse for tensor in network.functional.inputs)
     with calls_forgotten(network.model), warnings.catch_warnings():
         # Keras warns of layers that do not hand masks on, as it did when the model was made.
         warnings.simplefilter("ignore")
@@ -31,7 +32,7 @@ def masks_of(network: Any) -> list[Any]:
             args, kwargs = arguments_of(node, tensors)
             call = node.op if isinstance(node.op, keras.Layer) else node.op.compute_output_spec
             for number, tensor in zip(node.outputs, tree.flatten(call(*args, **kwargs)), strict=True):
-                tensors[number] = tensor
+                tensors[number] = tensor if reads_sparse else dense(tensor)
     return [mask_of(tensor) for tensor in tensors]
 
 
