@@ -450,7 +450,10 @@ def test_einsum_that_is_no_dense_layer():
     x = K.Dense(6, name="after")(x)
     gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(x)))
     assert gated_names(gated) == ["after"]
-    assert skipped(gated)["odd"] == "odd: the equation 'abc,bcd->abd' is no dense layer on the last axis"
+    assert (
+        skipped(gated)["odd"]
+        == "odd: the equation 'abc,bcd->abd' is no dense layer on the last axis, into heads or out of them"
+    )
     assert skipped(gated)["before"] == skipped(gated)["odd"]
 
 
