@@ -33,7 +33,7 @@ SMOL = {
 RESNET = {
     "input_conv_filters": [8],
     "input_conv_kernel_sizes": [7],
-    "stackwise_num_filters": [8, 16, 16],
+    "stackwise_num_filters": [64, 64, 64],
     "stackwise_num_blocks": [2, 1, 1],
     "stackwise_num_strides": [1, 2, 2],
     "image_shape": (64, 64, 3),
@@ -49,6 +49,7 @@ SIMPLE = {
         "stem_strides": 1,
         "stackwise_depth": [1, 2],
         "stackwise_strides": [2, 2],
+        "stem_padding": "same",
         "stackwise_num_filters": [16, 16],
         "image_shape": IMAGE,
         "block_type": "dark_block",
@@ -358,7 +359,7 @@ def of_images():
         encoder = keras_hub.models.ResNetBackbone(
             input_conv_filters=[8],
             input_conv_kernel_sizes=[7],
-            stackwise_num_filters=[8, 16, 16, 32],
+            stackwise_num_filters=[64, 64, 64, 64],
             stackwise_num_blocks=[1, 1, 1, 1],
             stackwise_num_strides=[1, 2, 2, 2],
             block_type="basic_block",
@@ -426,6 +427,7 @@ def of_images():
             fusion_hidden_dim=8,
             head_hidden_dim=8,
             head_in_index=-1,
+            feature_keys=["stage1", "stage2", "stage3", "stage4"],
         )
 
     def vae():

@@ -8,6 +8,7 @@ from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy, GroupNormalizationAnatomy
 from tfgates.graph.rule import ElementwiseRule, rule_of
 from tfgates.graph.rules.declared import DeclaredRule
+from tfgates.graph.rules.scalars import ScalarsRule
 from tfgates.layers import GatedLayer
 
 # Behind which closed channels are 0 where they are constants in front.
@@ -137,12 +138,15 @@ def of_key(places, key):
 
 
 def normalization_behind(walk, node):
-    """The next batch normalisation that alone reads what a call makes, elementwise calls and pooling passed over."""
+    """The next normalisation that alone reads what a call makes, elementwise calls and pooling passed over.
+
+    Or the next layer that scales and shifts all channels alike.
+    """
     network, tensor = walk.network, node.outputs[0]
     rank, made = len(network.shapes[tensor]), walk.output(node)
     while tensor not in network.outputs and len(network.consumers[tensor]) == 1:
         (reader,) = network.consumers[tensor]
-        if isinstance(anatomy_of(reader.op), NORMALIZATIONS):
+        if isinstance(anatomy_of(reader.op), NORMALIZATIONS) or isinstance(rule_of(reader), ScalarsRule):
             found = walk.output(reader)
             same = found is not None and (found.axis, len(found)) == (made.axis, len(made))
             return reader if same and not isinstance(reader.op, GatedLayer) else None

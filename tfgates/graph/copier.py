@@ -70,17 +70,28 @@ def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     try:
         return kind.from_config(config)
     except (TypeError, ValueError):
-        # Some classes write down what they work out, which their constructor does not take.
-        left = taken(kind, config)
-        if len(left) == len(config):
+        layer = without_unknown(kind, config)
+        if layer is None:
             raise
-        return kind.from_config(left)
+        return layer
 
 
-def taken(kind: Any, config: dict[str, Any]) -> dict[str, Any]:
-    """The entries of a config that a class's constructor, or that of every layer, takes."""
-    names = {*inspect.signature(kind.__init__).parameters, "name", "trainable", "dtype", "activity_regularizer"}
-    return {name: value for name, value in config.items() if name in names}
+def without_unknown(kind: Any, config: dict[str, Any]) -> keras.Layer | None:
+    """The layer of a config that has more in it than its class takes, if the class says the same of it; else None."""
+    taken: set[str] = set()
+    for base in kind.__mro__:
+        if "__init__" in vars(base):
+            parameters = inspect.signature(vars(base)["__init__"]).parameters
+            taken |= set(parameters)
+            if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+                break
+    known = {name: value for name, value in config.items() if name in taken}
+    if len(known) == len(config):
+        return None
+    layer = kind.from_config(known)
+    written = layer.get_config()
+    same = all(name == "name" or written.get(name) == value for name, value in config.items())
+    return layer if same else None
 
 
 def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:
