@@ -230,8 +230,9 @@ def test_gates_draw_in_the_mode_of_the_model():
                 layer.rate = 0.0
         a, b = (np.asarray(gated(X)) for _ in range(2))
         np.testing.assert_array_equal(a, b)
-        a, b = (np.asarray(gated(X, training=True)) for _ in range(2))
-        assert np.abs(a - b).max() > 1e-3
+        # Gates that are as open as these draw the same now and then.
+        first, *others = (np.asarray(gated(X, training=True)) for _ in range(8))
+        assert max(np.abs(first - other).max() for other in others) > 1e-3
 
 
 def test_masks_of_a_normalisation_survive():

@@ -111,8 +111,9 @@ REASONS = [
     ),
     (
         maps,
+        # Units are what falls together behind it, in one piece of each stretch: these are closed in one piece alone.
         lambda x: K.Reshape((6, 6, 2, 3), name="split")(x),
-        "split (Reshape): it splits the channels over several axes",
+        "a group that goes as a whole",
     ),
     (
         maps,
@@ -160,7 +161,7 @@ REASONS = [
     (steps, lambda x: K.EinsumDense("abc,bcd->abd", (9, 2), name="einsum")(x), "einsum: the equation 'abc,bcd->abd'"),
     (steps, biased_einsum, "einsum: its bias differs from place to place"),
     (steps, lambda x: K.LSTM(3, name="lstm")(x + 1.0), "lstm: reads a constant other than 0"),
-    (steps, started, "its channels are moved"),
+    (steps, started, "(GetItem): it moves the channels in a way that cannot"),
     (steps, lambda x: K.GRU(3, name="gru")(K.Permute((2, 1))(x)), "gru: reads another axis"),
     (steps, scores, "attention: its scores are an output too"),
     (maps, over_rows, "attention: attention over some of the axes is kept whole"),

@@ -15,13 +15,13 @@ K = keras.layers
 
 @keras.saving.register_keras_serializable(package="tests")
 class Shifted(keras.layers.Layer):
-    """`relu(x) + 1`, the 1 a weight."""
+    """`relu(x) + 1`, the 1 one of two weights: single numbers are followed without a rule."""
 
     def build(self, shape):
-        self.offset = self.add_weight(shape=(), initializer="ones", trainable=False)
+        self.offset = self.add_weight(shape=(2,), initializer="ones", trainable=False)
 
     def call(self, x):
-        return ops.relu(x) + self.offset
+        return ops.relu(x) + self.offset[0]
 
 
 class Mirrored(keras.layers.Layer):

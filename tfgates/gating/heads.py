@@ -5,6 +5,7 @@ from typing import Any
 from tfgates.anatomy import anatomy_of, gated_class
 from tfgates.gating.placement import Place, chooser, has_heads
 from tfgates.graph.network import Network
+from tfgates.graph.phase import trains
 from tfgates.graph.walk import symbolic_walk
 from tfgates.keras_internals import output_projection
 from tfgates.layers import GatedLayer
@@ -35,6 +36,9 @@ def head_places(network: Network, layers: Any, report: Any, copies: bool = True)
             reason = "a gate on heads is inside of the layer: that needs `copy_weights=True`"
         elif gated_class(type(node.op)) is None:
             reason = "there is no gated layer of its class"
+        elif node.op.get_config().get("dropout") and any(trains(n) for n in network.nodes if n.op is node.op):
+            # One call cannot tell its dropout to train and its gate not to.
+            reason = "its dropout runs as in training in each call, and a gate on heads is inside of the layer"
         if reason is not None:
             report.skipped.append((node.name, reason))
             continue
