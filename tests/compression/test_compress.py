@@ -294,7 +294,7 @@ def test_widths_that_no_budget_holds_are_refused_before_training(digits, importa
         def on_train_begin(self, logs=None):
             raise AssertionError
 
-    with pytest.raises(ValueError, match="`budget` cannot be kept: .* and round_to=12 it is exceeded"):
+    with pytest.raises(ValueError, match=r"`budget` cannot be kept: .*\(for round_to=12\) it is exceeded"):
         tfgates.compress(
             network(), digits, tfgates.Budget(macs=0.2), LOSS,
             epochs=2, verbose=0, round_to=12, importance=importance, callbacks=[Never()],

@@ -50,7 +50,8 @@ def test_norms_of_all_kinds_of_layers():
         "plain": filters_of(kernel(model, "plain"), 6),
         "transposed": [kernel(model, "transposed")[:, :, i, :].ravel() for i in range(5)],
         "separable": filters_of(kernel(model, "separable", "pointwise_kernel"), 8),
-        # A group of two channels is a unit.
+        # A group of two channels is a unit, and what a group reads goes as a whole.
+        "between": [kernel(model, "between")[..., 2 * i : 2 * i + 2].ravel() for i in range(4)],
         "grouped": [kernel(model, "grouped")[..., 2 * i : 2 * i + 2].ravel() for i in range(4)],
         "dense": filters_of(kernel(model, "dense"), 7),
     }
