@@ -1,9 +1,11 @@
 """The pictures that `SparsityMonitor` writes, and what its settings may be."""
 
 import io
+from typing import Any
 
 import numpy as np
 
+from tfgates.costs import ExpectedCost
 from tfgates.pruning.picture import draw_plan
 from tfgates.pruning.standing import Standing
 
@@ -11,7 +13,7 @@ from tfgates.pruning.standing import Standing
 ROWS, COLUMNS = 256, 512
 
 
-def gate_image(gates, side=8):
+def gate_image(gates: Any, side: int = 8) -> np.ndarray:
     """Gate values as a grey picture in [0, 1], one square of `side` pixels per unit.
 
     A vector is wrapped into rows of about equal number and length; what is left of the last row is
@@ -36,11 +38,12 @@ class HeatMap:
         columns: int. Longer vectors are shortened to so many means of neighbours. Defaults to 512.
     """
 
-    def __init__(self, rows=ROWS, columns=COLUMNS):
+    def __init__(self, rows: int = ROWS, columns: int = COLUMNS) -> None:
         self._limit, self._columns = rows, columns
-        self._rows, self._every, self._seen = [], 1, 0
+        self._rows: list[np.ndarray] = []
+        self._every, self._seen = 1, 0
 
-    def add(self, values):
+    def add(self, values: np.ndarray) -> None:
         """Adds a vector, always of the same length."""
         if self._seen % self._every == 0:
             if len(self._rows) == self._limit:
@@ -50,18 +53,18 @@ class HeatMap:
                 self._rows.append(self._shortened(np.asarray(values, "float32")))
         self._seen += 1
 
-    def _shortened(self, values):
+    def _shortened(self, values: np.ndarray) -> np.ndarray:
         if values.size <= self._columns:
             return values
         return np.array([part.mean() for part in np.array_split(values, self._columns)], "float32")
 
-    def image(self, least=256):
+    def image(self, least: int = 256) -> np.ndarray:
         """The picture, `(height, width)`; few rows or columns are drawn wider, to about `least` pixels."""
         picture = np.clip(np.stack(self._rows), 0.0, 1.0)
         return np.kron(picture, np.ones([max(1, least // size) for size in picture.shape], "float32"))
 
 
-def plan_image(cost):
+def plan_image(cost: ExpectedCost) -> np.ndarray:
     """What is kept and removed in each layer as the gates stand, `(height, width, 3)` of integers; needs matplotlib.
 
     Args:
@@ -69,10 +72,10 @@ def plan_image(cost):
     """
     from matplotlib.image import imread
 
-    return np.uint8(np.round(255 * imread(io.BytesIO(draw_plan(Standing(cost))))[..., :3]))
+    return np.round(255 * imread(io.BytesIO(draw_plan(Standing(cost))))[..., :3]).astype("uint8")
 
 
-def check_hparams(hparams):
+def check_hparams(hparams: Any) -> None:
     """Raises a `ValueError` unless `hparams` is None or a dict that TensorBoard can show."""
     if hparams is None:
         return

@@ -4,6 +4,8 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -58,15 +60,17 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
     >>> model.fit(data, epochs=100, callbacks=[tfgates.callbacks.Resume("run-1")])
     """
 
-    def __init__(self, folder, callbacks=None):
+    def __init__(
+        self, folder: str | os.PathLike[str], callbacks: Iterable[keras.callbacks.Callback] | None = None
+    ) -> None:
         super().__init__()
         self.folder = os.fspath(folder)
         self.callbacks = list(callbacks or ())
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"folder": self.folder}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         optimizer = self.model.optimizer
         if not optimizer.built:
             strategy = getattr(self.model, "distribute_strategy", None)
@@ -85,11 +89,11 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
             over = ended_at == self.params["epochs"]
             set_initial_epoch(self.model, max(epoch, self.params["epochs"]) if over else epoch)
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         # Keras would start every later `fit` of this model there.
         set_initial_epoch(self.model, None)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         folder = self._folder()
         values = {f"v{i}": keras.ops.convert_to_numpy(v) for i, v in enumerate(self._variables())}
         values.update({f"noise{i}": state for i, state in enumerate(unkept_noise())})
@@ -100,13 +104,13 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
         for number in sorted(epochs_in(folder))[:-KEPT]:
             path_of(folder, number).unlink(missing_ok=True)
 
-    def last_epoch(self):
+    def last_epoch(self) -> int:
         """The number of epochs that are saved, by all workers; 0 for none."""
         _, workers = worker_of(self.model)
         saved = [epochs_in(self._folder(worker)) for worker in range(workers)]
         return max(set.intersection(*saved), default=0)
 
-    def saved_record(self, model):
+    def saved_record(self, model: Any) -> str:
         """What the last state says of a network that shrinks in training: see `tfgates.shrinking.record`."""
         self.set_model(model)
         epoch = self.last_epoch()
@@ -115,20 +119,20 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
         with np.load(path_of(self._folder(), epoch), allow_pickle=False) as saved:
             return str(saved["shrinking"]) if "shrinking" in saved else ""
 
-    def _folder(self, worker=None):
+    def _folder(self, worker: int | None = None) -> pathlib.Path:
         this, workers = worker_of(self.model)
         folder = pathlib.Path(self.folder)
         return folder if workers == 1 else folder / f"worker-{this if worker is None else worker}"
 
-    def _variables(self):
+    def _variables(self) -> list[Any]:
         return [*self.model.variables, *self.model.optimizer.variables]
 
-    def _layout(self):
+    def _layout(self) -> list[str]:
         # Without the names of layers, which Keras numbers anew for each model of a process.
         names = [v.name for v in self.model.variables] + ["optimizer"] * len(self.model.optimizer.variables)
         return [f"{name} {tuple(v.shape)}" for name, v in zip(names, self._variables(), strict=True)]
 
-    def _restore(self, path):
+    def _restore(self, path: pathlib.Path) -> Any:
         with np.load(path, allow_pickle=False) as saved:
             found, expected = saved["layout"].tolist(), self._layout()
             if found != expected:
@@ -148,7 +152,7 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
             set_unkept_noise([saved[f"noise{i}"] for i in range(generators)])
             return self._recall(saved)
 
-    def _remembered(self):
+    def _remembered(self) -> dict[str, Any]:
         """What the other callbacks remember, and the number of epochs of a `fit` that one of them has ended."""
         ended = self.model.stop_training and any(getattr(each, "stopped_epoch", 0) for each in self.callbacks)
         notes, arrays = [], {}
@@ -160,7 +164,7 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
             arrays.update({f"c{number}w{i}": np.asarray(weight) for i, weight in enumerate(weights or ())})
         return {"callbacks": json.dumps({"ended": self.params["epochs"] if ended else None, "notes": notes}), **arrays}
 
-    def _recall(self, saved):
+    def _recall(self, saved: Mapping[str, Any]) -> Any:
         """Gives the other callbacks what they remembered; returns the number of epochs of a `fit` that one ended."""
         noted = json.loads(str(saved["callbacks"])) if "callbacks" in saved else {"ended": None, "notes": []}
         kinds, expected = [note["kind"] for note in noted["notes"]], [type(each).__name__ for each in self.callbacks]
@@ -181,12 +185,12 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
         return noted["ended"]
 
 
-def path_of(folder, epoch):
+def path_of(folder: str | os.PathLike[str], epoch: int) -> pathlib.Path:
     """The file with the state after `epoch` epochs."""
     return pathlib.Path(folder) / f"epoch-{epoch:05d}.npz"
 
 
-def epochs_in(folder):
+def epochs_in(folder: str | os.PathLike[str]) -> set[int]:
     """The numbers of epochs whose state lies in a folder, a set."""
     names = [re.fullmatch(r"epoch-(\d+)\.npz", path.name) for path in pathlib.Path(folder).glob("epoch-*.npz")]
     return {int(match[1]) for match in names if match}

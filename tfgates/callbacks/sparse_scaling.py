@@ -1,6 +1,7 @@
 """Training of scaling factors with sparse ones left."""
 
 import contextlib
+from typing import Any
 
 import keras
 import numpy as np
@@ -59,14 +60,14 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
 
     def __init__(
         self,
-        strength,
-        momentum=0.9,
-        nonnegative=True,
-        learning_rate=None,
-        warmup_steps=0,
-        stop_at=None,
-        when_reached="fine_tune",
-    ):
+        strength: float,
+        momentum: float = 0.9,
+        nonnegative: bool = True,
+        learning_rate: Any = None,
+        warmup_steps: int = 0,
+        stop_at: int | None = None,
+        when_reached: str = "fine_tune",
+    ) -> None:
         super().__init__()
         if not isinstance(warmup_steps, int) or warmup_steps < 0:
             raise ValueError(f"`warmup_steps` must be an integer >= 0. Received: warmup_steps={warmup_steps}")
@@ -82,11 +83,11 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
         self.warmup_steps = warmup_steps
         self.stop_at = stop_at
         self.when_reached = check_choice("when_reached", when_reached, ("fine_tune", "stop"))
-        self._factors = []
+        self._factors: list[Any] = []
         # Fails here, not in `fit`, if an argument is wrong.
         self._make_apg()
 
-    def _make_apg(self, **arguments):
+    def _make_apg(self, **arguments: Any) -> APG:
         strength = self.strength
         if self.warmup_steps and strength > 0:
             strength = keras.optimizers.schedules.PolynomialDecay(
@@ -101,7 +102,7 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
             **arguments,
         )
 
-    def set_model(self, model):
+    def set_model(self, model: Any) -> None:
         super().set_model(model)
         gates = [gate for gate in gates_of(model) if isinstance(gate, ScalingGate)]
         if any(not gate.built for gate in gates):
@@ -142,7 +143,7 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
                 model.optimizer.build(model.trainable_variables)
         _record(model, optimizer)
 
-    def _route(self, optimizer):
+    def _route(self, optimizer: Any) -> ScalingOptimizer:
         if isinstance(optimizer, keras.optimizers.MultiOptimizer):
             optimizers = keras.saving.deserialize_keras_object(optimizer.get_config()["optimizer_map"])
             base = optimizers.default_optimizer
@@ -156,7 +157,7 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
         )
         return ScalingOptimizer(optimizers, apg, [factor.path for factor in self._factors])
 
-    def _check_same(self, optimizer):
+    def _check_same(self, optimizer: Any) -> None:
         expected, found = self._make_apg().get_config(), optimizer.scaling.get_config()
         differing = [name for name in SETTINGS if expected[name] != found[name]]
         if differing or optimizer.paths != {factor.path for factor in self._factors}:
@@ -166,28 +167,28 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
                 f"Received: {', '.join(f'{name}={expected[name]}' for name in differing) or 'other gates'}"
             )
 
-    def open_structures(self):
+    def open_structures(self) -> int:
         """The number of non-zero scaling factors in the model, an int."""
         # With JAX variables are brought up to date, in the midst of an epoch, when a callback asks for its model.
         _ = self.model
         return sum(int(np.count_nonzero(keras.ops.convert_to_numpy(factor))) for factor in self._factors)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.when_reached == "stop" and self.stop_at is not None and self.open_structures() <= self.stop_at:
             self.model.stop_training = True
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if logs is not None:
             logs["open_structures"] = self.open_structures()
 
 
-def _scope(model):
+def _scope(model: Any) -> contextlib.AbstractContextManager[Any]:
     """Where optimizer variables must be created: the scope of the model's `tf.distribute` strategy."""
     strategy = getattr(model, "distribute_strategy", None)
     return contextlib.nullcontext() if strategy is None else strategy.scope()
 
 
-def _unbuilt(optimizer):
+def _unbuilt(optimizer: Any) -> Any:
     """The optimizer, or, if it has slots for the scaling factors already, one without slots."""
     if not optimizer.built:
         return optimizer
@@ -199,7 +200,7 @@ def _unbuilt(optimizer):
     return fresh
 
 
-def _record(model, optimizer):
+def _record(model: Any, optimizer: Any) -> None:
     """Makes a saved model compile itself with `optimizer`.
 
     Keras has no public way to change the optimizer of a compiled model and nothing else.

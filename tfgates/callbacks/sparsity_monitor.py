@@ -4,6 +4,8 @@ import importlib.util
 import os
 import uuid
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import keras
 import numpy as np
@@ -12,7 +14,7 @@ from tfgates.backend import array
 from tfgates.callbacks import dashboard, watched
 from tfgates.callbacks.event_files import ACTUAL, EXPECTED, OWN, PRUNED, TARGET, EventFiles, check_tensorboard
 from tfgates.gates import gates_of
-from tfgates.pruning.report import report_of
+from tfgates.pruning.report import PruningReport, report_of
 from tfgates.selection import expected_cost_of
 from tfgates.training.callback_marks import GateCallback
 
@@ -20,7 +22,7 @@ from tfgates.training.callback_marks import GateCallback
 PICTURES = 32
 
 
-def check_writable(name, folder):
+def check_writable(name: str, folder: str) -> None:
     """Makes `folder` and raises a `ValueError` that calls it `name` if nothing can be written there."""
     probe = os.path.join(folder, f".probe-{uuid.uuid4().hex}")
     try:
@@ -37,7 +39,7 @@ def check_writable(name, folder):
         ) from error
 
 
-def _probe_remote(folder, probe):
+def _probe_remote(folder: str, probe: str) -> None:
     if importlib.util.find_spec("tensorflow") is None:
         raise OSError("TensorFlow, which is not installed, knows how to write there")
     import tensorflow as tf
@@ -99,7 +101,13 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     # Tells whoever trains a network without gates that it is not for that one, unless it was pruned.
     needs_gates, follows_pruning = True, True
 
-    def __init__(self, log_dir=None, frequency=1, picture_frequency=None, hparams=None):
+    def __init__(
+        self,
+        log_dir: str | os.PathLike[str] | None = None,
+        frequency: int = 1,
+        picture_frequency: int | None = None,
+        hparams: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         for name, value in (("frequency", frequency), ("picture_frequency", picture_frequency)):
             if value is None and name == "picture_frequency":
@@ -111,14 +119,17 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         self.frequency = frequency
         self.picture_frequency = picture_frequency
         self.hparams = None if hparams is None else dict(hparams)
-        self._files = self._report = None
-        self._closed = set()
+        self._files: Any = None
+        self._report: PruningReport | None = None
+        self._closed: set[str] = set()
         # What its costs are told from, made once for a model; False where they cannot be told.
-        self._cost = self._cost_of = None
-        self._maps = {}
-        self._last_epoch = self._pictures_at = None
+        self._cost: Any = None
+        self._cost_of: Any = None
+        self._maps: dict[str, dashboard.HeatMap] = {}
+        self._last_epoch: int | None = None
+        self._pictures_at: int | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._report = None if gates_of(self.model) else self._report_of_pruned()
         # A warning that the cost cannot be told is given once.
         self._last_epoch, self._cost = None, None if self._cost else self._cost
@@ -130,7 +141,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
         if self.hparams is not None and self._report is None:
             self._files.hparams(self.hparams)
 
-    def _report_of_pruned(self):
+    def _report_of_pruned(self) -> PruningReport:
         try:
             return report_of(self.model)
         except ValueError as error:
@@ -139,7 +150,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
                 f"was pruned in this process. Received: model={self.model.name!r}"
             ) from error
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         if epoch % self.frequency:
             return
         totals = self._totals() if self._report is None else watched.left(self._report)
@@ -155,7 +166,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             self._files.flush()
         self._last_epoch = epoch
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self._files is not None:
             epoch = self._last_epoch
             if self._report is None and epoch is not None and epoch != self._pictures_at:
@@ -163,7 +174,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             self._files.close()
             self._files = None
 
-    def _totals(self):
+    def _totals(self) -> dict[str, float]:
         gates = gates_of(self.model)
         units = sum(gate.units for gate in gates) + watched.gone(self.model)
         is_open = sum(int(np.sum(array(gate.open_units()))) for gate in gates)
@@ -184,7 +195,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             totals.update(watched.fractions(self._cost, self.model))
         return totals
 
-    def _warn_of_closed(self):
+    def _warn_of_closed(self) -> None:
         closed = {gate.name for gate in gates_of(self.model) if not np.any(array(gate.open_units()))}
         for name in sorted(closed - self._closed):
             warnings.warn(
@@ -195,7 +206,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             )
         self._closed = closed
 
-    def _write(self, epoch, totals):
+    def _write(self, epoch: int, totals: Mapping[str, float]) -> None:
         lines = {EXPECTED: {}, ACTUAL: {}, TARGET: watched.targets(self.model), OWN: watched.learning_rates(self.model)}
         for name, value in totals.items():
             run = EXPECTED if name.startswith("expected_") else ACTUAL
@@ -208,30 +219,30 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
             self._maps.setdefault(gate.name, dashboard.HeatMap()).add(probability.ravel())
             values = watched.on_dense_units(self.model, gate, array(gate.test_gates()))
             self._files.image(f"test_gates/{gate.name}", dashboard.gate_image(values), epoch)
-        for run, values in lines.items():
-            if values:
-                self._files.scalars(run, values, epoch)
+        for run, points in lines.items():
+            if points:
+                self._files.scalars(run, points, epoch)
         if epoch % self._picture_every() == 0:
             self._write_pictures(epoch)
 
-    def _write_pruned(self, epoch, totals):
+    def _write_pruned(self, epoch: int, totals: Mapping[str, float]) -> None:
         if self._last_epoch is None:
             self._files.text("pruning", f"Pruned before epoch {epoch + 1}.\n\n```\n{self._report}\n```", epoch)
         self._files.scalars(PRUNED, {f"cost/{name}": value for name, value in totals.items()}, epoch)
 
-    def _picture_every(self):
+    def _picture_every(self) -> int:
         if self.picture_frequency is not None:
             return self.picture_frequency
         return max(1, -(-((self.params or {}).get("epochs") or 1) // PICTURES))
 
-    def _write_pictures(self, epoch):
+    def _write_pictures(self, epoch: int) -> None:
         self._pictures_at = epoch
         for name, rows in self._maps.items():
             self._files.image(f"open_probability_by_epoch/{name}", rows.image(), epoch)
         if self._cost and importlib.util.find_spec("matplotlib") is not None:
             self._files.image("layers", dashboard.plan_image(self._cost), epoch)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "log_dir": self.log_dir,
             "frequency": self.frequency,

@@ -1,6 +1,8 @@
 """How open is each unit? One method per file."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import keras
 
@@ -11,7 +13,7 @@ from tfgates.gates.of_model import gates_of
 from tfgates.gates.scaling import ScalingGate
 
 # Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
-NAMES = {
+NAMES: dict[str, Callable[..., Gate]] = {
     "ar": functools.partial(BernoulliGate, estimator="ar"),
     "arm": functools.partial(BernoulliGate, estimator="arm"),
     "bernoulli": BernoulliGate,
@@ -22,7 +24,7 @@ NAMES = {
 }
 
 
-def get(identifier, **arguments):
+def get(identifier: Any, **arguments: Any) -> Gate:
     """Returns a gate from a gate, its name as a string, or its serialised config.
 
     Args:

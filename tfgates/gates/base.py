@@ -3,6 +3,8 @@
 import contextlib
 import math
 import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 from keras import ops
@@ -52,6 +54,9 @@ class Gate(SeededLayer):
     Output shape: that of the input.
     """
 
+    # Whether Keras has built it.
+    built: bool
+
     variable_name = "logits"
 
     # Up to which open probability a unit counts as closed for good, in training that removes such units.
@@ -62,14 +67,14 @@ class Gate(SeededLayer):
 
     def __init__(
         self,
-        axis=-1,
-        groups=None,
-        sampling="batch",
-        l0=0.0,
-        initial_open_probability=INITIAL_OPEN_PROBABILITY,
-        seed=None,
-        **kwargs,
-    ):
+        axis: int | None = -1,
+        groups: int | None = None,
+        sampling: str = "batch",
+        l0: float = 0.0,
+        initial_open_probability: float = INITIAL_OPEN_PROBABILITY,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         if groups is not None and (not isinstance(groups, int) or groups < 1):
             raise ValueError(f"`groups` must be a positive integer or None. Received: groups={groups}")
@@ -85,39 +90,39 @@ class Gate(SeededLayer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
         self.weights_per_unit = 1
-        self.unit_shape = None
-        self._source = None
-        self._held = None
+        self.unit_shape: Any = None
+        self._source: Any = None
+        self._held: Any = None
         self.supports_masking = True
 
     # What a method overrides.
 
-    def initial_value(self):
+    def initial_value(self) -> float:
         """The initial value of the trainable variable, a float."""
         raise NotImplementedError
 
-    def probability_from(self, value):
+    def probability_from(self, value: Any) -> Any:
         """P(z != 0) for each unit, from the variable's `value`."""
         raise NotImplementedError
 
-    def test_gates_from(self, value):
+    def test_gates_from(self, value: Any) -> Any:
         """The gate values used at inference, from the variable's `value`."""
         raise NotImplementedError
 
-    def sample_from(self, value, noise):
+    def sample_from(self, value: Any, noise: Any) -> Any:
         """Gate values for training from the variable's `value` and uniform `noise` of its shape."""
         raise NotImplementedError
 
-    def variable_constraint(self):
+    def variable_constraint(self) -> Any:
         """Constraint of the trainable variable, or None."""
         return None
 
     # What everything else uses.
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.build_units(self._unit_shape_of(input_shape))
 
-    def _unit_shape_of(self, input_shape):
+    def _unit_shape_of(self, input_shape: Any) -> tuple[int, ...]:
         if self.axis is None:
             return (1,)
         rank = len(input_shape)
@@ -138,7 +143,7 @@ class Gate(SeededLayer):
             raise ValueError(f"`groups` must divide the length of `axis`, {size}. Received: groups={self.groups}")
         return (self.groups,)
 
-    def build_units(self, unit_shape):
+    def build_units(self, unit_shape: Iterable[int]) -> None:
         """Creates the trainable variable with one entry per unit."""
         unit_shape = tuple(unit_shape)
         if self.built:
@@ -163,16 +168,16 @@ class Gate(SeededLayer):
             setattr(self, self.variable_name, variable)
         self.built = True
 
-    def __call__(self, inputs, *args, logits=None, noise=None, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, logits: Any = None, noise: Any = None, **kwargs: Any) -> Any:
         if logits is not None:
             self.bind(logits)
         return super().__call__(*with_full_precision(self, inputs, logits, noise, kwargs), *args, **kwargs)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         # Built from a config, before it is called, it would create a variable that it must not have.
         return None if self._source is not None else super().get_build_config()
 
-    def bind(self, logits):
+    def bind(self, logits: Any) -> None:
         """Remembers which `GateGenerator` the symbolic tensor `logits` comes from.
 
         The gate then creates no variable of its own, and its methods ask the generator.
@@ -188,7 +193,7 @@ class Gate(SeededLayer):
             self._source = (weakref.ref(history.operation), history.tensor_index)
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         config = dict(config)
         weights_per_unit = config.pop("weights_per_unit", 1)
         dense = config.pop("dense_weights_per_unit", None)
@@ -198,7 +203,7 @@ class Gate(SeededLayer):
         return gate
 
     @property
-    def units(self):
+    def units(self) -> int:
         """Number of units, an int; known once the gate is built."""
         if self.unit_shape is None:
             raise ValueError(f"Gate `{self.name}` has no units yet: call it on a tensor or build it first.")
@@ -207,7 +212,7 @@ class Gate(SeededLayer):
             units *= size
         return units
 
-    def travel(self):
+    def travel(self) -> float:
         """How far the variable goes between an open probability of 0.95 and one of 0.05, a float.
 
         Learning rates of gates are set in units of it, so that they suit every method and link.
@@ -219,30 +224,30 @@ class Gate(SeededLayer):
         ends = [type(self).from_config(dict(config, initial_open_probability=p)) for p in (0.95, 0.05)]
         return abs(ends[0].initial_value() - ends[1].initial_value())
 
-    def value(self):
+    def value(self) -> Any:
         """What the gate is computed from: its own variable, or its generator's current output."""
         if self._source is None:
             return ops.convert_to_tensor(getattr(self, self.variable_name))
         generator, index = self._source
         return generator().generate()[index]
 
-    def open_probability(self):
+    def open_probability(self) -> Any:
         """P(z != 0) for each unit: a float32 tensor of the variable's shape."""
         return self.probability_from(self.value())
 
-    def openness(self):
+    def openness(self) -> Any:
         """How open each unit is, in [0, 1]: what a differentiable cost counts in place of 0 and 1.
 
         It is `open_probability()`, unless a method without noise knows something smoother.
         """
         return self.open_probability()
 
-    def test_gates(self):
+    def test_gates(self) -> Any:
         """The gate values used at inference: a float32 tensor of the variable's shape."""
         return self.test_gates_from(self.value()) if self._held is None else self._held
 
     @contextlib.contextmanager
-    def held(self, values):
+    def held(self, values: Any) -> Iterator[None]:
         """Context manager: within it the gate values are `values`, whatever the variable says.
 
         For eager use, such as comparing networks before a choice of units is final.
@@ -256,15 +261,15 @@ class Gate(SeededLayer):
         finally:
             self._held = before
 
-    def open_units(self):
+    def open_units(self) -> Any:
         """Which units are open at inference: a boolean tensor, `test_gates() != 0`."""
         return ops.not_equal(self.test_gates(), 0.0)
 
-    def uniform(self, shape):
+    def uniform(self, shape: Any) -> Any:
         """Uniform noise in (0, 1); for `sampling="batch"` the same on all replicas."""
         return uniform(shape, self.seed_generator, per_replica=self.sampling == "example")
 
-    def draw(self, training=False, batch_size=None, logits=None, noise=None):
+    def draw(self, training: Any = False, batch_size: Any = None, logits: Any = None, noise: Any = None) -> Any:
         """Gate values `z`, float32: `(units,)`, or `(batch_size, units)` when drawn per example."""
         if self._held is not None:
             return self._held
@@ -279,29 +284,29 @@ class Gate(SeededLayer):
             noise = self.uniform(self.unit_shape)
         return dues.guarded(self.sample_from(value, noise), self, self.dues())
 
-    def dues(self):
+    def dues(self) -> list[Any]:
         """What the loss must contain before a gradient may pass through the draw, see `tfgates.gates.dues`."""
         # No gradient is taken of a pass that is repeated.
         return [] if recording.is_replaying() else dues.dues_of(self)
 
-    def positions(self, z, size):
+    def positions(self, z: Any, size: int) -> Any:
         """Repeats `z` (units last) so that it has one entry for each of `size` positions."""
         if self.groups is None or size == self.groups:
             return z
         return ops.repeat(z, size // self.groups, axis=-1)
 
-    def counted_weights(self):
+    def counted_weights(self) -> int:
         """The number of weights that `l0` counts for one unit: those of the dense network."""
         return self.weights_per_unit if self.dense_weights_per_unit is None else self.dense_weights_per_unit
 
-    def add_penalty(self, logits=None):
+    def add_penalty(self, logits: Any = None) -> None:
         """Adds `l0 * weights_per_unit * sum(P(open))` to the losses of the current call."""
         # A pass that is repeated gathers what depends on the state of gates.
         if self.l0 and not recording.is_replaying():
             value = self.value() if logits is None else ops.cast(logits, "float32")
             self.add_loss(self.l0 * self.counted_weights() * ops.sum(self.probability_from(value)))
 
-    def broadcastable(self, z, shape):
+    def broadcastable(self, z: Any, shape: Any) -> Any:
         """Reshapes `z` from `draw` so that it multiplies a tensor of `shape`."""
         rank = len(shape)
         if self.axis is None:
@@ -314,15 +319,15 @@ class Gate(SeededLayer):
             target[0] = -1
         return ops.reshape(z, target)
 
-    def call(self, inputs, logits=None, noise=None, training=False):
+    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = False) -> Any:
         self.add_penalty(logits)
         z = self.draw(training, ops.shape(inputs)[0], logits, noise)
         return inputs * ops.cast(self.broadcastable(z, inputs.shape), inputs.dtype)
 
-    def compute_output_shape(self, inputs_shape, logits_shape=None, noise_shape=None):
+    def compute_output_shape(self, inputs_shape: Any, logits_shape: Any = None, noise_shape: Any = None) -> Any:
         return inputs_shape
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         # Set by the layer or by gate_model; a reloaded gate must weigh its units alike.
         if self.weights_per_unit != 1:

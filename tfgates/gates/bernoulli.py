@@ -1,5 +1,8 @@
 """Exact binary gates (Li and Ji 2019), with estimators of their gradient."""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -12,10 +15,10 @@ from tfgates.gates.step import step
 
 
 @ops.custom_gradient
-def attached(states, value):
+def attached(states: Any, value: Any) -> Any:
     """`states`, through which a gradient of 0 flows to `value`: asking for it is noticed, see `dues`."""
 
-    def gradient(*args, upstream=None):
+    def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
         return ops.zeros_like(states), ops.zeros_like(value)
 
     return ops.stop_gradient(states), gradient
@@ -80,19 +83,19 @@ class BernoulliGate(Gate):
 
     def __init__(
         self,
-        axis=-1,
-        groups=None,
-        sampling="batch",
-        l0=0.0,
-        initial_open_probability=INITIAL_OPEN_PROBABILITY,
-        link="sigmoid",
-        slope=7.0,
-        estimator="disarm",
-        threshold=0.5,
-        test_gate="soft",
-        seed=None,
-        **kwargs,
-    ):
+        axis: int | None = -1,
+        groups: int | None = None,
+        sampling: str = "batch",
+        l0: float = 0.0,
+        initial_open_probability: float = INITIAL_OPEN_PROBABILITY,
+        link: str | Callable[[Any], Any] = "sigmoid",
+        slope: float = 7.0,
+        estimator: str = "disarm",
+        threshold: float = 0.5,
+        test_gate: str = "soft",
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(axis, groups, sampling, l0, initial_open_probability, seed, **kwargs)
         if not slope > 0:
             raise ValueError(f"`slope` must be a positive number. Received: slope={slope}")
@@ -107,22 +110,22 @@ class BernoulliGate(Gate):
         self._initial_value = self.link.inverse(self.initial_open_probability)
 
     @property
-    def is_trained(self):
+    def is_trained(self) -> bool:
         """Whether a gradient is wanted; a gate without a variable has its logits from a generator."""
         return bool(self.trainable_variables) or not self.weights
 
-    def initial_value(self):
+    def initial_value(self) -> float:
         return self._initial_value
 
-    def probability_from(self, value):
+    def probability_from(self, value: Any) -> Any:
         return self.link.probability(value)
 
-    def test_gates_from(self, value):
+    def test_gates_from(self, value: Any) -> Any:
         p = self.probability_from(value)
         is_open = ops.cast(p > self.threshold, "float32")
         return is_open if self.test_gate == "hard" else p * is_open
 
-    def sample_from(self, value, noise):
+    def sample_from(self, value: Any, noise: Any) -> Any:
         if not self.is_trained:
             value = ops.stop_gradient(value)
         record = step.recording
@@ -135,14 +138,14 @@ class BernoulliGate(Gate):
             record.add(draw)
         return attached(draw.states[0], value)
 
-    def dues(self):
+    def dues(self) -> list[Any]:
         if recording.is_replaying():
             return []
         record = step.recording
         estimate = Due(recording.NOT_ESTIMATED) if record is None else record.due
         return [[estimate], *super().dues()]
 
-    def states_from(self, value, noise):
+    def states_from(self, value: Any, noise: Any) -> tuple[Any, ...]:
         """The gate values of each pass, without gradient."""
         p = ops.stop_gradient(self.probability_from(value))
         # 1 - u rather than 1 - p: near p = 1 the latter has few digits left.
@@ -152,7 +155,7 @@ class BernoulliGate(Gate):
         ]
         return tuple(ops.cast(u < p, "float32") for u in (noise, *others))
 
-    def surrogate(self, draw, losses):
+    def surrogate(self, draw: recording.Draw, losses: Sequence[Any]) -> Any:
         """A scalar of value 0 whose gradient is the estimate for one draw.
 
         Args:
@@ -168,7 +171,7 @@ class BernoulliGate(Gate):
         log_odds = self.link.log_odds(draw.value)
         return ops.sum(ops.stop_gradient(estimate) * (log_odds - ops.stop_gradient(log_odds)))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         link = self._link_argument
         config.update(

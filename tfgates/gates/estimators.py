@@ -18,10 +18,13 @@ All four have the same arguments:
 With one u the first state is `1[u < p]` and the antithetic second state `1[u > 1 - p]`.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 from keras import ops
 
 
-def augment_reinforce(losses, states, noise, probability):
+def augment_reinforce(losses: Sequence[Any], states: Sequence[Any], noise: Any, probability: Any) -> Any:
     """AR: `f(1[u < p]) * (1 - 2 u)`; one pass.
 
     Reference: Yin and Zhou 2019, arXiv 1807.11143; Li and Ji 2019, arXiv 1904.04432.
@@ -29,7 +32,7 @@ def augment_reinforce(losses, states, noise, probability):
     return losses[0] * (1.0 - 2.0 * noise)
 
 
-def augment_reinforce_merge(losses, states, noise, probability):
+def augment_reinforce_merge(losses: Sequence[Any], states: Sequence[Any], noise: Any, probability: Any) -> Any:
     """ARM: `(f(1[u > 1 - p]) - f(1[u < p])) * (u - 1/2)`; two antithetic passes.
 
     Reference: Yin and Zhou 2019, arXiv 1807.11143, theorem 1; Li and Ji 2019, arXiv 1904.04432.
@@ -37,7 +40,7 @@ def augment_reinforce_merge(losses, states, noise, probability):
     return (losses[1] - losses[0]) * (noise - 0.5)
 
 
-def disarm(losses, states, noise, probability):
+def disarm(losses: Sequence[Any], states: Sequence[Any], noise: Any, probability: Any) -> Any:
     """DisARM (U2G): `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`; two antithetic passes.
 
     ARM with u integrated out given the two states, hence never of more variance. Times
@@ -50,7 +53,7 @@ def disarm(losses, states, noise, probability):
     return 0.5 * (losses[1] - losses[0]) * (states[1] - states[0]) * larger
 
 
-def reinforce_leave_one_out(losses, states, noise, probability):
+def reinforce_leave_one_out(losses: Sequence[Any], states: Sequence[Any], noise: Any, probability: Any) -> Any:
     """REINFORCE whose two independent passes are each other's baseline.
 
     `(f(z1) - f(z2)) * (z1 - z2) / 2`.

@@ -1,6 +1,8 @@
 """Hard-concrete gates (Louizos, Welling, Kingma 2018)."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,17 +18,19 @@ LOGITS_LIMIT = math.log(100.0)
 class LogitsRange(keras.constraints.Constraint):
     """Keeps logits within `[-limit, limit]`, so that no unit is lost beyond recall."""
 
-    def __init__(self, limit):
+    def __init__(self, limit: float) -> None:
         self.limit = limit
 
-    def __call__(self, value):
+    def __call__(self, value: Any) -> Any:
         return ops.clip(value, -self.limit, self.limit)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {"limit": self.limit}
 
 
-def hard_concrete(logits, noise, temperature=2 / 3, limits=(-0.1, 1.1)):
+def hard_concrete(
+    logits: Any, noise: Any, temperature: float = 2 / 3, limits: tuple[float, float] = (-0.1, 1.1)
+) -> Any:
     """Draws hard-concrete gates, with the gradient of the logits given analytically.
 
     `s = sigmoid((log u - log(1 - u) + logits) / temperature)`,
@@ -49,13 +53,13 @@ def hard_concrete(logits, noise, temperature=2 / 3, limits=(-0.1, 1.1)):
     noise = ops.cast(noise, "float32")
 
     @ops.custom_gradient
-    def sample(logits, noise):
+    def sample(logits: Any, noise: Any) -> tuple[Any, Callable[..., tuple[Any, Any]]]:
         s = ops.sigmoid((ops.log(noise) - ops.log1p(-noise) + logits) / temperature)
         stretched = s * (zeta - gamma) + gamma
         inside = ops.cast(ops.logical_and(stretched > 0.0, stretched < 1.0), "float32")
         slope = (zeta - gamma) / temperature * s * (1.0 - s) * inside
 
-        def gradient(*args, upstream=None):
+        def gradient(*args: Any, upstream: Any = None) -> tuple[Any, Any]:
             if upstream is None:
                 (upstream,) = args
             return upstream * slope, ops.zeros_like(noise)
@@ -97,18 +101,18 @@ class HardConcreteGate(Gate):
 
     def __init__(
         self,
-        axis=-1,
-        groups=None,
-        sampling="batch",
-        l0=0.0,
-        initial_open_probability=INITIAL_OPEN_PROBABILITY,
-        temperature=2 / 3,
-        limits=(-0.1, 1.1),
-        test_rule="median",
-        logits_limit=LOGITS_LIMIT,
-        seed=None,
-        **kwargs,
-    ):
+        axis: int | None = -1,
+        groups: int | None = None,
+        sampling: str = "batch",
+        l0: float = 0.0,
+        initial_open_probability: float = INITIAL_OPEN_PROBABILITY,
+        temperature: float = 2 / 3,
+        limits: tuple[float, float] = (-0.1, 1.1),
+        test_rule: str = "median",
+        logits_limit: float | None = LOGITS_LIMIT,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(axis, groups, sampling, l0, initial_open_probability, seed, **kwargs)
         if not temperature > 0 or not math.isfinite(temperature):
             raise ValueError(f"`temperature` must be a positive number. Received: temperature={temperature}")
@@ -126,25 +130,25 @@ class HardConcreteGate(Gate):
         # P(z != 0) = sigmoid(logits + shift); about 1.5986 by default.
         self._shift = -self.temperature * math.log(-self.limits[0] / self.limits[1])
 
-    def initial_value(self):
+    def initial_value(self) -> float:
         p = self.initial_open_probability
         return math.log(p / (1.0 - p)) - self._shift
 
-    def variable_constraint(self):
+    def variable_constraint(self) -> Any:
         return None if self.logits_limit is None else LogitsRange(self.logits_limit)
 
-    def probability_from(self, value):
+    def probability_from(self, value: Any) -> Any:
         return ops.sigmoid(value + self._shift)
 
-    def test_gates_from(self, value):
+    def test_gates_from(self, value: Any) -> Any:
         gamma, zeta = self.limits
         scaled = value / self.temperature if self.test_rule == "median" else value
         return ops.clip(ops.sigmoid(scaled) * (zeta - gamma) + gamma, 0.0, 1.0)
 
-    def sample_from(self, value, noise):
+    def sample_from(self, value: Any, noise: Any) -> Any:
         return hard_concrete(value, noise, self.temperature, self.limits)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             temperature=self.temperature,

@@ -1,6 +1,8 @@
 """Links: how the logits of a Bernoulli gate give its probability."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from keras import ops
 
@@ -17,15 +19,15 @@ class Link:
     an estimate with respect to the log odds into one with respect to the logits.
     """
 
-    def probability(self, logits):
+    def probability(self, logits: Any) -> Any:
         """p for each logit, in [0, 1]."""
         raise NotImplementedError
 
-    def inverse(self, probability):
+    def inverse(self, probability: float) -> float:
         """The logit, a float, of a probability strictly between 0 and 1."""
         raise NotImplementedError
 
-    def log_odds(self, logits):
+    def log_odds(self, logits: Any) -> Any:
         """`log(p / (1 - p))`, differentiable with respect to the logits."""
         p = ops.clip(self.probability(logits), MARGIN, 1.0 - MARGIN)
         return ops.log(p) - ops.log1p(-p)
@@ -37,16 +39,16 @@ class ScaledSigmoid(Link):
     Reference: Li and Ji 2019, arXiv 1904.04432, section 3.3.
     """
 
-    def __init__(self, slope=7.0):
+    def __init__(self, slope: float = 7.0) -> None:
         self.slope = slope
 
-    def probability(self, logits):
+    def probability(self, logits: Any) -> Any:
         return ops.sigmoid(self.slope * logits)
 
-    def inverse(self, probability):
+    def inverse(self, probability: float) -> float:
         return math.log(probability / (1.0 - probability)) / self.slope
 
-    def log_odds(self, logits):
+    def log_odds(self, logits: Any) -> Any:
         return self.slope * logits
 
 
@@ -56,13 +58,13 @@ class HardSigmoid(Link):
     Reference: Li and Ji 2019, arXiv 1904.04432, section 3.3.
     """
 
-    def __init__(self, slope=7.0):
+    def __init__(self, slope: float = 7.0) -> None:
         self.slope = slope
 
-    def probability(self, logits):
+    def probability(self, logits: Any) -> Any:
         return ops.clip(self.slope / 7.0 * logits + 0.5, 0.0, 1.0)
 
-    def inverse(self, probability):
+    def inverse(self, probability: float) -> float:
         return 7.0 / self.slope * (probability - 0.5)
 
 
@@ -75,14 +77,14 @@ class CallableLink(Link):
     # The logits within which the inverse is looked for.
     RANGE = 100.0
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
 
-    def probability(self, logits):
+    def probability(self, logits: Any) -> Any:
         return self.function(logits)
 
-    def inverse(self, probability):
-        def at(logit):
+    def inverse(self, probability: float) -> float:
+        def at(logit: float) -> float:
             return float(ops.convert_to_numpy(self.function(ops.convert_to_tensor(logit, "float32"))))
 
         low, high = -self.RANGE, self.RANGE
@@ -105,7 +107,7 @@ class CallableLink(Link):
 NAMES = {"sigmoid": ScaledSigmoid, "hard_sigmoid": HardSigmoid}
 
 
-def get(link, slope=7.0):
+def get(link: str | Callable[[Any], Any], slope: float = 7.0) -> Link:
     """Returns a `Link` from its name or from a callable.
 
     Args:

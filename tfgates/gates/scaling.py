@@ -1,5 +1,7 @@
 """Scaling factors (Huang and Wang 2018)."""
 
+from typing import Any, NoReturn
+
 import keras
 from keras import ops
 
@@ -42,7 +44,16 @@ class ScalingGate(Gate):
 
     closed_below = 0.0
 
-    def __init__(self, axis=-1, groups=None, l0=0.0, initial_scale=1.0, nonnegative=False, seed=None, **kwargs):
+    def __init__(
+        self,
+        axis: int | None = -1,
+        groups: int | None = None,
+        l0: float = 0.0,
+        initial_scale: float = 1.0,
+        nonnegative: bool = False,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         # The base knows settings of random gates that mean nothing here; a config carries them.
         kwargs.pop("sampling", None)
         kwargs.pop("initial_open_probability", None)
@@ -52,22 +63,22 @@ class ScalingGate(Gate):
         self.initial_scale = float(initial_scale)
         self.nonnegative = bool(nonnegative)
 
-    def initial_value(self):
+    def initial_value(self) -> float:
         return self.initial_scale
 
-    def travel(self):
+    def travel(self) -> float:
         return abs(self.initial_scale)
 
-    def variable_constraint(self):
+    def variable_constraint(self) -> Any:
         return keras.constraints.NonNeg() if self.nonnegative else None
 
-    def probability_from(self, value):
+    def probability_from(self, value: Any) -> Any:
         # Forward 1 or 0; backward that of |scale|: what costs per open unit pulls like an L1 norm.
         open_now = ops.cast(ops.not_equal(value, 0.0), "float32")
         size = ops.abs(value)
         return open_now + size - ops.stop_gradient(size)
 
-    def openness(self):
+    def openness(self) -> Any:
         """The size of each factor relative to the largest of the gate, `|scale| / max(|scale|)`.
 
         A count of non-zero factors does not move until some are 0; this falls on the way. Relative,
@@ -81,24 +92,24 @@ class ScalingGate(Gate):
             return size + ops.stop_gradient(ops.minimum(size, 1.0) - size)
         return size / ops.maximum(ops.max(size), keras.config.epsilon())
 
-    def test_gates_from(self, value):
+    def test_gates_from(self, value: Any) -> Any:
         return ops.convert_to_tensor(value)
 
-    def sample_from(self, value, noise):
+    def sample_from(self, value: Any, noise: Any) -> Any:
         return value
 
-    def draw(self, training=False, batch_size=None, logits=None, noise=None):
+    def draw(self, training: Any = False, batch_size: Any = None, logits: Any = None, noise: Any = None) -> Any:
         if self._held is not None:
             return self._held
         return dues.guarded(self.value(), self, self.dues()) if training and self.trainable else self.value()
 
-    def bind(self, logits):
+    def bind(self, logits: Any) -> NoReturn:
         raise ValueError(
             "`logits` must be None for a ScalingGate: its factors are variables of their own. "
             f"Received: logits={logits}"
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["sampling"], config["initial_open_probability"]
         config["initial_scale"] = self.initial_scale

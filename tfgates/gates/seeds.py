@@ -1,5 +1,7 @@
 """Noise that goes on where it was after a model is saved and loaded."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -10,11 +12,11 @@ class SeededLayer(keras.layers.Layer):
     Keras saves no seed generators; without this a resumed run would draw other noise.
     """
 
-    def save_own_variables(self, store):
+    def save_own_variables(self, store: Any) -> None:
         super().save_own_variables(store)
         store["seed_state"] = ops.convert_to_numpy(self.seed_generator.state)
 
-    def load_own_variables(self, store):
+    def load_own_variables(self, store: Any) -> None:
         # A store of Keras has no other way to ask; files of plain layers have no such entry.
         names = list(store.keys())
         if "seed_state" in names:

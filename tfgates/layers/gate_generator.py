@@ -4,6 +4,8 @@ import contextlib
 import itertools
 import math
 import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import keras
 from keras import initializers, ops
@@ -21,7 +23,7 @@ _SHARED = threading.local()
 
 
 @contextlib.contextmanager
-def generated_once():
+def generated_once() -> Iterator[None]:
     """While it is open, each generator is evaluated once, however many gates ask for their logits.
 
     Inside, no variable of a generator may change, and a gradient tape, if any, must be open
@@ -90,16 +92,16 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
 
     def __init__(
         self,
-        units,
-        order="forward",
-        hidden=(),
-        initial_logits=None,
-        initial_open_probability=None,
-        limit=LIMIT,
-        kernel_initializer=None,
-        seed=None,
-        **kwargs,
-    ):
+        units: Sequence[int],
+        order: str = "forward",
+        hidden: Sequence[int] = (),
+        initial_logits: Any = None,
+        initial_open_probability: float | None = None,
+        limit: float = LIMIT,
+        kernel_initializer: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         for name, sizes, least in (("units", units, 1), ("hidden", hidden, 0)):
             if (
@@ -138,14 +140,14 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
         # Nothing in the computation depends on the input's dtype.
         self.supports_masking = True
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         sizes = self.units if self.order == "forward" else self.units[::-1]
         self._links = [[self._add_first(sizes[0])]]
         for number, (before, after) in enumerate(itertools.pairwise(sizes), 1):
             self._links.append(self._add_link(number, [before, *self.hidden, after]))
         self.built = True
 
-    def _weight(self, name, value):
+    def _weight(self, name: str, value: Any) -> Any:
         variable = self.add_weight(
             name=name,
             shape=tuple(value.shape),
@@ -157,19 +159,19 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
         variable.belongs_to_gate = True
         return variable
 
-    def _seed(self, number):
+    def _seed(self, number: int) -> int | None:
         return None if self.seed is None else self.seed + number
 
-    def _add_first(self, size):
+    def _add_first(self, size: int) -> Any:
         return self._weight("bias_0", self._bias(size, 0))
 
-    def _bias(self, size, number, offset=0.0):
+    def _bias(self, size: int, number: int, offset: Any = 0.0) -> Any:
         """The biases of a link; `offset` is what the rest of the link adds at the start."""
         if self._start is None:
             return initializers.RandomNormal(3.0, 0.01, self._seed(1000 * number))((size,), "float32")
         return ops.zeros((size,), "float32") + math.atanh(self._start / self.limit) - offset
 
-    def _add_link(self, number, sizes):
+    def _add_link(self, number: int, sizes: Sequence[int]) -> list[tuple[Any, Any]]:
         """The (kernel, bias) pairs of one link; its last biases make the initial logits exact."""
         pairs = []
         flow = None if self._start is None else ops.full((sizes[0],), self._start, "float32")
@@ -186,14 +188,14 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
             pairs.append((self._weight(f"kernel_{name}", kernel), self._weight(f"bias_{name}", bias)))
         return pairs
 
-    def _kernel(self, shape, seed, last):
+    def _kernel(self, shape: tuple[int, int], seed: int | None, last: bool) -> Any:
         if self.kernel_initializer is not None:
             return self.kernel_initializer.clone()(shape, "float32")
         # Wide enough for a signal through the hidden layers, small at the logits.
         deviation = 0.01 if last else math.sqrt(2.0 / shape[0])
         return initializers.RandomNormal(0.0, deviation, seed)(shape, "float32")
 
-    def _chain(self):
+    def _chain(self) -> list[Any]:
         (first,) = self._links[0]
         logits = [self.limit * ops.tanh(ops.convert_to_tensor(first))]
         for link in self._links[1:]:
@@ -205,10 +207,10 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
             logits.append(self.limit * ops.tanh(flow))
         return logits if self.order == "forward" else logits[::-1]
 
-    def call(self, inputs):
+    def call(self, inputs: Any) -> list[Any]:
         return self._chain()
 
-    def generate(self):
+    def generate(self) -> list[Any]:
         """The current logits, one float32 tensor of shape `(units_l,)` for each gate."""
         shared = getattr(_SHARED, "logits", None)
         if shared is None:
@@ -217,10 +219,10 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
             shared[self] = self._chain()
         return shared[self]
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
         return [keras.KerasTensor((size,), dtype="float32") for size in self.units]
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(
             units=self.units,

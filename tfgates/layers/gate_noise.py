@@ -1,5 +1,7 @@
 """Noise for gates that share their draw."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -39,7 +41,7 @@ class GateNoise(SeededLayer):
 
     feeds_gates = True
 
-    def __init__(self, units, seed=None, **kwargs):
+    def __init__(self, units: int, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         if not isinstance(units, int) or units < 1:
             raise ValueError(f"`units` must be a positive integer. Received: units={units}")
@@ -47,18 +49,18 @@ class GateNoise(SeededLayer):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         self.built = True
 
-    def call(self, inputs, training=False):
+    def call(self, inputs: Any, training: Any = False) -> Any:
         if not training:
             return ops.full((self.units,), 0.5, dtype="float32")
         return uniform((self.units,), self.seed_generator, per_replica=False)
 
-    def compute_output_spec(self, inputs, training=False):
+    def compute_output_spec(self, inputs: Any, training: Any = False) -> keras.KerasTensor:
         return keras.KerasTensor((self.units,), dtype="float32")
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config.update(units=self.units, seed=self.seed)
         return config

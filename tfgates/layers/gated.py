@@ -1,6 +1,8 @@
 """What a Keras layer with a gate in it has in common, whatever the layer."""
 
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import keras
 from keras import ops
@@ -12,14 +14,20 @@ from tfgates.gates.arguments import check_choice, with_full_precision
 # gate multiplies the kernel or the activations; the result is the same either way.
 ASSUMED_BATCH = 32
 
+# What it is mixed into is a layer of Keras.
+if TYPE_CHECKING:
+    from keras.layers import Layer as MixedInto
+else:
+    MixedInto = object
 
-class GatedLayer:
+
+class GatedLayer(MixedInto):
     """Mixin for a Keras layer that carries a gate on its output channels, inputs or weights.
 
     The gate stands between the layer's linear part and its activation.
     """
 
-    def _set_gate(self, gate, granularity, channel_axis):
+    def _set_gate(self, gate: Any, granularity: str, channel_axis: int) -> None:
         if gate is None:
             raise ValueError("`gate` must be a gate, its name or its config. Received: gate=None")
         self.granularity = check_choice("granularity", granularity, ("unit", "weight"))
@@ -39,43 +47,43 @@ class GatedLayer:
                 )
             self.gate.axis = channel_axis
 
-    def __call__(self, inputs, *args, logits=None, noise=None, **kwargs):
+    def __call__(self, inputs: Any, *args: Any, logits: Any = None, noise: Any = None, **kwargs: Any) -> Any:
         if logits is not None:
             self.gate.bind(logits)
         return super().__call__(*with_full_precision(self, inputs, logits, noise, kwargs), *args, **kwargs)
 
-    def get_build_config(self):
+    def get_build_config(self) -> dict[str, Any] | None:
         # As for the gate itself.
         return None if self.gate._source is not None else super().get_build_config()
 
-    def gated_kernel(self):
+    def gated_kernel(self) -> Any:
         """The kernel that acts at inference: times the test gates where weights are gated."""
         if self.granularity == "unit":
             return ops.convert_to_tensor(self.kernel)
         return self.kernel * ops.cast(self.gate.test_gates(), self.kernel.dtype)
 
-    def _draw(self, inputs, training, logits, noise):
+    def _draw(self, inputs: Any, training: Any, logits: Any, noise: Any) -> Any:
         self.gate.add_penalty(logits)
         return self.gate.draw(training, ops.shape(inputs)[0], logits, noise)
 
-    def _cheaper_on_kernel(self, z, output_shape):
+    def _cheaper_on_kernel(self, z: Any, output_shape: Sequence[int | None]) -> bool:
         """Whether z times the kernel costs less than z times the activations."""
         if len(z.shape) > 1:
             return False
         positions = [ASSUMED_BATCH if size is None else size for size in output_shape]
         return math.prod(self.kernel.shape) <= math.prod(positions)
 
-    def quantize(self, mode=None, **kwargs):
+    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
         self._refuse_quantization(mode)
 
-    def _refuse_quantization(self, mode):
+    def _refuse_quantization(self, mode: Any) -> None:
         # Keras would go on with a quantised call that knows nothing of the gate.
         raise ValueError(
             f"A gated layer cannot be quantised; quantise what `tfgates.prune` returns. "
             f"Received: layer={self.name!r}, mode={mode!r}"
         )
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         gate = keras.saving.serialize_keras_object(self.gate)
         # Built by this layer, in its name scope: a reloaded variable must have the path that it had, by
@@ -85,7 +93,7 @@ class GatedLayer:
         return config
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         config = dict(config)
         if isinstance(config.get("gate"), dict):
             config["gate"] = keras.saving.deserialize_keras_object(config["gate"])

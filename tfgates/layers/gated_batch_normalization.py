@@ -1,5 +1,7 @@
 """Batch normalisation with a gate."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -25,27 +27,27 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
 
     def __init__(
         self,
-        axis=-1,
-        momentum=0.99,
-        epsilon=1e-3,
-        center=True,
-        scale=True,
-        beta_initializer="zeros",
-        gamma_initializer="ones",
-        moving_mean_initializer="zeros",
-        moving_variance_initializer="ones",
-        beta_regularizer=None,
-        gamma_regularizer=None,
-        beta_constraint=None,
-        gamma_constraint=None,
-        renorm=False,
-        renorm_clipping=None,
-        renorm_momentum=0.99,
-        synchronized=False,
-        gate="hard_concrete",
-        granularity="unit",
-        **kwargs,
-    ):
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: Any = "zeros",
+        gamma_initializer: Any = "ones",
+        moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones",
+        beta_regularizer: Any = None,
+        gamma_regularizer: Any = None,
+        beta_constraint: Any = None,
+        gamma_constraint: Any = None,
+        renorm: bool = False,
+        renorm_clipping: dict[str, Any] | None = None,
+        renorm_momentum: float = 0.99,
+        synchronized: bool = False,
+        gate: Any = "hard_concrete",
+        granularity: str = "unit",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             axis=axis,
             momentum=momentum,
@@ -73,11 +75,11 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
             )
         self._set_gate(gate, granularity, channel_axis=self.axis)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         self.gate.build(input_shape)
 
-    def call(self, inputs, logits=None, noise=None, training=None, mask=None):
+    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None, mask: Any = None) -> Any:
         z = self._draw(inputs, training, logits, noise)
         simple = not (self.synchronized or self.renorm) and mask is None
         if len(z.shape) > 1 or not simple or not (training and self.trainable):

@@ -1,5 +1,7 @@
 """Convolution with a gate."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -33,26 +35,26 @@ class GatedConv2D(GatedLayer, keras.layers.Conv2D):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=(1, 1),
-        padding="valid",
-        data_format=None,
-        dilation_rate=(1, 1),
-        groups=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        gate="hard_concrete",
-        granularity="unit",
-        **kwargs,
-    ):
+        filters: int,
+        kernel_size: Any,
+        strides: Any = (1, 1),
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: Any = (1, 1),
+        groups: int = 1,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        gate: Any = "hard_concrete",
+        granularity: str = "unit",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             filters,
             kernel_size,
@@ -75,7 +77,7 @@ class GatedConv2D(GatedLayer, keras.layers.Conv2D):
         self._channel_axis = -1 if self.data_format == "channels_last" else 1
         self._set_gate(gate, granularity, self._channel_axis)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         if self.granularity == "weight":
             self.gate.build_units(self.kernel.shape)
@@ -88,7 +90,7 @@ class GatedConv2D(GatedLayer, keras.layers.Conv2D):
             owned *= size
         self.gate.weights_per_unit = (self.filters // self.gate.units) * (owned + int(self.use_bias))
 
-    def call(self, inputs, logits=None, noise=None, training=None):
+    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None) -> Any:
         z = self._draw(inputs, training, logits, noise)
         kernel, bias, scale = self.kernel, self.bias, None
         output_shape = self.compute_output_shape(inputs.shape)

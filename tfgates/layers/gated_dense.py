@@ -1,5 +1,7 @@
 """Dense layer with a gate."""
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -36,24 +38,24 @@ class GatedDense(GatedLayer, keras.layers.Dense):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        lora_rank=None,
-        lora_alpha=None,
-        quantization_config=None,
-        gate="hard_concrete",
-        gated="outputs",
-        granularity="unit",
-        **kwargs,
-    ):
+        units: int,
+        activation: Any = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        lora_rank: int | None = None,
+        lora_alpha: float | None = None,
+        quantization_config: Any = None,
+        gate: Any = "hard_concrete",
+        gated: Any = "outputs",
+        granularity: str = "unit",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             units,
             activation=activation,
@@ -73,7 +75,7 @@ class GatedDense(GatedLayer, keras.layers.Dense):
         self.gated = check_choice("gated", gated, ("outputs", "inputs"))
         self._set_gate(gate, granularity, channel_axis=-1)
 
-    def build(self, input_shape):
+    def build(self, input_shape: Any) -> None:
         super().build(input_shape)
         if self.granularity == "weight":
             self.gate.build_units(self.kernel.shape)
@@ -84,7 +86,7 @@ class GatedDense(GatedLayer, keras.layers.Dense):
         owned = self.units if self.gated == "inputs" else input_shape[-1] + int(self.use_bias)
         self.gate.weights_per_unit = group * owned
 
-    def call(self, inputs, logits=None, noise=None, training=None):
+    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None) -> Any:
         z = self._draw(inputs, training, logits, noise)
         kernel, bias, scale = self.kernel, self.bias, None
         output_shape = (*inputs.shape[:-1], self.units)
@@ -109,7 +111,7 @@ class GatedDense(GatedLayer, keras.layers.Dense):
             outputs = outputs * ops.cast(scale, outputs.dtype)
         return outputs if self.activation is None else self.activation(outputs)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         config["gated"] = self.gated
         return config

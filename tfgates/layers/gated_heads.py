@@ -35,7 +35,7 @@ def scaled_by(z: Any) -> Iterator[None]:
 class HeadProjection(keras.layers.EinsumDense):
     """The output projection of attention, `sum_h z_h context_h W_h + b`; heads and their width are its last axes."""
 
-    def call(self, inputs, training=None):
+    def call(self, inputs: Any, training: Any = None) -> Any:
         z = getattr(_thread, "scale", None)
         kernel = self.kernel
         if z is not None and len(z.shape) == 1 and GatedLayer._cheaper_on_kernel(self, z, inputs.shape):
@@ -58,7 +58,7 @@ class GatedHeads(GatedLayer):
     # Which units of the layer its gate is on.
     gated = "heads"
 
-    def _set_gate(self, gate, granularity, channel_axis=-1):
+    def _set_gate(self, gate: Any, granularity: str, channel_axis: int = -1) -> None:
         if granularity != "unit":
             raise ValueError(
                 f"`granularity` must be 'unit' for attention, whose units are its heads. "
@@ -66,7 +66,7 @@ class GatedHeads(GatedLayer):
             )
         super()._set_gate(gate, granularity, channel_axis)
 
-    def __call__(self, query, *args, logits=None, noise=None, **kwargs):
+    def __call__(self, query: Any, *args: Any, logits: Any = None, noise: Any = None, **kwargs: Any) -> Any:  # type: ignore[override]
         if logits is not None:
             self.gate.bind(logits)
         given = {name: x for name, x in (("logits", logits), ("noise", noise)) if x is not None}
@@ -78,17 +78,17 @@ class GatedHeads(GatedLayer):
             )
         return keras.Layer.__call__(self, query, *args, **kwargs, **given)
 
-    def compute_output_spec(self, *args, logits=None, noise=None, **kwargs):
+    def compute_output_spec(self, *args: Any, logits: Any = None, noise: Any = None, **kwargs: Any) -> Any:
         return super().compute_output_spec(*args, **kwargs)
 
-    def _build_gate(self, heads):
+    def _build_gate(self, heads: int) -> None:
         """Builds the gate on `heads` units, once the projections are built."""
         self.gate.build((None, heads))
         weights = [part.weights for part in input_projections(self)] + [[output_projection(self).kernel]]
         owned = sum(math.prod(variable.shape) for each in weights for variable in each)
         self.gate.weights_per_unit = owned // self.gate.units
 
-    def _scale(self, query, training, logits, noise):
+    def _scale(self, query: Any, training: Any, logits: Any, noise: Any) -> Any:
         """One gate value for each head that the output projection reads, heads last."""
         z = self._draw(query, training, logits, noise)
         heads = output_projection(self).kernel.shape[0]

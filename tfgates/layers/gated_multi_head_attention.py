@@ -1,5 +1,7 @@
 """Multi-head attention with a gate on its heads."""
 
+from typing import Any
+
 import keras
 
 from tfgates.layers.gated_heads import GatedHeads, HeadProjection, scaled_by
@@ -35,28 +37,28 @@ class GatedMultiHeadAttention(GatedHeads, keras.layers.MultiHeadAttention):
 
     def __init__(
         self,
-        num_heads,
-        key_dim,
-        value_dim=None,
-        dropout=0.0,
-        use_bias=True,
-        output_shape=None,
-        attention_axes=None,
-        sliding_window=None,
-        flash_attention=None,
-        kernel_initializer="glorot_uniform",
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        activity_regularizer=None,
-        kernel_constraint=None,
-        bias_constraint=None,
-        use_gate=False,
-        seed=None,
-        gate="hard_concrete",
-        granularity="unit",
-        **kwargs,
-    ):
+        num_heads: int,
+        key_dim: int,
+        value_dim: int | None = None,
+        dropout: float = 0.0,
+        use_bias: bool = True,
+        output_shape: Any = None,
+        attention_axes: Any = None,
+        sliding_window: int | None = None,
+        flash_attention: bool | None = None,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        kernel_regularizer: Any = None,
+        bias_regularizer: Any = None,
+        activity_regularizer: Any = None,
+        kernel_constraint: Any = None,
+        bias_constraint: Any = None,
+        use_gate: bool = False,
+        seed: int | None = None,
+        gate: Any = "hard_concrete",
+        granularity: str = "unit",
+        **kwargs: Any,
+    ) -> None:
         super().__init__(
             num_heads,
             key_dim,
@@ -80,11 +82,11 @@ class GatedMultiHeadAttention(GatedHeads, keras.layers.MultiHeadAttention):
         )
         self._set_gate(gate, granularity)
 
-    def build(self, query_shape, value_shape, key_shape=None):
+    def build(self, query_shape: Any, value_shape: Any, key_shape: Any = None) -> None:
         super().build(query_shape, value_shape, key_shape)
         self._build_gate(self.num_heads)
 
-    def _make_output_dense(self, query_shape, common_kwargs, name=None):
+    def _make_output_dense(self, query_shape: Any, common_kwargs: dict[str, Any], name: str | None = None) -> Any:
         plain = super()._make_output_dense(query_shape, common_kwargs, name)
         return HeadProjection(
             plain.equation, plain.partial_output_shape, bias_axes=plain.bias_axes, name=name, **common_kwargs
@@ -92,19 +94,19 @@ class GatedMultiHeadAttention(GatedHeads, keras.layers.MultiHeadAttention):
 
     def call(
         self,
-        query,
-        value,
-        key=None,
-        query_mask=None,
-        value_mask=None,
-        key_mask=None,
-        attention_mask=None,
-        return_attention_scores=False,
-        training=None,
-        use_causal_mask=False,
-        logits=None,
-        noise=None,
-    ):
+        query: Any,
+        value: Any,
+        key: Any = None,
+        query_mask: Any = None,
+        value_mask: Any = None,
+        key_mask: Any = None,
+        attention_mask: Any = None,
+        return_attention_scores: bool = False,
+        training: Any = None,
+        use_causal_mask: bool = False,
+        logits: Any = None,
+        noise: Any = None,
+    ) -> Any:
         with scaled_by(self._scale(query, training, logits, noise)):
             return super().call(
                 query,

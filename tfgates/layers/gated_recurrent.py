@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -44,21 +45,37 @@ class GatedRecurrent(GatedLayer):
                 f"all examples. Received: axis={self.gate.axis}, sampling={self.gate.sampling!r}"
             )
 
-    def build(self, sequences_shape, initial_state_shape=None):
+    def build(self, sequences_shape: Any, initial_state_shape: Any = None) -> None:
         super().build(sequences_shape)
         self.gate.build((None, self.units))
         group = self.units // self.gate.units
         owned = sum(math.prod(weight.shape) for weight in self.cell.weights)
         self.gate.weights_per_unit = group * owned // self.units
 
-    def __call__(self, sequences, initial_state=None, mask=None, logits=None, noise=None, **kwargs):
+    def __call__(  # type: ignore[override]
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        logits: Any = None,
+        noise: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         if mask is None and initial_state is None and (logits is not None or noise is not None):
             # Keras hands masks on to calls with one tensor alone.
             mask = mask_of(sequences)
         given = {name: value for name, value in (("initial_state", initial_state), ("mask", mask)) if value is not None}
         return super().__call__(sequences, logits=logits, noise=noise, **given, **kwargs)
 
-    def call(self, sequences, initial_state=None, mask=None, training=False, logits=None, noise=None):
+    def call(
+        self,
+        sequences: Any,
+        initial_state: Any = None,
+        mask: Any = None,
+        training: Any = False,
+        logits: Any = None,
+        noise: Any = None,
+    ) -> Any:
         z = self.gate.positions(self._draw(sequences, training, logits, noise), self.units)
         z = ops.cast(z, self.compute_dtype)
         with self._read_through(z):
@@ -66,18 +83,18 @@ class GatedRecurrent(GatedLayer):
         return tree.map_structure(lambda y: y * z, outputs)
 
     @contextlib.contextmanager
-    def _read_through(self, z):
+    def _read_through(self, z: Any) -> Iterator[None]:
         """Has the cell read its recurrent kernel times `z`, row by row, while it is called.
 
         Past `__setattr__`, by which Keras would take the product for a new part of the layer. Nothing within
         waits for other replicas, so that none of them sees the kernel of another.
         """
-        kernel = self.cell.recurrent_kernel
-        vars(self.cell)["recurrent_kernel"] = ops.expand_dims(z, -1) * ops.cast(kernel, z.dtype)
+        kernel, attributes = self.cell.recurrent_kernel, self.cell.__dict__
+        attributes["recurrent_kernel"] = ops.expand_dims(z, -1) * ops.cast(kernel, z.dtype)
         try:
             yield
         finally:
-            vars(self.cell)["recurrent_kernel"] = kernel
+            attributes["recurrent_kernel"] = kernel
 
 
 def with_gate_arguments(kind: type) -> inspect.Signature:
