@@ -63,7 +63,7 @@ def check_nested(name: str, kwargs: dict[str, Any]) -> None:
         )
 
 
-def inputs_in_order(functional, given):
+def inputs_in_order(functional: keras.Model, given: Any) -> list[Any] | None:
     """What a Functional model is called on as a list in the order of its inputs, matched as Keras does.
 
     A dict goes by the names of the inputs, unless the model was made with a dict of inputs: then by
@@ -82,9 +82,9 @@ def inputs_in_order(functional, given):
     return flat if len(flat) == len(functional.inputs) else None
 
 
-def nested_inputs(functional, given, name):
+def nested_inputs(functional: keras.Model, given: Any, name: str) -> list[Any]:
     """`inputs_in_order` for the call of a nested model, or a ValueError if its graph cannot be followed."""
-    flat = inputs_in_order(functional, given)
+    flat: Any = inputs_in_order(functional, given)
     # Keras adds or removes an axis of length 1 where the rank differs; it passes None on to optional inputs.
     ranks = None if flat is None else [len(t.shape) if isinstance(t, keras.KerasTensor) else None for t in flat]
     if ranks != [len(t.shape) for t in functional.inputs]:

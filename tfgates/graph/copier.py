@@ -4,13 +4,14 @@ import functools
 import inspect
 import types
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from tfgates.anatomy.weightless import holds_function
 from tfgates.graph.frozen import copy_flag, copy_flags
-from tfgates.graph.network import rebuild
+from tfgates.graph.network import Network, Node, rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value, states_of
 from tfgates.graph.tying import parts_of
 from tfgates.keras_internals import layers_within, output_shape_of_lambda
@@ -118,14 +119,14 @@ class Copier:
         taken: names that the new layers must not have: those of the new model's inputs.
     """
 
-    def __init__(self, taken=()):
-        self._made = {}
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._made: dict[int, Any] = {}
         # Copies of layers inside of others.
-        self._inside = {}
-        self._pending = []
+        self._inside: dict[int, keras.Layer] = {}
+        self._pending: list[tuple[Any, dict[str, Any] | None, Any]] = []
         self._names = set(taken)
 
-    def made(self, node):
+    def made(self, node: Node) -> Any:
         """The successor of the call's layer if an earlier call made it, else None."""
         return self._made.get(id(node.op))
 
@@ -133,7 +134,7 @@ class Copier:
         """What was made of a layer of the network, or None."""
         return self._made.get(id(layer))
 
-    def make(self, node, kind, config, weights):
+    def make(self, node: Node, kind: Any, config: dict[str, Any], weights: dict[str, Any] | None) -> Any:
         """Makes the successor of the call's layer.
 
         Args:
@@ -150,7 +151,7 @@ class Copier:
         self._pending.append((layer, weights, node.op))
         return layer
 
-    def copy(self, node):
+    def copy(self, node: Node) -> Any:
         """A layer or operator like the call's, with its weights."""
         if id(node.op) in self._made:
             return self._made[id(node.op)]
@@ -174,7 +175,7 @@ class Copier:
             self._names = names
             return self._used_again(node.op, error)
 
-    def _tie(self, new, old):
+    def _tie(self, new: keras.Layer, old: keras.Layer) -> None:
         """Lets a copy hold what it shares with copies that were made before."""
         for inner, source, replace in list(parts_of(new, old)):
             other = self._made.get(id(source)) or self._inside.get(id(source))
@@ -185,7 +186,7 @@ class Copier:
                 give_functions(inner, source)
                 self._tie(inner, source)
 
-    def call(self, node, args, kwargs):
+    def call(self, node: Node, args: Any, kwargs: Any) -> Any:
         """Calls a copy; weights among the arguments become those of the copies."""
         if node.tie is not None:
             args, kwargs = keras.tree.map_structure(
@@ -193,7 +194,7 @@ class Copier:
             )
         return self.called(node, args, kwargs)
 
-    def called(self, node, args, kwargs):
+    def called(self, node: Node, args: Any, kwargs: Any) -> Any:
         """What a copy of the call's layer or operator makes of the arguments."""
         copy = self.copy(node)
         try:
@@ -204,7 +205,7 @@ class Copier:
                 raise
             raise uncopyable(node.op, error) from error
 
-    def _variable(self, node, variable):
+    def _variable(self, node: Node, variable: Any) -> Any:
         for layer, weights, source in self._pending:
             found = [i for i, each in enumerate(source.variables) if each is variable] if weights is None else []
             if found and layer.built:
@@ -214,7 +215,7 @@ class Copier:
             f"given that of the other: call the layer first, or make both one layer. Received: {variable.path}"
         )
 
-    def _used_again(self, layer, error):
+    def _used_again(self, layer: keras.Layer, error: Exception) -> keras.Layer:
         """A layer that cannot be copied, as it is: without weights it can serve two models."""
         if layer.weights or layer.name in self._names:
             raise uncopyable(layer, error) from error
@@ -222,7 +223,7 @@ class Copier:
         self._made[id(layer)] = layer
         return layer
 
-    def _copy_operator(self, node):
+    def _copy_operator(self, node: Node) -> Any:
         """A fresh operator, so that the original takes no part in another graph."""
         try:
             operator = node.op.__class__.from_config(node.op.get_config())
@@ -232,12 +233,12 @@ class Copier:
         operator.name = self.name(node)
         return operator
 
-    def name(self, node):
+    def name(self, node: Node) -> str:
         """The layer's own name, or the path to it: inside of layers, and where nested models share names."""
         path = node.name.replace("/", "_")
         return self.unused(path if node.inside else node.op.name, path)
 
-    def unused(self, name, path):
+    def unused(self, name: str, path: str) -> str:
         """`name` if no layer has it yet, else `path`, with a number behind it where that is taken too."""
         if name in self._names:
             name = path
@@ -247,7 +248,7 @@ class Copier:
         self._names.add(name)
         return name
 
-    def finish(self):
+    def finish(self) -> None:
         """Fills in the weights, once all layers are built."""
         for layer, weights, source in self._pending:
             complete(layer)
@@ -261,9 +262,9 @@ class Copier:
                 fill(layer, weights, source)
         self._check_ties()
 
-    def _check_ties(self):
+    def _check_ties(self) -> None:
         """Refuses what shares weights in the network and does not in the copy."""
-        copies = {}
+        copies: dict[int, tuple[str, Any]] = {}
         for layer, weights, source in self._pending:
             for variable, old in zip(layer.weights, source.weights, strict=True) if weights is None else ():
                 name, copied = copies.setdefault(id(old), (source.name, variable))
@@ -316,12 +317,12 @@ def is_foreign(layer: keras.Layer) -> bool:
     return any(kind not in ("keras", "tfgates") for kind in kinds)
 
 
-def input_names(network):
+def input_names(network: Network) -> list[str]:
     """The names of a network's inputs, which no layer can have."""
     return [tensor.name for tensor in network.functional.inputs]
 
 
-def own_names(network):
+def own_names(network: Network) -> list[str]:
     """The names of a network's inputs and layers, for use of the layers themselves.
 
     Raises:

@@ -2,8 +2,10 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
+import keras
 import numpy as np
 from keras import ops, tree
 
@@ -38,14 +40,14 @@ class Difference:
     scale: float
     tolerance: float
 
-    def __str__(self):
+    def __str__(self) -> str:
         return (
             f"differs by {self.size:.3g} where the largest output is {self.scale:.3g}, "
             f"more than the tolerance of {self.tolerance:.3g}"
         )
 
 
-def is_half(model):
+def is_half(model: keras.Model) -> bool:
     """Whether a layer computes in half precision."""
     return any(
         getattr(layer, "compute_dtype", "float32") in ("float16", "bfloat16")
@@ -53,12 +55,14 @@ def is_half(model):
     )
 
 
-def default_tolerance(model):
+def default_tolerance(model: keras.Model) -> float:
     """How far outputs may differ by rounding, as a fraction of the largest."""
     return 2e-2 if is_half(model) else 1e-4
 
 
-def first_difference(expected, model, x, tolerance, call=CALLS[0]):
+def first_difference(
+    expected: list[np.ndarray], model: keras.Model, x: Any, tolerance: float, call: dict[str, Any] = CALLS[0]
+) -> Difference | None:
     """The first output of a model on `x` that differs from what is expected, a `Difference`, or None."""
     for name, a, b in zip(model.output_names, expected, outputs_of(model, x, call), strict=True):
         scale = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
@@ -68,7 +72,7 @@ def first_difference(expected, model, x, tolerance, call=CALLS[0]):
     return None
 
 
-def distance(a, b):
+def distance(a: np.ndarray, b: np.ndarray) -> float:
     """The largest difference between two arrays; nan equals nan, and infinity itself."""
     if a.shape != b.shape:
         return float("nan")
@@ -77,18 +81,20 @@ def distance(a, b):
     return float(np.max(apart, initial=0.0))
 
 
-def is_random(model, x, call=CALLS[0]):
+def is_random(model: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> bool:
     """Whether a model gives other outputs when it is called again with the same seeds."""
     first, second = (outputs_of(model, x, call) for _ in range(2))
     return any(distance(a, b) > 0.0 or np.isnan(distance(a, b)) for a, b in zip(first, second, strict=True))
 
 
-def amplified(model, x, expected, difference, call=CALLS[0]):
+def amplified(
+    model: keras.Model, x: Any, expected: list[np.ndarray], difference: Difference, call: dict[str, Any] = CALLS[0]
+) -> bool:
     """Whether a difference is what a model makes of rounding: of such a change of its input."""
     # A millionth, or what bfloat16 can tell apart.
     change = 4e-3 if is_half(model) else 1e-6
 
-    def moved(value):
+    def moved(value: Any) -> Any:
         return value * (1.0 + change) if "float" in str(value.dtype) else value
 
     found = outputs_of(model, tree.map_structure(moved, x), call)
@@ -96,7 +102,7 @@ def amplified(model, x, expected, difference, call=CALLS[0]):
     return any(name == difference.output and difference.size <= 10.0 * distance(a, b) for name, a, b in names)
 
 
-def outputs_of(model, x, call=CALLS[0]):
+def outputs_of(model: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> list[np.ndarray]:
     """The outputs as a list of float32 arrays, gates as they stand and noise as `without_noise` has it.
 
     Args:
@@ -116,7 +122,7 @@ def state_kept(model: Any) -> contextlib.AbstractContextManager[None]:
 
 
 @contextlib.contextmanager
-def without_noise(model):
+def without_noise(model: keras.Model) -> Iterator[None]:
     """Lets a model that is random at inference be compared with a smaller one.
 
     Gates have their values at inference, Keras's dropout and noise do nothing, since what they draw for fewer channels

@@ -6,6 +6,8 @@ of all positions of a tensor. Entries are monotone: a disjunction of conjunction
 ones the same walk yields the exact expected cost.
 """
 
+from typing import Any
+
 import numpy as np
 
 FALSE, TRUE = 0, 1
@@ -18,12 +20,12 @@ MOST_TERMS = 128
 class Formulas:
     """Table of formulas, each stored once."""
 
-    def __init__(self):
-        self.terms = [frozenset(), frozenset([frozenset()])]
+    def __init__(self) -> None:
+        self.terms: list[frozenset[frozenset[int]]] = [frozenset(), frozenset([frozenset()])]
         self._ids = {self.terms[0]: FALSE, self.terms[1]: TRUE}
-        self._memo = {}
+        self._memo: dict[tuple[str, int, int], int] = {}
 
-    def _intern(self, terms):
+    def _intern(self, terms: frozenset[frozenset[int]]) -> int:
         if len(terms) > 1:
             terms = frozenset(t for t in terms if not any(other < t for other in terms))
         if len(terms) > MOST_TERMS:
@@ -33,11 +35,11 @@ class Formulas:
             self.terms.append(terms)
         return self._ids[terms]
 
-    def literal(self, unit):
+    def literal(self, unit: int) -> int:
         """The formula "this unit is open"."""
         return self._intern(frozenset([frozenset([unit])]))
 
-    def _pair(self, kind, a, b):
+    def _pair(self, kind: str, a: int, b: int) -> int:
         a, b = (a, b) if a <= b else (b, a)
         if kind == "and":
             # a <= b, so that only a can be FALSE unless both are.
@@ -57,7 +59,7 @@ class Formulas:
             self._memo[key] = self._intern(terms)
         return self._memo[key]
 
-    def _arrays(self, kind, a, b):
+    def _arrays(self, kind: str, a: Any, b: Any) -> np.ndarray:
         a, b = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
         if a.size == 0:
             return a.copy()
@@ -66,11 +68,11 @@ class Formulas:
         found = np.array([self._pair(kind, int(p // size), int(p % size)) for p in pairs], np.int64)
         return found[inverse].reshape(a.shape)
 
-    def both(self, a, b):
+    def both(self, a: Any, b: Any) -> np.ndarray:
         """Elementwise conjunction of two arrays of formulas."""
         return self._arrays("and", a, b)
 
-    def either(self, a, b):
+    def either(self, a: Any, b: Any) -> np.ndarray:
         """Elementwise disjunction of two arrays of formulas."""
         return self._arrays("or", a, b)
 
@@ -81,7 +83,7 @@ class Formulas:
             result = self._pair("or", result, int(formula))
         return result
 
-    def any(self, formulas):
+    def any(self, formulas: np.ndarray) -> int:
         """One formula implied by each of `formulas`: exact when they agree or one is TRUE.
 
         Otherwise what all their conjunctions have in common: that one of many independent units is
@@ -96,7 +98,7 @@ class Formulas:
             return distinct[0]
         return self._intern(frozenset([self.common(distinct)]))
 
-    def common(self, formulas):
+    def common(self, formulas: Any) -> frozenset[int]:
         """The units that occur in every conjunction of every formula (FALSE ones left out)."""
         shared = None
         for f in np.unique(formulas):
@@ -106,6 +108,6 @@ class Formulas:
                     return frozenset()
         return shared or frozenset()
 
-    def without(self, formula, units):
+    def without(self, formula: int, units: frozenset[int]) -> int:
         """`formula` with `units` taken to be open."""
         return self._intern(frozenset(term - units for term in self.terms[int(formula)]))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable, Container
 from typing import Any
 
 import keras
@@ -35,8 +36,8 @@ class Node:
     op: Any
     args: Any
     kwargs: Any
-    inputs: list
-    outputs: list
+    inputs: list[int]
+    outputs: list[int]
     name: str
     # For a layer that holds others: why it was not opened.
     whole: str | None = None
@@ -46,7 +47,7 @@ class Node:
     tie: Tie | None = None
 
     @property
-    def layer(self):
+    def layer(self) -> Any:
         """The layer, or None if the call is of an operator that is no layer."""
         return self.op if isinstance(self.op, keras.Layer) else None
 
@@ -62,17 +63,18 @@ class Network:
         ValueError: if the model is not built, or is a subclassed one whose `call` cannot be followed.
     """
 
-    def __init__(self, model, example=None):
+    def __init__(self, model: Any, example: Any = None) -> None:
         self.model = model
-        self.nodes = []
-        self.shapes = []
-        self.dtypes = []
-        self.producer = []
+        self.nodes: list[Node] = []
+        self.shapes: list[tuple[Any, ...]] = []
+        self.dtypes: list[str] = []
+        self.producer: list[Node | None] = []
         self._kept: list = []
         self._masked = False
         # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
         self.masks_given: set[int] = set()
-        self._phase, self._phases = Phase(), []
+        self._phase = Phase()
+        self._phases: list[Any] = []
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[Any, Any] = {}
         # What was found of it already, see `tfgates.graph.walk.symbolic_walk`.
@@ -94,7 +96,7 @@ class Network:
         if self.has_modes:
             write_down(self.nodes, self._phases)
         find_ties(self.nodes)
-        self.consumers = [[] for _ in self.shapes]
+        self.consumers: list[list[Node]] = [[] for _ in self.shapes]
         for node in self.nodes:
             for tensor in dict.fromkeys(node.inputs):
                 self.consumers[tensor].append(node)
@@ -115,7 +117,7 @@ class Network:
         """For each tensor the mask that it carries, or None: see `tfgates.graph.masks`."""
         return masks_of(self) if self._masked else [None] * len(self.shapes)
 
-    def reader(self, tensor, used=None):
+    def reader(self, tensor: int, used: Container[int] | None = None) -> Any:
         """The one call that reads a tensor, dropout passed over; None if there are more or none.
 
         Args:
@@ -129,14 +131,21 @@ class Network:
                 return readers[0]
             tensor = readers[0].outputs[0]
 
-    def _tensor(self, keras_tensor, producer=None):
+    def _tensor(self, keras_tensor: Any, producer: Node | None = None) -> int:
         self.shapes.append(tuple(keras_tensor.shape))
         self.dtypes.append(keras_tensor.dtype)
         self.producer.append(producer)
         self._masked |= mask_of(keras_tensor) is not None
         return len(self.shapes) - 1
 
-    def _expand(self, functional, produced, prefix, is_inside=False, training=None):
+    def _expand(
+        self,
+        functional: keras.Model,
+        produced: dict[int, int],
+        prefix: str,
+        is_inside: bool = False,
+        training: Any = None,
+    ) -> None:
         """Adds the calls of `functional`; `produced` maps its tensors to numbers, and grows."""
         by_depth = nodes_by_depth(functional)
         for depth in sorted(by_depth, reverse=True):
@@ -145,7 +154,15 @@ class Network:
                     call = Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
                     self._call(call, produced, prefix, is_inside=is_inside, training=training)
 
-    def _call(self, call, produced, prefix, name=None, is_inside=False, training=None):
+    def _call(
+        self,
+        call: Call,
+        produced: dict[int, int],
+        prefix: str,
+        name: str | None = None,
+        is_inside: bool = False,
+        training: Any = None,
+    ) -> None:
         """Adds a call, or those that it makes; `training` is what the model or layer around it tells all of them."""
         op, name = call.op, f"{prefix}{name or call.op.name}"
         args, kwargs = in_form(op, call.args, call.kwargs)
@@ -178,7 +195,7 @@ class Network:
         if whole is not None:
             self._phase.within(op, args, kwargs, phase)
 
-        def ref(x):
+        def ref(x: Any) -> Any:
             return Ref(produced[id(x)]) if isinstance(x, keras.KerasTensor) else x
 
         if isinstance(op, keras.Layer) and "call" in vars(op):
@@ -196,7 +213,7 @@ class Network:
         self.nodes.append(new)
         self._phases.append(phase)
 
-    def _open(self, call, args, kwargs, produced, name, phase):
+    def _open(self, call: Call, args: Any, kwargs: Any, produced: dict[int, int], name: str, phase: Any) -> None:
         """Adds the calls that a layer makes in place of its own."""
         masks = call.op is self.model or not self._all_masks_given
         unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks)
@@ -212,7 +229,7 @@ class Network:
         self._kept.append(unrolled)
 
 
-def as_functional(model):
+def as_functional(model: keras.Model) -> Any:
     """The graph of a model as a Functional model, or None if it has none, or a `call` that does otherwise."""
     if has_own_call(model):
         return None
@@ -231,7 +248,9 @@ def has_own_call(layer: keras.Layer) -> bool:
     return "call" in vars(layer) or is_own(type(layer), "call")
 
 
-def rebuild(network, emit, used_nodes=None):
+def rebuild(
+    network: Network, emit: Callable[[Node, Any, Any], Any], used_nodes: Container[int] | None = None
+) -> tuple[Any, Any]:
     """Calls `emit(node, args, kwargs)` for each call in order and returns the new inputs, outputs.
 
     Args:
@@ -251,7 +270,7 @@ def rebuild(network, emit, used_nodes=None):
 
     reads_sparse = any(getattr(tensor, "sparse", False) for tensor in network.functional.inputs)
 
-    def value(x):
+    def value(x: Any) -> Any:
         return tensors.get(x.tensor) if isinstance(x, Ref) else x
 
     for node in network.nodes:

@@ -30,18 +30,18 @@ class CallNotes:
         candidate: the formulas of a gate that is imagined on the output.
     """
 
-    x: Channels | None = None
-    constants: tuple[np.ndarray, np.ndarray] | None = None
+    x: Any = None
+    constants: Any = None
     parts: tuple[int, list[Any], dict[int, np.ndarray]] | None = None
     channel: np.ndarray | None = None
     moved: list[Any] | None = None
     whole: bool | None = None
     picked: bool = False
     joined: Any = None
-    heads: Channels | None = None
+    heads: Any = None
     taken: dict[str, Channels] = dataclasses.field(default_factory=dict)
     states: list[Any] = dataclasses.field(default_factory=list)
-    read: Channels | None = None
+    read: Any = None
     width: int | None = None
     factors: list[Channels | None] | None = None
     candidate: np.ndarray | None = None

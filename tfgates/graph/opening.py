@@ -50,7 +50,7 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks:
     """
     tensors = list({id(t): t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}.values())
 
-    def call(given):
+    def call(given: Any) -> Any:
         new = {id(t): g for t, g in zip(tensors, given, strict=True)}
         inner_args, inner_kwargs = tree.map_structure(
             lambda x: new[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
@@ -61,7 +61,7 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks:
     if any(is_sparse(t) or t.dtype == "string" for t in tensors):
         raise NotOpenedError("it reads sparse tensors or strings")
 
-    def proven(unrolled):
+    def proven(unrolled: Unrolled) -> Unrolled:
         found, wanted = ([(len(y.shape), y.dtype) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
             raise NotOpenedError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")

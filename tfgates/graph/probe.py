@@ -11,7 +11,9 @@ SMALLEST, LARGEST = 1e-3, 1e3
 RELATIVE, ABSOLUTE = 1e-5, 1e-6
 
 
-def sample(generator: np.random.Generator, shape: Sequence[int], dtype: str = "float32", largest: float = LARGEST):
+def sample(
+    generator: np.random.Generator, shape: Sequence[int], dtype: str = "float32", largest: float = LARGEST
+) -> np.ndarray:
     """Random numbers of either sign whose sizes range from `SMALLEST` to `largest`, some of them 0 and some whole."""
     if dtype == "bool":
         return generator.random(shape) < 0.5

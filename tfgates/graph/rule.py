@@ -2,17 +2,23 @@
 
 import dataclasses
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfgates.anatomy import anatomy_of, declared_base
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
+from tfgates.graph.network import Node
 from tfgates.graph.phase import heeds, trains
 from tfgates.graph.traced import UNKNOWN_SIZES, traced_macs
 from tfgates.graph.uncounted import UncountedError
 from tfgates.graph.values import through_weights
 from tfgates.keras_internals import has_graph
+
+if TYPE_CHECKING:
+    from tfgates.graph.walk import Walk
 
 _RULES: dict[Any, Any] = {}
 
@@ -77,16 +83,16 @@ class Rule:
     # Whether the layer is a convolution, a dense layer or attention of some kind: what gates are placed on.
     linear = False
 
-    def why(self, node):
+    def why(self, node: Node) -> str:
         """The reason to report for what an unknown layer keeps."""
         whole = "" if node.whole is None else f", and it stays whole: {node.whole}"
         reason = unknown(node.op) if type(self) is Rule else self.reason
         return f"{node.name} ({node.op.__class__.__name__}): {reason}{whole}"
 
-    def forward(self, walk, node):
+    def forward(self, walk: "Walk", node: Node) -> None:
         self.refuse(walk, node)
 
-    def refuse(self, walk, node, reason=None):
+    def refuse(self, walk: "Walk", node: Node, reason: str | None = None) -> None:
         """Keeps everything that the call reads, and what it makes, whole."""
         reason = reason or self.why(node)
         for channels in walk.inputs(node):
@@ -96,12 +102,12 @@ class Rule:
             walk.channels[tensor] = None
         walk.refused[node.index] = reason
 
-    def backward(self, walk, node):
+    def backward(self, walk: "Walk", node: Node) -> None:
         for channels in walk.inputs(node):
             if channels is not None:
                 walk.need(channels, TRUE)
 
-    def terms(self, walk, node):
+    def terms(self, walk: "Walk", node: Node) -> list[Term]:
         params = 0 if node.layer is None or walk.seen_before(node) else node.layer.count_params()
         macs, why = 0.0, ""
         if self.multiplies:
@@ -111,11 +117,11 @@ class Rule:
                 macs, why = math.nan, str(error)
         return [Term(node.name, params, macs, why=why)] if params or macs else []
 
-    def terms_left(self, walk, node, keep):
+    def terms_left(self, walk: "Walk", node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[Term]:
         """The terms when only the groups that the function `keep` says stay: what it costs then."""
         return self.terms(walk, node)
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: "Walk", node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         """The inputs that the smaller call still reads, as numbers of tensors."""
         return node.inputs
 
@@ -123,7 +129,7 @@ class Rule:
         """For each input that the smaller call may still read the formula under which it does."""
         return dict.fromkeys(self.sources(walk, node, lambda groups: np.ones(len(groups), bool)), TRUE)
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         return surgery.called(node, args, kwargs)
 
     def slices(self, walk: Any, node: Any, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
@@ -160,10 +166,11 @@ class TiedRule(Rule):
 
     known = True
 
-    def why(self, node):
-        return f"{node.name} ({node.op.__class__.__name__}): {node.tie.why}"
+    def why(self, node: Node) -> str:
+        tie: Any = node.tie
+        return f"{node.name} ({node.op.__class__.__name__}): {tie.why}"
 
-    def terms(self, walk, node):
+    def terms(self, walk: "Walk", node: Node) -> list[Term]:
         params = 0
         if node.layer is not None and not walk.seen_before(node):
             before = {id(w) for layer in walk.layers_before(node) for w in layer.weights}
@@ -171,7 +178,7 @@ class TiedRule(Rule):
         costs = [dataclasses.replace(term, params=0) for term in super().terms(walk, node) if term.macs]
         return [*costs, Term(node.name, params, 0.0)] if params else costs
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         return surgery.call(node, args, kwargs)
 
 
@@ -189,7 +196,7 @@ class ElementwiseRule(Rule):
     multiplies = False
     keeps_zero: bool = False
 
-    def forward(self, walk, node):
+    def forward(self, walk: "Walk", node: Node) -> None:
         x, *others = walk.inputs(node)
         for channels in others:
             if channels is not None:
@@ -207,24 +214,24 @@ class ElementwiseRule(Rule):
                 value = through_weights(x.value, self.zero_stays(node)) if symbolic else self.apply(walk, node, x)
             walk.set(node, walk.like(x, value=value))
 
-    def zero_stays(self, node):
+    def zero_stays(self, node: Node) -> bool:
         """Whether f(0) = 0 whatever the weights of this layer are."""
         return self.keeps_zero
 
-    def keeps_axis(self, walk, node, x):
+    def keeps_axis(self, walk: "Walk", node: Node, x: Channels) -> bool:
         """Whether f treats each position along `x.axis` by itself."""
         return True
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: "Walk", node: Node, x: Channels) -> np.ndarray:
         """The constants after f; nan where f makes something else of a constant."""
         return x.value
 
-    def apply_in_training(self, walk, node, x):
+    def apply_in_training(self, walk: "Walk", node: Node, x: Channels) -> np.ndarray:
         """The constants that are the same as in training (as which this call runs where the model is called without
         `training`) and at inference; none by default."""
         return np.full(len(x), np.nan)
 
-    def backward(self, walk, node):
+    def backward(self, walk: "Walk", node: Node) -> None:
         if node.index in walk.refused:
             return super().backward(walk, node)
         x, y = walk.inputs(node)[0], walk.output(node)
@@ -232,7 +239,7 @@ class ElementwiseRule(Rule):
             walk.need(x, y.need)
 
 
-def register_rule(*kinds):
+def register_rule(*kinds: Any) -> Callable[[type[Rule]], type[Rule]]:
     """Class decorator: uses the rule for the given layer classes, or for operators by class name.
 
     Args:
@@ -248,7 +255,7 @@ def register_rule(*kinds):
     ...         return tfgates.graph.map_constants(node.op, x.value)
     """
 
-    def register(rule):
+    def register(rule: type[Rule]) -> type[Rule]:
         for kind in kinds:
             _RULES[kind] = rule()
             _RULES[kind].known = True
@@ -257,12 +264,12 @@ def register_rule(*kinds):
     return register
 
 
-def rule_of(node):
+def rule_of(node: Node) -> Any:
     """The rule for a call: that for its layer or operator, unless it shares weights with others."""
     return TiedRule() if node.tie is not None else rule_for(node.op)
 
 
-def rule_for(op):
+def rule_for(op: Any) -> Any:
     """The rule for a layer or operator; the base class, which refuses, for an unknown one."""
     kind = type(op)
     if kind in _RULES:

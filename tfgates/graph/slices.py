@@ -1,7 +1,7 @@
 """What becomes of the variables of a network: which positions of each stay, and what is folded into them."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -52,7 +52,7 @@ class Slices:
     def __init__(self, slices: Iterable[Slice]) -> None:
         self._slices = {id(each.variable): each for each in slices}
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Slice]:
         return iter(self._slices.values())
 
     def __len__(self) -> int:

@@ -58,7 +58,7 @@ class Joined:
 def as_function(node: Node) -> Callable:
     """The call as a function from one array to a list of arrays."""
 
-    def call(array):
+    def call(array: np.ndarray) -> list[np.ndarray]:
         tensor = keras.ops.convert_to_tensor(array)
         args, kwargs = tree.map_structure(lambda v: tensor if isinstance(v, Ref) else v, (node.args, node.kwargs))
         return [np.asarray(keras.ops.convert_to_numpy(y)) for y in tree.flatten(node.op(*args, **kwargs))]

@@ -36,7 +36,7 @@ def set_value(variable: keras.Variable, value: Any) -> None:
     variable.assign(np.array(ops.convert_to_numpy(value)))
 
 
-def copy_state(new, old):
+def copy_state(new: keras.Layer, old: keras.Layer) -> None:
     """Gives `new`, a built layer of the same config, the state of `old`, nested layers included.
 
     Raises:
@@ -57,7 +57,7 @@ def states_of(layer: keras.Layer) -> list[Any]:
     return tree.flatten(getattr(layer, "states", None) or []) if getattr(layer, "stateful", False) else []
 
 
-def keeps_more_than_variables(layer):
+def keeps_more_than_variables(layer: keras.Layer) -> bool:
     """Whether a layer computes with something made from its variables, or with none of them.
 
     Such are the constants of an adapted Normalization and the table of a lookup, and what a class
@@ -105,7 +105,7 @@ def check_saved(layer: keras.Layer) -> None:
         layer.save_own_variables(Store())
 
 
-def copy_saved(new, old):
+def copy_saved(new: keras.Layer, old: keras.Layer) -> None:
     """Copies by what Keras does when it saves a layer to a file and loads it."""
     store = Store()
     old.save_own_variables(store)

@@ -143,7 +143,7 @@ def follower(kind: type, inside: Callable) -> type:
 
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
         try:
-            return kind.__call__(self, *args, **kwargs)  # type: ignore[operator]
+            return kind.__call__(self, *args, **kwargs)
         except Exception:
             # A layer of the user's can raise anything here.
             return inside(self, args, kwargs)

@@ -69,7 +69,7 @@ def map_constants(function: Callable, value: np.ndarray) -> np.ndarray:
         value: array of constants: numbers, `GENERIC`, or nan.
     """
 
-    def call(columns):
+    def call(columns: list[np.ndarray]) -> np.ndarray:
         column = keras.ops.convert_to_tensor(columns[0].astype("float32")[:, None])
         return np.asarray(keras.ops.convert_to_numpy(function(column)), np.float64).reshape(-1)
 

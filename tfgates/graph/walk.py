@@ -2,12 +2,13 @@
 
 import collections
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Container, Iterable
 from typing import Any
 
 import numpy as np
 from keras import ops
 
+from tfgates.gates import Gate
 from tfgates.graph.channels import Channels, Groups
 from tfgates.graph.formula import FALSE, TRUE, Formulas
 from tfgates.graph.network import Network, Node
@@ -44,27 +45,29 @@ class Walk:
     # Whether constants count only where they are the same in training as at inference.
     both_modes = False
 
-    def __init__(self, network, symbolic=False, candidates=None):
+    def __init__(
+        self, network: Any, symbolic: bool = False, candidates: dict[tuple[int, str], tuple[Any, int]] | None = None
+    ) -> None:
         self.network = network if isinstance(network, Network) else Network(network)
         self.symbolic = symbolic
         self.candidates = candidates or {}
         self.formulas = Formulas()
         self.groups = Groups()
-        self.channels = [None] * len(self.network.shapes)
-        self.spread = {}
-        self.refused = {}
-        self.infinite = {}
-        self.dropped = {}
-        self.slots = {}
+        self.channels: list[Any] = [None] * len(self.network.shapes)
+        self.spread: dict[int, Any] = {}
+        self.refused: dict[int, str] = {}
+        self.infinite: dict[int, str] = {}
+        self.dropped: dict[int, Any] = {}
+        self.slots: dict[int, dict[str, np.ndarray]] = {}
         self._notes: dict[int, CallNotes] = {}
         self._notes_of_layers: dict[int, LayerNotes] = {}
-        self.units = []
-        self._gates = {}
-        self._weights = {}
-        self._first_call = {}
+        self.units: list[tuple[Any, int]] = []
+        self._gates: dict[Any, Any] = {}
+        self._weights: dict[int, np.ndarray] = {}
+        self._first_call: dict[int, int] = {}
         self._number_of_calls: collections.Counter = collections.Counter()
-        self._local = []
-        self._implications = []
+        self._local: list[Channels] = []
+        self._implications: list[tuple[np.ndarray, np.ndarray]] = []
         self._forward()
         self._backward()
         self._decide()
@@ -73,22 +76,22 @@ class Walk:
 
     # For rules.
 
-    def inputs(self, node):
+    def inputs(self, node: Node) -> list[Any]:
         """The channels of the call's inputs, one entry per tensor; None where unknown."""
         return [self.channels[t] for t in node.inputs]
 
-    def output(self, node):
+    def output(self, node: Node) -> Any:
         """The channels of the call's first output."""
         return self.channels[node.outputs[0]]
 
-    def set(self, node, channels):
+    def set(self, node: Node, channels: Channels | None) -> None:
         """Sets the channels of the call's first output."""
         self.channels[node.outputs[0]] = channels
 
-    def shape(self, tensor):
+    def shape(self, tensor: int) -> tuple[Any, ...]:
         return self.network.shapes[tensor]
 
-    def fresh(self, axis, size, live=TRUE, value=np.nan):
+    def fresh(self, axis: int, size: int, live: Any = TRUE, value: Any = np.nan) -> Channels:
         """Channels that nothing else is tied to yet."""
         return Channels(
             axis,
@@ -99,12 +102,18 @@ class Walk:
             ),
         )
 
-    def local(self, axis, size):
+    def local(self, axis: int, size: int) -> Channels:
         """Fresh channels for what a rule takes its input to be; counted in the verdict."""
         self._local.append(self.fresh(axis, size))
         return self._local[-1]
 
-    def like(self, channels, axis=None, live=None, value=None):
+    def like(
+        self,
+        channels: Channels,
+        axis: int | None = None,
+        live: np.ndarray | None = None,
+        value: np.ndarray | None = None,
+    ) -> Channels:
         """Channels of the same groups, as after an elementwise operation."""
         return Channels(
             channels.axis if axis is None else axis,
@@ -117,15 +126,15 @@ class Walk:
         value = np.asarray(value, np.float64) if self.symbolic else numbers(value)
         return np.where(is_known(value), live, TRUE).astype(np.int64), value.copy()
 
-    def need(self, channels, formulas):
+    def need(self, channels: Channels, formulas: Any) -> None:
         """Notes that `channels` are needed under `formulas` (too)."""
         channels.need = self.formulas.either(channels.need, formulas)
 
-    def imply(self, parts, wholes):
+    def imply(self, parts: np.ndarray, wholes: np.ndarray) -> None:
         """Notes that `wholes` must stay while `parts`, entry by entry, do."""
         self._implications.append((parts, wholes))
 
-    def weight(self, variable):
+    def weight(self, variable: Any) -> np.ndarray:
         """A variable's value as a numpy array, fetched once."""
         key = id(variable)
         if key not in self._weights:
@@ -133,7 +142,7 @@ class Walk:
             self._weights[key] = value if value.dtype == np.float64 else value.astype(np.float32)
         return self._weights[key]
 
-    def nonzero(self, kernel, axes):
+    def nonzero(self, kernel: np.ndarray, axes: Collection[int]) -> np.ndarray:
         """Where a kernel is non-zero, reduced over `axes`; everywhere in a symbolic walk."""
         shape = tuple(s for i, s in enumerate(kernel.shape) if i not in axes)
         return np.ones(shape, bool) if self.symbolic else np.any(kernel != 0, axis=tuple(axes))
@@ -152,24 +161,24 @@ class Walk:
             self._number_of_calls = collections.Counter(id(n.op) for n in self.network.nodes)
         return self._number_of_calls[id(node.op)] == 1
 
-    def seen_before(self, node):
+    def seen_before(self, node: Node) -> bool:
         """Whether an earlier call is of the same layer."""
         return self._first_call[id(node.op)] != node.index
 
-    def layers_before(self, node):
+    def layers_before(self, node: Node) -> list[Any]:
         """The layers that have a call before this one, each once."""
         nodes = self.network.nodes
         calls = sorted(first for first in self._first_call.values() if first < node.index)
         return [nodes[i].op for i in calls if nodes[i].layer is not None]
 
-    def count_calls(self, used):
+    def count_calls(self, used: Container[int]) -> None:
         """From now on only the calls with indices in `used` count as earlier calls of a layer."""
         self._first_call = {}
         for node in self.network.nodes:
             if node.index in used:
                 self._first_call.setdefault(id(node.op), node.index)
 
-    def slot(self, node, name, groups):
+    def slot(self, node: Node, name: str, groups: np.ndarray | int) -> np.ndarray:
         """The groups of one side of a layer's weights, the same for all calls of the layer.
 
         `groups` are the groups there in this call (tied to those of earlier calls), or a number:
@@ -187,7 +196,7 @@ class Walk:
         slots = self.slots.get(id(node.op), {})
         return next((slots[kind] for kind in kinds if kind in slots), None)
 
-    def gate(self, gate):
+    def gate(self, gate: Gate) -> tuple[np.ndarray, np.ndarray]:
         """Formula and inference value of each unit of a gate, as two flat arrays."""
         key = id(gate)
         if key not in self._gates:
@@ -206,12 +215,12 @@ class Walk:
             self._gates[key] = (formulas, values)
         return self._gates[key]
 
-    def _literals(self, key, count):
+    def _literals(self, key: Any, count: int) -> np.ndarray:
         start = len(self.units)
         self.units.extend((key, i) for i in range(count))
         return np.array([self.formulas.literal(start + i) for i in range(count)], np.int64)
 
-    def gate_positions(self, gate, size):
+    def gate_positions(self, gate: Gate, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Formula and value of a gate for each of `size` positions along its axis."""
         formulas, values = self.gate(gate)
         if len(formulas) == size:
@@ -220,7 +229,7 @@ class Walk:
 
     # The two passes and the verdict.
 
-    def _forward(self):
+    def _forward(self) -> None:
         for node in self.network.nodes:
             self._first_call.setdefault(id(node.op), node.index)
             rule = rule_of(node)
@@ -230,13 +239,13 @@ class Walk:
             if self.output(node) is not None:
                 self.imagine(node)
 
-    def settle(self, tensors):
+    def settle(self, tensors: Iterable[int]) -> None:
         """Tells the channels of tensors along several axes of which they are spread."""
         for tensor in tensors:
             if tensor in self.spread:
                 settle(self, tensor)
 
-    def is_spread(self, node):
+    def is_spread(self, node: Node) -> bool:
         """Whether the channels of what a call reads lie along several axes."""
         return any(tensor in self.spread for tensor in node.inputs)
 
@@ -249,7 +258,7 @@ class Walk:
             self._gates[key] = self._literals(key, units)
         return np.repeat(self._gates[key], size // units)
 
-    def imagine(self, node):
+    def imagine(self, node: Node) -> None:
         """Puts the imagined gate of a call, if it has one, on what it makes."""
         x = self.output(node)
         literal = self.imagined(node, "outputs", len(x))
@@ -262,7 +271,7 @@ class Walk:
             live, value = through_gate(self, x.live, x.value, literal, 1.0)
             self.channels[tensor] = self.like(x, live=live, value=value)
 
-    def _backward(self):
+    def _backward(self) -> None:
         self.settle(self.network.outputs)
         for tensor in self.network.outputs:
             channels = self.channels[tensor]
@@ -278,10 +287,10 @@ class Walk:
                     output.need = self.formulas.both(output.need, literal)
             rule_of(node).backward(self, node)
 
-    def _decide(self):
+    def _decide(self) -> None:
         """Sets `alive` per group: it stays if any of its positions is both live and needed."""
         self.root, self.reasons = self.groups.roots()
-        alive = np.zeros(len(self.root), np.int64)
+        alive: np.ndarray = np.zeros(len(self.root), np.int64)
         for channels in [*self.channels, *self._local]:
             if channels is None:
                 continue
@@ -319,14 +328,14 @@ class Walk:
         found.used = {call: self.formulas.without(formula, units) for call, formula in self.used.items()}
         return found
 
-    def closure(self, keep):
+    def closure(self, keep: np.ndarray) -> np.ndarray:
         """Adds to `keep`, booleans per group, what stays because something else does."""
         keep = keep[self.root] if len(keep) else keep
         for parts, wholes in reversed(self._implications):
             np.logical_or.at(keep, self.root[wholes], keep[self.root[parts]])
         return keep[self.root] if len(keep) else keep
 
-    def _mark(self, alive, roots, formulas):
+    def _mark(self, alive: np.ndarray, roots: np.ndarray, formulas: np.ndarray) -> None:
         order = np.argsort(roots, kind="stable")
         roots, formulas = roots[order], formulas[order]
         while len(roots):
@@ -334,7 +343,7 @@ class Walk:
             alive[roots[first]] = self.formulas.either(alive[roots[first]], formulas[first])
             roots, formulas = roots[~first], formulas[~first]
 
-    def reason(self, group):
+    def reason(self, group: int) -> str | None:
         """Why a group can never go, or None."""
         return self.reasons.get(int(self.root[group]))
 

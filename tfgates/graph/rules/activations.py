@@ -20,7 +20,7 @@ _OBSTACLES: weakref.WeakKeyDictionary[Any, str | None] = weakref.WeakKeyDictiona
 SHAPE = (2, 3, 5, 7)
 
 
-def call_at_inference(op, x):
+def call_at_inference(op: Any, x: Any) -> Any:
     """Calls a layer on data outside of any model."""
     return op(x, training=False) if tells_training(op) else op(x)
 

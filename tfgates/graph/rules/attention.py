@@ -1,5 +1,6 @@
 """Attention: heads that are closed, or that the output projection does not read, go."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tfgates.graph.rules.sequence import InputFeatures
 from tfgates.graph.sizes import entries_per_example, places
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC
+from tfgates.graph.walk import Walk
 from tfgates.keras_internals import layers_within, output_projection
 from tfgates.layers import GatedMultiHeadAttention
 
@@ -30,10 +32,10 @@ class AttentionRule(InputFeatures, DeclaredRule):
 
     KERNELS = (("query", "_query_dense"), ("key", "_key_dense"), ("value", "_value_dense"))
 
-    def _parts(self, node):
+    def _parts(self, node: Node) -> dict[str, Any]:
         return {name: getattr(node.op, attribute) for name, attribute in self.KERNELS}
 
-    def _tensors(self, node):
+    def _tensors(self, node: Node) -> dict[str, int]:
         """The numbers of the tensors read as query, value and key."""
         names = ("query", "value", "key")
         given = dict(zip(names, node.args, strict=False))
@@ -42,7 +44,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
             given["key"] = given.get("value")
         return {name: r.tensor for name, r in given.items() if isinstance(r, Ref)}
 
-    def unsupported(self, walk, node, tensors):
+    def unsupported(self, walk: Walk, node: Node, tensors: dict[str, int]) -> str | None:
         """None, or why the layer is left alone."""
         layer = node.op
         if any(map(is_altered, layers_within(layer))):
@@ -63,7 +65,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         literal = walk.imagined(node, "heads", count)
         return np.full(count, TRUE, np.int64) if literal is None else literal, np.ones(count)
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         shape, tensors = walk.shape(node.outputs[0]), self._tensors(node)
         reason = self.unsupported(walk, node, tensors)
         if reason:
@@ -107,7 +109,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         """`units`, something for each unit of heads, for each head that the output projection reads."""
         return np.repeat(units, output_projection(node.op).kernel.shape[0] // len(units))
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused:
             return super().backward(walk, node)
         heads, need = walk.notes(node).heads, walk.output(node).need
@@ -131,13 +133,13 @@ class AttentionRule(InputFeatures, DeclaredRule):
 
     # The cost.
 
-    def tensor(self, node, name):
+    def tensor(self, node: Node, name: str) -> int:
         return node.outputs[0] if name == "outputs" else self._tensors(node)[name]
 
-    def places(self, walk, node, name):
+    def places(self, walk: Walk, node: Node, name: str) -> float:
         return places(walk.network, self.tensor(node, name), -1)
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         terms = super().terms(walk, node)
         if node.index in walk.refused:
             return terms
@@ -149,13 +151,15 @@ class AttentionRule(InputFeatures, DeclaredRule):
 
     # The smaller layer.
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         return [x.tensor for x in tree.flatten((node.args, of_keras(node.kwargs))) if isinstance(x, Ref)]
 
-    def scales_outputs(self, node, factor):
+    def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
         return True
 
-    def folds(self, surgery, node, keep, config):
+    def folds(
+        self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
+    ) -> dict[str, list[Fold]]:
         heads, outputs = keep["heads"], keep.get("outputs", np.ones(surgery.walk.shape(node.outputs[0])[-1], bool))
         inside = self.positions(surgery.walk, node, np.where(heads, self.gated(surgery.walk, node)[1], np.nan))
         inside, outside = inside[~np.isnan(inside)], surgery.factor(node, len(outputs))[outputs]
@@ -164,7 +168,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         found = {"_output_dense.kernel": [*kernel, *behind]}
         return found if output_projection(node.op).bias is None else {**found, "_output_dense.bias": behind}
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         kwargs = {**of_keras(kwargs), **surgery.feeds(node, args[:1], kwargs)}

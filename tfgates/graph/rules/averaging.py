@@ -6,11 +6,14 @@ import keras
 import numpy as np
 
 from tfgates.anatomy.normalization import AveragingAnatomy, GroupNormalizationAnatomy, RMSNormalizationAnatomy
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
+from tfgates.graph.network import Node
 from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
 from tfgates.graph.rules.normalization import PerChannelRule
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC, is_known
+from tfgates.graph.walk import Walk
 
 
 @register_rule(AveragingAnatomy)
@@ -20,7 +23,7 @@ class AveragingRule(Rule):
     reason = keeps = AveragingAnatomy.inseparable
     multiplies = False
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         x = walk.inputs(node)[0]
         if x is None:
             walk.set(node, None)
@@ -38,7 +41,7 @@ class GroupNormalizationRule(PerChannelRule):
 
     reason = "its statistics run over another axis than that of the channels, and over the channels"
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         x = walk.inputs(node)[0]
         if x is None or not self.keeps_axis(walk, node, x):
             return super().forward(walk, node)
@@ -67,7 +70,7 @@ class GroupNormalizationRule(PerChannelRule):
         each = np.array([walk.formulas.some(part.tolist()) for part in np.split(formulas, node.op.groups)], np.int64)
         return np.repeat(each, len(formulas) // node.op.groups)
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         layer, values = node.op, x.value.reshape(node.op.groups, -1)
         with np.errstate(invalid="ignore"):
             mean, variance = values.mean(axis=1, keepdims=True), values.var(axis=1, keepdims=True)
@@ -75,7 +78,7 @@ class GroupNormalizationRule(PerChannelRule):
         made = made if layer.gamma is None else made * walk.weight(layer.gamma)
         return made if layer.beta is None else made + walk.weight(layer.beta)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or y is None:
             return super().backward(walk, node)
@@ -83,10 +86,12 @@ class GroupNormalizationRule(PerChannelRule):
             return walk.need(x, np.full(len(x), TRUE))
         walk.need(x, self.of_groups(walk, node, y.need))
 
-    def scales_outputs(self, node, factor):
+    def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
         return node.op.gamma is not None
 
-    def folds(self, surgery, node, keep, config):
+    def folds(
+        self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
+    ) -> dict[str, list[Fold]]:
         layer, left = node.op, keep.get("channels", np.ones(0, bool))
         factor = surgery.factor(node, len(left))[left]
         if not np.any(factor != 1.0):
@@ -100,11 +105,11 @@ class SquaresRule(ElementwiseRule):
     keeps_zero = True
     reason = "its statistics run over other axes than that of the channels"
 
-    def keeps_axis(self, walk, node, x):
+    def keeps_axis(self, walk: Walk, node: Node, x: Channels) -> bool:
         axes = node.op.axis if isinstance(node.op.axis, (list, tuple)) else [node.op.axis]
         return [axis % len(walk.shape(node.inputs[0])) for axis in axes] == [x.axis]
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         x = walk.inputs(node)[0]
         if x is not None and self.keeps_axis(walk, node, x):
             stuck = (x.live != TRUE) & (x.value != 0.0)
@@ -114,7 +119,7 @@ class SquaresRule(ElementwiseRule):
         if y is not None:
             walk.set(node, walk.like(y, value=np.where(x.value == 0.0, 0.0, np.nan)))
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or y is None:
             return super().backward(walk, node)
@@ -134,15 +139,17 @@ class RMSNormalizationRule(SquaresRule, PerChannelRule):
     and `epsilon`.
     """
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         return x.value
 
-    def folds(self, surgery, node, keep, config):
+    def folds(
+        self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
+    ) -> dict[str, list[Fold]]:
         left = keep.get("channels", np.ones(1, bool))
         share = len(left) / np.sum(left)
         config["epsilon"] = node.op.epsilon * share
         factor = surgery.factor(node, len(left))[left] * np.sqrt(share)
         return {"scale": [Fold(factor)]} if np.any(factor != 1.0) else {}
 
-    def scales_outputs(self, node, factor):
+    def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
         return True

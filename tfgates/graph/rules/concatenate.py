@@ -1,5 +1,6 @@
 """Concatenation."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -7,8 +8,10 @@ import numpy as np
 
 from tfgates.graph.formula import TRUE
 from tfgates.graph.masks import why_mixed
+from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.values import numbers
+from tfgates.graph.walk import Walk
 
 layers = keras.layers
 
@@ -20,11 +23,11 @@ class ConcatenateRule(Rule):
     reason = "its tensors carry their channels on different axes"
     multiplies = False
 
-    def axis(self, walk, node):
+    def axis(self, walk: Walk, node: Node) -> int:
         axis = node.op.axis
         return axis % len(walk.shape(node.outputs[0]))
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         known, axis = walk.inputs(node), self.axis(walk, node)
         reason = why_mixed(walk.network, node)
         if reason is not None:
@@ -63,7 +66,7 @@ class ConcatenateRule(Rule):
             y = walk.like(parts[0], live=live, value=np.where(same, parts[0].value, np.nan))
         walk.set(node, y)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         y = walk.output(node)
         if node.index in walk.refused or y is None:
             return super().backward(walk, node)
@@ -77,7 +80,7 @@ class ConcatenateRule(Rule):
             if channels is not None:
                 walk.need(channels, need)
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         y = walk.output(node)
         if y is None or y.axis != self.axis(walk, node):
             return node.inputs
@@ -93,7 +96,7 @@ class ConcatenateRule(Rule):
             found[tensor] = TRUE if channels is None else walk.formulas.any(walk.alive[channels.group])
         return found
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         left = self.sources(surgery.walk, node, surgery.keep)
         tensors = [x for x, t in zip(args[0], node.inputs, strict=True) if t in left]
         if len(tensors) == 1:

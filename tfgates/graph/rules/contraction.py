@@ -10,6 +10,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.sizes import counted
+from tfgates.graph.walk import Walk
 
 
 class ContractionRule(Rule):
@@ -36,7 +37,7 @@ class ContractionRule(Rule):
         """Whether the product is 0 where factor number `index` is."""
         return True
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         if all(channels is None for channels in walk.inputs(node)):
             return walk.set(node, None)
         found = self.common(walk, node)
@@ -65,7 +66,7 @@ class ContractionRule(Rule):
         known = [part for part in parts if part is not None]
         for part in known[1:]:
             walk.groups.tie(known[0].group, part.group)
-        live = np.full(size, TRUE, np.int64)
+        live: np.ndarray = np.full(size, TRUE, np.int64)
         for i in range(len(parts)):
             live = walk.formulas.both(live, self.not_zero(parts[i], i, size))
         y = walk.fresh(made, size, live, np.where(live == TRUE, np.nan, 0.0))
@@ -78,7 +79,7 @@ class ContractionRule(Rule):
             return np.full(size, TRUE, np.int64)
         return np.where(part.value == 0.0, part.live, TRUE)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         parts = walk.notes(node).factors
         if node.index in walk.refused or parts is None:
             return super().backward(walk, node)
@@ -94,13 +95,13 @@ class ContractionRule(Rule):
             walk.need(channels, need)
         return None
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         y = walk.output(node)
         if node.index in walk.refused or y is None:
             return super().terms(walk, node)
         return [Term(node.name, 0, self.each(walk, node, y.axis), (y.group,))]
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         y = surgery.walk.output(node)
         if node.index not in surgery.walk.refused and y is not None and not surgery.keep(y.group).any():
             surgery.nothing_left(node)
@@ -111,7 +112,7 @@ class ContractionRule(Rule):
 class EinsumRule(ContractionRule):
     """`einsum("aecd,abcd->acbe", key, query)`: c stays, position by position."""
 
-    def tensors(self, node):
+    def tensors(self, node: Node) -> list[int]:
         return [x.tensor for x in node.args if isinstance(x, Ref)]
 
     def letters(self, node: Node) -> tuple[list[str], str] | None:
@@ -121,7 +122,7 @@ class EinsumRule(ContractionRule):
         named = arrow and "." not in left + made and all(len(set(each)) == len(each) for each in factors)
         return (factors, made) if named and len(factors) == len(self.tensors(node)) == len(node.args) else None
 
-    def common(self, walk, node):
+    def common(self, walk: Walk, node: Node) -> tuple[list[int | None], int] | None:
         found = self.letters(node)
         if found is None:
             return None
@@ -135,8 +136,9 @@ class EinsumRule(ContractionRule):
         sizes = {walk.shape(t)[a] for t, a in zip(self.tensors(node), axes, strict=True) if a is not None}
         return (axes, made.index(letter)) if len(sizes) == 1 else None
 
-    def each(self, walk, node, axis):
-        (factors, made), sizes = self.letters(node), dict[str, Any]()
+    def each(self, walk: Walk, node: Node, axis: int) -> float:
+        letters_of: Any = self.letters(node)
+        (factors, made), sizes = letters_of, dict[str, Any]()
         for tensor, letters in zip(self.tensors(node), factors, strict=True):
             sizes |= dict(zip(letters, counted(walk.network, tensor), strict=True))
         found = [size for letter, size in sizes.items() if letter not in (made[0], made[axis])]
@@ -147,11 +149,11 @@ class EinsumRule(ContractionRule):
 class DotProductAttentionRule(ContractionRule):
     """`softmax(q k^T) v` of tensors `(batch, steps, heads, width)`, head by head."""
 
-    def tensors(self, node):
+    def tensors(self, node: Node) -> list[int]:
         given = dict(zip(("query", "key", "value"), node.args, strict=False)) | node.kwargs
         return [given[name].tensor for name in ("query", "key", "value")]
 
-    def common(self, walk, node):
+    def common(self, walk: Walk, node: Node) -> tuple[list[int | None], int] | None:
         shapes = [walk.shape(tensor) for tensor in self.tensors(node)]
         others = [walk.shape(tensor) for tensor in set(node.inputs) - set(self.tensors(node))]
         # A mask or bias that differs from head to head would have to lose them too.
@@ -160,13 +162,13 @@ class DotProductAttentionRule(ContractionRule):
         same = len({shape[2] for shape in shapes}) == 1 and all(len(shape) == 4 for shape in shapes)
         return ([2, 2, 2], 2) if same and not by_head and all(x.axis == 2 for x in known) else None
 
-    def weighted(self, index):
+    def weighted(self, index: int) -> bool:
         # Of queries and keys that are 0 the mean over the values is left.
         return index == 2
 
-    def each(self, walk, node, axis):
+    def each(self, walk: Walk, node: Node, axis: int) -> float:
         (_, steps, _, width), (_, read, _, value) = (counted(walk.network, self.tensors(node)[i]) for i in (0, 2))
         return math.nan if None in (steps, read) else steps * read * (width + value)
 
-    def why(self, node):
+    def why(self, node: Node) -> str:
         return f"{node.name} ({type(node.op).__name__}): its tensors do not have the same heads on axis 2"

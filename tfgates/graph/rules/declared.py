@@ -1,16 +1,19 @@
 """What follows from the anatomy of a layer alone: what it costs, and the smaller layer."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgates.anatomy import Anatomy, anatomy_of, take, variable_of
+from tfgates.anatomy import anatomy_of, take, variable_of
+from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.sizes import places
 from tfgates.graph.slices import Fold, folded
 from tfgates.graph.state import activation_variables
+from tfgates.graph.walk import Walk
 
 
 class DeclaredRule(Rule):
@@ -20,7 +23,7 @@ class DeclaredRule(Rule):
     that the anatomy names. Kinds without a slot stay whole.
     """
 
-    def anatomy(self, node: Any) -> Anatomy:
+    def anatomy(self, node: Any) -> Any:
         return anatomy_of(node.op)
 
     def counts(self, walk: Any, node: Any) -> dict[str, int]:
@@ -44,7 +47,7 @@ class DeclaredRule(Rule):
         tensor = self.tensor(node, name)
         return places(walk.network, tensor, self.anatomy(node).channel_axis(node.op, len(walk.shape(tensor))))
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         if node.index in walk.refused:
             return super().terms(walk, node)
         anatomy, slots = self.anatomy(node), walk.slots[id(node.op)]
@@ -60,10 +63,10 @@ class DeclaredRule(Rule):
                 others.setdefault(kinds, Term(node.name, 0, 0, over)).params += each * once
         return [*products, *others.values()]
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         return node.inputs[:1]
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         return (surgery.made(node) or self.smaller(surgery, node))(args[0], **surgery.feeds(node, args, kwargs))
@@ -106,7 +109,9 @@ class DeclaredRule(Rule):
         """
         return {}
 
-    def slices(self, walk, node, keep):
+    def slices(
+        self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, dict[int, np.ndarray]] | None:
         if node.index in walk.refused:
             return super().slices(walk, node, keep)
         return self.anatomy(node).kept(node.op, self.kept(walk, node, keep))

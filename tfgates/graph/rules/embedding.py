@@ -4,9 +4,11 @@ import numpy as np
 
 from tfgates.anatomy.embedding import EmbeddingAnatomy
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.network import Node
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.linear import altered
+from tfgates.graph.walk import Walk
 
 
 @register_rule(EmbeddingAnatomy)
@@ -15,7 +17,7 @@ class EmbeddingRule(DeclaredRule):
 
     keeps = "no gates are placed on the features of an embedding"
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         reason = altered(node)
         if reason is not None:
             return self.refuse(walk, node, reason)
@@ -30,5 +32,5 @@ class EmbeddingRule(DeclaredRule):
         y.group = walk.slot(node, "outputs", table.shape[1])
         walk.set(node, y)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         pass

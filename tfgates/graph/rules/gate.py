@@ -1,11 +1,17 @@
 """Gates that stand alone in the network, and what feeds them."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from tfgates.gates import Gate
 from tfgates.graph import rule as rules
-from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.channels import Channels
+from tfgates.graph.network import Node
+from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
 from tfgates.graph.values import through_gate
+from tfgates.graph.walk import Walk
 from tfgates.layers import GateGenerator, GateNoise
 
 
@@ -14,7 +20,7 @@ class GateRule(ElementwiseRule):
 
     remains = False
 
-    def factors(self, walk, node, x):
+    def factors(self, walk: Walk, node: Node, x: Channels) -> tuple[np.ndarray, np.ndarray] | None:
         """Formula and factor for each channel of x, or None if the units lie along another axis."""
         gate = node.op
         if gate.axis is None:
@@ -24,7 +30,7 @@ class GateRule(ElementwiseRule):
             return None
         return walk.gate_positions(gate, len(x))
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         x = walk.inputs(node)[0]
         if x is None:
             walk.set(node, None)
@@ -36,23 +42,25 @@ class GateRule(ElementwiseRule):
         live, value = through_gate(walk, x.live, x.value, *factors)
         walk.set(node, walk.like(x, live=live, value=value))
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if x is None or y is None:
             return
         factors = self.factors(walk, node, x)
         walk.need(x, y.need if factors is None else walk.formulas.both(y.need, factors[0]))
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         return []
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         return node.inputs[:1]
 
-    def slices(self, walk, node, keep):
+    def slices(
+        self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, dict[int, np.ndarray]] | None:
         return {}
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if surgery.is_folded(node):
             return args[0]
         walk, gate = surgery.walk, node.op
@@ -72,17 +80,19 @@ class SourceRule(Rule):
 
     remains = False
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         for tensor in node.outputs:
             walk.channels[tensor] = None
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         pass
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         return []
 
-    def slices(self, walk, node, keep):
+    def slices(
+        self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]
+    ) -> dict[str, dict[int, np.ndarray]] | None:
         return {}
 
 
@@ -91,7 +101,7 @@ _GATE = GateRule()
 _GATE.known = True
 
 
-def find(op):
+def find(op: Any) -> Rule | None:
     """The rule for any subclass of Gate, else None."""
     return _GATE if isinstance(op, Gate) else None
 

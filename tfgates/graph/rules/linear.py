@@ -1,29 +1,32 @@
 """What all layers have in common that mix channels by a kernel: y = act(z * (x W + b))."""
 
 import collections
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfgates.anatomy import LinearAnatomy, take, variable_of
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.keras_faults import misplaced_bias
+from tfgates.graph.network import Node
 from tfgates.graph.rule import Term, register_rule
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.normalization import absorber
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC, is_generic, is_known, through_gate
+from tfgates.graph.walk import Walk
 
 
-def is_altered(layer):
+def is_altered(layer: Any) -> bool:
     """Whether a layer computes with other weights than those that its class has: quantised, or with LoRA."""
     return bool(getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
 
 
-def altered(node):
+def altered(node: Node) -> str | None:
     """None, or the reason why a layer of such weights is left alone."""
     return f"{node.name}: quantised and LoRA layers are kept whole" if is_altered(node.op) else None
 
@@ -37,51 +40,51 @@ class LinearRule(DeclaredRule):
     # Why an input that is some constant cannot go.
     stuck = "its zero padding makes a closed channel's constant differ at the border"
 
-    def axes(self, walk, node):
+    def axes(self, walk: Walk, node: Node) -> tuple[int, ...]:
         """Axis of the channels in the input and in the output."""
         ranks = (len(walk.shape(tensor)) for tensor in (node.inputs[0], node.outputs[0]))
         return tuple(self.anatomy(node).channel_axis(node.op, rank) for rank in ranks)
 
-    def sizes(self, walk, node):
+    def sizes(self, walk: Walk, node: Node) -> tuple[int, int]:
         """Number of input and output channels."""
         counts = self.counts(walk, node)
         return counts["inputs"], counts["outputs"]
 
-    def mixing(self, walk, node):
+    def mixing(self, walk: Walk, node: Node) -> np.ndarray:
         """Boolean matrix (inputs, outputs): where an input reaches an output."""
         kernels = {path: kernel != 0 for path, kernel in self.kernels(walk, node).items()}
         matrix = self.anatomy(node).mixing(node.op, kernels)
         return matrix if matrix.dtype == bool else matrix > 0
 
-    def sums(self, walk, node):
+    def sums(self, walk: Walk, node: Node) -> np.ndarray:
         """Float matrix (inputs, outputs): what a unit of constant input adds to an output."""
         return self.anatomy(node).mixing(node.op, self.kernels(walk, node))
 
-    def kernels(self, walk, node):
+    def kernels(self, walk: Walk, node: Node) -> dict[str, np.ndarray]:
         """The variables that mix, as they act at inference, with gates on single weights in them."""
         paths, gates = self.anatomy(node).products, weight_gates(node.op)
         values = {path: walk.weight(variable_of(node.op, path)) for path in paths}
         return values if gates is None else {path: value * gates for path, value in values.items()}
 
-    def uniform(self, node):
+    def uniform(self, node: Node) -> bool:
         """Whether a constant input is a constant behind it, for which there is a bias or can be one."""
         anatomy = self.anatomy(node)
         biased = getattr(node.op, "bias", None) is not None or anatomy.may_have_bias(node.op)
         return biased and anatomy.uniform(node.op)
 
-    def supported(self, node):
+    def supported(self, node: Node) -> str | None:
         return super().supported(node) or altered(node)
 
     # Gates inside of the layer.
 
-    def gate(self, node, where):
+    def gate(self, node: Node, where: str) -> Any:
         """The layer's own gate if it is on its `"inputs"` or `"outputs"`, else None."""
         gate = getattr(node.op, "gate", None)
         if gate is None or node.op.granularity != "unit":
             return None
         return gate if getattr(node.op, "gated", "outputs") == where else None
 
-    def gated(self, walk, node, where, size):
+    def gated(self, walk: Walk, node: Node, where: str, size: int) -> tuple[np.ndarray, np.ndarray]:
         """Formula and factor per position of the gate on `where`; TRUE and 1 without one."""
         gate = self.gate(node, where)
         if gate is None:
@@ -90,7 +93,7 @@ class LinearRule(DeclaredRule):
 
     # The walk.
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         reason = self.supported(node)
         x = walk.inputs(node)[0]
         in_axis, out_axis = self.axes(walk, node)
@@ -122,7 +125,7 @@ class LinearRule(DeclaredRule):
             y.live[:] = TRUE
             walk.groups.lock(y.group, f"{node.name}: its activation {obstacle}")
 
-    def compare_calls(self, walk, node, x):
+    def compare_calls(self, walk: Walk, node: Node, x: Channels) -> None:
         """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
         live, value = walk.notes(node).constants
         folded = np.where((live != TRUE) & is_known(value), value, 0.0)
@@ -132,18 +135,20 @@ class LinearRule(DeclaredRule):
         if differ.any():
             walk.groups.lock(x.group[differ], f"{node.name}: it is called again where this is another constant")
 
-    def unknown_input(self, walk, node, axis, size):
+    def unknown_input(self, walk: Walk, node: Node, axis: int, size: int) -> Channels:
         """Channels for an input of which nothing is known: kept whole."""
         x = walk.local(axis, size)
         walk.groups.lock(x.group, f"input of {node.name}")
         return x
 
-    def output_groups(self, walk, node, x, outputs):
+    def output_groups(self, walk: Walk, node: Node, x: Channels, outputs: int) -> np.ndarray:
         slot = walk.slot(node, "outputs", outputs)
         self.tie_parts(walk, node, x.group, slot)
         return slot
 
-    def mix(self, walk, node, live, value, outputs):
+    def mix(
+        self, walk: Walk, node: Node, live: np.ndarray, value: np.ndarray, outputs: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Through kernel and bias."""
         if walk.symbolic:
             constant = (live != TRUE) & self.passes(node, value)
@@ -158,20 +163,20 @@ class LinearRule(DeclaredRule):
         total = bias + (known @ self.sums(walk, node) if np.any(known) else 0.0)
         return np.where(alive, TRUE, FALSE).astype(np.int64), np.where(alive, np.nan, total)
 
-    def per_part(self, walk, node, formulas, size):
+    def per_part(self, walk: Walk, node: Node, formulas: np.ndarray, size: int) -> np.ndarray:
         """For each of `size` channels the formula "any in its part"."""
         parts = np.split(formulas, self.anatomy(node).parts(node.op))
         return np.repeat([walk.formulas.any(part) for part in parts], size // len(parts)).astype(np.int64)
 
-    def passes(self, node, value):
+    def passes(self, node: Node, value: np.ndarray) -> np.ndarray:
         """Which constants make a constant: 0 always, others only where no padding is seen."""
         return is_known(value) if self.uniform(node) else value == 0.0
 
-    def bias(self, walk, node, outputs):
+    def bias(self, walk: Walk, node: Node, outputs: int) -> np.ndarray:
         bias = getattr(node.op, "bias", None)
         return np.zeros(outputs) if bias is None else walk.weight(bias).astype(np.float64)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused:
             return super().backward(walk, node)
         x, y = walk.notes(node).x, walk.output(node)
@@ -183,8 +188,8 @@ class LinearRule(DeclaredRule):
         if walk.symbolic:
             need = self.per_part(walk, node, demand, inputs)
         else:
-            need = self.mixing(walk, node)[:, demand != FALSE].any(axis=1)
-            need = np.where(need, TRUE, FALSE).astype(np.int64)
+            reached: Any = self.mixing(walk, node)[:, demand != FALSE].any(axis=1)
+            need = np.where(reached, TRUE, FALSE).astype(np.int64)
         live, value = walk.notes(node).constants
         stuck = (live != TRUE) & (need != FALSE) & ~self.passes(node, value)
         if stuck.any():
@@ -196,7 +201,7 @@ class LinearRule(DeclaredRule):
 
     # The cost.
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         terms = super().terms(walk, node)
         gains = getattr(node.op, "bias", None) is None and walk.symbolic and not walk.seen_before(node)
         return [*terms, *self.bias_gained(walk, node)] if gains and node.index not in walk.refused else terms
@@ -211,16 +216,18 @@ class LinearRule(DeclaredRule):
 
     # The smaller layer.
 
-    def scales_outputs(self, node, factor):
+    def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
         function = activation_of(node)
         return activations.is_linear(function) or (bool(np.all(factor >= 0.0)) and activations.is_homogeneous(function))
 
-    def scales_inputs(self, walk, node):
+    def scales_inputs(self, walk: Walk, node: Node) -> bool:
         # Not where it mixes another axis than the one that carries the channels.
         anatomy = self.anatomy(node)
         return walk.notes(node).x is walk.inputs(node)[0] and anatomy.parts(node.op) == 1
 
-    def folds(self, surgery, node, keep, config):
+    def folds(
+        self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
+    ) -> dict[str, list[Fold]]:
         walk, anatomy, found = surgery.walk, self.anatomy(node), collections.defaultdict[str, list[Fold]](list)
         axes, gates = anatomy.axes(node.op), weight_gates(node.op)
         if gates is not None:
@@ -248,7 +255,9 @@ class LinearRule(DeclaredRule):
             surgery.offset_mean(absorber(walk, node), constants * factor)
         return found
 
-    def constants_left(self, walk, node, keep):
+    def constants_left(
+        self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]
+    ) -> tuple[np.ndarray, bool]:
         """What the constants of the removed inputs add to each output, and whether that needs a new bias."""
         slots = walk.slots[id(node.op)]
         keep_in, keep_out = keep(slots["inputs"]), keep(slots["outputs"])
@@ -260,7 +269,7 @@ class LinearRule(DeclaredRule):
         new = getattr(node.op, "bias", None) is None and absorber(walk, node) is None
         return constants, new and bool(np.any(constants[keep_out]))
 
-    def terms_left(self, walk, node, keep):
+    def terms_left(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[Term]:
         terms = self.terms(walk, node)
         first = node.index not in walk.refused and not walk.seen_before(node)
         if first and self.constants_left(walk, node, keep)[1]:

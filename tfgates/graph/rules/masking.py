@@ -3,8 +3,11 @@
 import keras
 import numpy as np
 
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
+from tfgates.graph.network import Node
 from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.walk import Walk
 
 
 @register_rule(keras.layers.Masking)
@@ -16,11 +19,11 @@ class MaskingRule(ElementwiseRule):
     decides what becomes of the others.
     """
 
-    def runs_over(self, walk, node, x):
+    def runs_over(self, walk: Walk, node: Node, x: Channels) -> bool:
         """Whether the mask is made from the channels."""
         return x.axis == len(walk.shape(node.inputs[0])) - 1
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         super().forward(walk, node)
         x, y = walk.inputs(node)[0], walk.output(node)
         if x is None:
@@ -32,10 +35,10 @@ class MaskingRule(ElementwiseRule):
                 x.group[closed], f"{node.name}: a closed channel is not its mask_value, so no step is masked"
             )
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         return np.where(x.value == 0.0, 0.0, np.nan)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if x is None:
             return

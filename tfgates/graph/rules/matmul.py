@@ -9,15 +9,16 @@ from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.contraction import ContractionRule
 from tfgates.graph.sizes import counted
+from tfgates.graph.walk import Walk
 
 
 class BatchProductRule(ContractionRule):
     """`a @ b` where the channels are on an axis of matrices, one product for each of them."""
 
-    def tensors(self, node):
+    def tensors(self, node: Node) -> list[int]:
         return [x.tensor for x in (*node.args, *node.kwargs.values()) if isinstance(x, Ref)]
 
-    def common(self, walk, node):
+    def common(self, walk: Walk, node: Node) -> tuple[list[int | None], int] | None:
         tensors = self.tensors(node)
         ranks = [len(walk.shape(tensor)) for tensor in tensors]
         known = {walk.channels[t].axis - rank for t, rank in zip(tensors, ranks, strict=True) if walk.channels[t]}
@@ -27,7 +28,7 @@ class BatchProductRule(ContractionRule):
         axis = known.pop() + made
         return ([axis, axis], axis) if len({walk.shape(tensor)[axis] for tensor in tensors}) == 1 else None
 
-    def each(self, walk, node, axis):
+    def each(self, walk: Walk, node: Node, axis: int) -> float:
         made, read = counted(walk.network, node.outputs[0]), counted(walk.network, self.tensors(node)[0])
         sizes = [size for i, size in enumerate(made) if i not in (0, axis)] + [read[-1]]
         return math.nan if None in sizes else math.prod(sizes)
@@ -52,10 +53,10 @@ class MatmulRule(Rule):
         refs = [x for x in (*node.args, *node.kwargs.values()) if isinstance(x, Ref)]
         return [ref.tensor for ref in refs] if len(refs) == 2 else None
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         if self.by_batch(walk, node):
             return BY_BATCH.forward(walk, node)
-        factors = self.factors(node)
+        factors: Any = self.factors(node)
         if all(channels is None for channels in walk.inputs(node)):
             return walk.set(node, None)
         second = None if factors is None else walk.channels[factors[1]]
@@ -68,10 +69,11 @@ class MatmulRule(Rule):
         zero = np.where(second.value == 0.0, 0.0, np.nan)
         return walk.set(node, walk.like(second, axis=len(walk.shape(node.outputs[0])) - 1, value=zero))
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if walk.notes(node).factors is not None:
             return BY_BATCH.backward(walk, node)
-        y, factors = walk.output(node), self.factors(node)
+        y = walk.output(node)
+        factors: Any = self.factors(node)
         if node.index in walk.refused or y is None:
             return super().backward(walk, node)
         walk.need(walk.channels[factors[1]], y.need)
@@ -79,8 +81,8 @@ class MatmulRule(Rule):
             walk.need(walk.channels[factors[0]], np.ones(len(walk.channels[factors[0]]), np.int64))
         return None
 
-    def emit(self, surgery, node, args, kwargs):
-        rule = BY_BATCH if surgery.walk.notes(node).factors is not None else super()
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        rule: Any = BY_BATCH if surgery.walk.notes(node).factors is not None else super()
         return rule.emit(surgery, node, args, kwargs)
 
     def terms(self, walk: Any, node: Node) -> list[Term]:

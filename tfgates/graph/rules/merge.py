@@ -1,16 +1,19 @@
 """Merges: addition, subtraction, multiplication, maximum, minimum, average."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.masks import why_masked, why_mixed
-from tfgates.graph.network import Ref
+from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
 from tfgates.graph.values import combine_constants, is_known
+from tfgates.graph.walk import Walk
 
 layers = keras.layers
 
@@ -25,24 +28,24 @@ class MergeRule(Rule):
     reason = "its tensors carry their channels on different axes"
     multiplies = False
 
-    def mask_reason(self, walk, node):
+    def mask_reason(self, walk: Walk, node: Node) -> str | None:
         """Why masks of steps keep the operands whole, or None."""
         return None
 
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         """f of a list of arrays of numbers."""
         raise NotImplementedError
 
-    def combined(self, walk, node, values):
+    def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
         """f of a list of arrays of constants, not all of them numbers."""
         return combine_constants(lambda known: self.combine(node, known), values)
 
-    def operands(self, node):
+    def operands(self, node: Node) -> list[Any]:
         """The operands in order: `Ref`s and numbers."""
         first = node.args[0]
         return list(first) if isinstance(first, (list, tuple)) else list(node.args[:2])
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         reason = self.mask_reason(walk, node)
         if reason is not None:
             return self.refuse(walk, node, reason)
@@ -62,7 +65,8 @@ class MergeRule(Rule):
         axis = axes.pop() % len(shape)
         if axis == 0 or shape[axis] is None:
             return self.refuse(walk, node)
-        size, parts = shape[axis], []
+        size = shape[axis]
+        parts: list[Any] = []
         for operand, channels in zip(operands, known, strict=True):
             parts.append(self.part(walk, node, operand, channels, axis, size, len(shape)))
         if any(p is None for p in parts):
@@ -81,19 +85,21 @@ class MergeRule(Rule):
         walk.set(node, y)
         self.say_what_is_infinite(walk, node, parts, y)
 
-    def say_what_is_infinite(self, walk, node, parts, y):
+    def say_what_is_infinite(self, walk: Walk, node: Node, parts: "list[Part]", y: Channels) -> None:
         """Gives the reason for channels that stay because of what a constant becomes, a logarithm of 0 say."""
         infinite = np.all([is_known(part.value) for part in parts], axis=0) & ~is_known(y.value)
         if walk.symbolic and infinite.any():
             reason = f"{node.name}: what a closed channel becomes is no finite number"
             walk.infinite.update(dict.fromkeys(y.group[infinite].tolist(), reason))
 
-    def keep_single(self, walk, known, node):
+    def keep_single(self, walk: Walk, known: list[Channels | None], node: Node) -> None:
         for channels in known:
             if channels is not None:
                 walk.groups.lock(channels.group, f"{node.name}: broadcast along the channels")
 
-    def part(self, walk, node, operand, channels, axis, size, rank):
+    def part(
+        self, walk: Walk, node: Node, operand: Any, channels: Channels | None, axis: int, size: int, rank: int
+    ) -> "Part | None":
         """What an operand says of each of the output's positions; None where it cannot be said."""
         if is_array(operand):
             return Part(None, np.full(size, FALSE, np.int64), along_channels(operand, axis, size, rank))
@@ -114,23 +120,26 @@ class MergeRule(Rule):
             walk.groups.lock(channels.group, f"{node.name}: it joins the channels with a tensor that keeps its own")
         return Part(channels.group, channels.live, channels.value)
 
-    def droppable(self, walk, node, operands, parts, shape, axis):
+    def droppable(
+        self, walk: Walk, node: Node, operands: list[Any], parts: "list[Part]", shape: tuple[Any, ...], axis: int
+    ) -> dict[int, np.ndarray]:
         return {}
 
-    def liveness(self, walk, parts):
+    def liveness(self, walk: Walk, parts: "list[Part]") -> np.ndarray:
         live = parts[0].live
         for part in parts[1:]:
             live = walk.formulas.either(live, part.live)
         return live
 
-    def demand(self, walk, index, parts, need):
+    def demand(self, walk: Walk, index: int, parts: "list[Part]", need: np.ndarray) -> np.ndarray:
         """What of operand `index` is needed when `need` of the output is."""
         return need
 
-    def backward(self, walk, node):
-        if walk.notes(node).parts is None:
+    def backward(self, walk: Walk, node: Node) -> None:
+        state = walk.notes(node).parts
+        if state is None:
             return super().backward(walk, node)
-        _, parts, dropped = walk.notes(node).parts
+        _, parts, dropped = state
         need = walk.output(node).need
         for i, operand in enumerate(self.operands(node)):
             channels = walk.channels[operand.tensor] if isinstance(operand, Ref) else None
@@ -141,14 +150,14 @@ class MergeRule(Rule):
             else:
                 walk.need(channels, self.demand(walk, i, parts, need))
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         state = walk.notes(node).parts
         if state is None or not state[2]:
             return node.inputs
         operands = self.operands(node)
         return [o.tensor for i, o in enumerate(operands) if isinstance(o, Ref) and i not in state[2]]
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         state = surgery.walk.notes(node).parts
         if state is not None:
             y, rank = surgery.walk.output(node), len(surgery.walk.shape(node.outputs[0]))
@@ -162,23 +171,25 @@ class MergeRule(Rule):
         keep = surgery.keep(surgery.walk.output(node).group)
         return surgery.shift(result, offset[keep], axis, node)
 
-    def operands_of(self, args):
+    def operands_of(self, args: Any) -> list[Any]:
         return list(args[0]) if isinstance(args[0], (list, tuple)) else list(args[:2])
 
 
 class Part:
     """An operand as the output's positions see it; `group` is None if it is broadcast."""
 
-    def __init__(self, group, live, value):
+    def __init__(self, group: np.ndarray | None, live: np.ndarray, value: np.ndarray) -> None:
         self.group, self.live, self.value = group, live, value
 
 
 @register_rule(layers.Add, "Add")
 class AddRule(MergeRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.sum(values, axis=0)
 
-    def droppable(self, walk, node, operands, parts, shape, axis):
+    def droppable(
+        self, walk: Walk, node: Node, operands: list[Any], parts: list[Part], shape: tuple[Any, ...], axis: int
+    ) -> dict[int, np.ndarray]:
         """Constant operands, if another one has the output's shape: `{operand: constants}`."""
         if walk.symbolic or not self.may_drop(walk, node):
             return {}
@@ -210,20 +221,20 @@ class AddRule(MergeRule):
         """Whether operand number `index` can be left out where it is constant."""
         return True
 
-    def may_drop(self, walk, node):
+    def may_drop(self, walk: Walk, node: Node) -> bool:
         """Whether what is left is the sum, with the mask of the sum."""
         return all(isinstance(o, Ref) for o in self.operands(node)) and why_mixed(walk.network, node) is None
 
 
 @register_rule(layers.Subtract, "Subtract")
 class SubtractRule(MergeRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return values[0] - np.sum(values[1:], axis=0)
 
 
 @register_rule(layers.Average)
 class AverageRule(MergeRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.mean(values, axis=0)
 
 
@@ -232,19 +243,19 @@ class StepwiseRule(MergeRule):
 
     leaves_masked_out = True
 
-    def mask_reason(self, walk, node):
+    def mask_reason(self, walk: Walk, node: Node) -> str | None:
         return None if node.layer is None else why_masked(walk.network, node)
 
 
 @register_rule(layers.Maximum, "Maximum")
 class MaximumRule(StepwiseRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.max(values, axis=0)
 
 
 @register_rule(layers.Minimum, "Minimum")
 class MinimumRule(StepwiseRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.min(values, axis=0)
 
 
@@ -252,20 +263,20 @@ class MinimumRule(StepwiseRule):
 class MultiplyRule(StepwiseRule):
     """A product is constant where one factor is the constant 0, or where all are constant."""
 
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.prod(values, axis=0)
 
-    def combined(self, walk, node, values):
+    def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.where(np.any(np.asarray(values) == 0.0, axis=0), 0.0, super().combined(walk, node, values))
 
-    def liveness(self, walk, parts):
+    def liveness(self, walk: Walk, parts: list[Part]) -> np.ndarray:
         live = super().liveness(walk, parts)
         for part in parts:
             zero = np.where(part.value == 0.0, part.live, TRUE)
             live = walk.formulas.both(live, zero)
         return live
 
-    def demand(self, walk, index, parts, need):
+    def demand(self, walk: Walk, index: int, parts: list[Part], need: np.ndarray) -> np.ndarray:
         for i, part in enumerate(parts):
             if i != index:
                 need = walk.formulas.both(need, np.where(part.value == 0.0, part.live, TRUE))
@@ -274,7 +285,7 @@ class MultiplyRule(StepwiseRule):
 
 @register_rule("Divide", "TrueDivide")
 class DivideRule(MergeRule):
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return values[0] / values[1]
 
 
@@ -282,10 +293,12 @@ class DivideRule(MergeRule):
 class ScaledAddRule(AddRule):
     """`x1 + scale * x2`, as in keras.applications.inception_resnet_v2."""
 
-    def combine(self, node, values):
+    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return values[0] + node.op.scale * values[1]
 
-    def droppable(self, walk, node, operands, parts, shape, axis):
+    def droppable(
+        self, walk: Walk, node: Node, operands: list[Any], parts: list[Part], shape: tuple[Any, ...], axis: int
+    ) -> dict[int, np.ndarray]:
         found = super().droppable(walk, node, operands, parts, shape, axis)
         return {1: node.op.scale * found[1]} if 1 in found else {}
 

@@ -15,6 +15,7 @@ from tfgates.graph.formula import FALSE
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.spread import as_function, demand, emitted, follow
+from tfgates.graph.walk import Walk
 
 # Far from what anybody pads with.
 OFFSET = 1e5
@@ -69,8 +70,8 @@ class MovingRule(Rule):
     reason = "it moves the channels in a way that cannot be followed"
     multiplies = False
 
-    def forward(self, walk, node):
-        x = walk.inputs(node)[0] if len(node.inputs) == 1 else None
+    def forward(self, walk: Walk, node: Node) -> None:
+        x: Any = walk.inputs(node)[0] if len(node.inputs) == 1 else None
         if all(channels is None for channels in walk.inputs(node)):
             for tensor in node.outputs:
                 walk.channels[tensor] = None
@@ -132,17 +133,18 @@ class MovingRule(Rule):
                     return False
         return True
 
-    def backward(self, walk, node):
-        if walk.notes(node).moved is None:
+    def backward(self, walk: Walk, node: Node) -> None:
+        parts = walk.notes(node).moved
+        if parts is None:
             return super().backward(walk, node)
         x = walk.inputs(node)[0]
-        need = np.zeros(len(x), np.int64)
-        for tensor, moved in zip(node.outputs, walk.notes(node).moved, strict=True):
+        need: np.ndarray = np.zeros(len(x), np.int64)
+        for tensor, moved in zip(node.outputs, parts, strict=True):
             there = moved.channel >= 0
             walk._mark(need, moved.channel[there], walk.channels[tensor].need[there])
         return walk.need(x, need)
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if surgery.walk.notes(node).moved is None or surgery.walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)
         return [self.picked(surgery, node, args[0], *each) for each in self.positions(surgery, node)]
@@ -173,22 +175,22 @@ class EntriesRule(Rule):
 
     moves_entries = True
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         known = any(channels is not None for channels in walk.inputs(node))
         if known or not walk.is_spread(node) or not follow(walk, node):
             walk.settle(node.inputs)
             super().forward(walk, node)
 
-    def refuse(self, walk, node, reason=None):
+    def refuse(self, walk: Walk, node: Node, reason: str | None = None) -> None:
         if not follow(walk, node):
             super().refuse(walk, node, reason)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.outputs[0] in walk.spread:
             return demand(walk, node)
         return super().backward(walk, node)
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if node.outputs[0] in surgery.walk.spread:
             return emitted(surgery, node, args[0])
         return super().emit(surgery, node, args, kwargs)

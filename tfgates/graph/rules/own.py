@@ -1,5 +1,6 @@
 """Layers of which only the anatomy is known, as those of users: nothing is taken to pass through them but zeros."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,20 +8,22 @@ import numpy as np
 from tfgates.anatomy import anatomy_of
 from tfgates.graph import rule as rules
 from tfgates.graph.formula import TRUE
+from tfgates.graph.network import Node
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.linear import altered
 from tfgates.graph.rules.sequence import InputFeatures
+from tfgates.graph.walk import Walk
 
 
 class OwnRule(InputFeatures, DeclaredRule):
     """Inputs that are 0 go, and outputs that nothing needs; any input may reach any output of its part."""
 
-    def supported(self, node):
+    def supported(self, node: Node) -> str | None:
         several = "it makes several tensors" if len(node.outputs) > 1 else None
         reason = several or missing(self.anatomy(node), node.op)
         return super().supported(node) or altered(node) or (reason and f"{node.name}: {reason}")
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         reason = self.supported(node)
         if reason is not None:
             return self.refuse(walk, node, reason)
@@ -42,7 +45,7 @@ class OwnRule(InputFeatures, DeclaredRule):
         self.tie_parts(walk, node, x.group, y.group)
         return walk.set(node, y)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused:
             return super().backward(walk, node)
         x, demand, parts = walk.notes(node).x, walk.output(node).need, self.anatomy(node).parts(node.op)
@@ -53,10 +56,10 @@ class OwnRule(InputFeatures, DeclaredRule):
         needs = [walk.formulas.any(part) for part in np.split(demand, parts)]
         return walk.need(x, np.repeat(needs, len(x) // parts).astype(np.int64))
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         return node.inputs
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         return (surgery.made(node) or self.smaller(surgery, node))(*args, **kwargs)

@@ -3,7 +3,10 @@
 import keras
 import numpy as np
 
+from tfgates.graph.channels import Channels
+from tfgates.graph.network import Node
 from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.walk import Walk
 
 layers = keras.layers
 
@@ -20,7 +23,7 @@ class PoolingRule(ElementwiseRule):
 
     reason = "it runs along the axis that carries the channels"
 
-    def keeps_axis(self, walk, node, x):
+    def keeps_axis(self, walk: Walk, node: Node, x: Channels) -> bool:
         rank = len(walk.shape(node.inputs[0]))
         # Operators that were given none take the global one.
         data_format = node.op.data_format or keras.config.image_data_format()
@@ -34,7 +37,7 @@ class PoolingRule(ElementwiseRule):
 class GlobalPoolingRule(PoolingRule):
     """All places to one."""
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         super().forward(walk, node)
         y = walk.output(node)
         if y is not None and not node.op.keepdims:
@@ -45,11 +48,11 @@ class GlobalPoolingRule(PoolingRule):
 class ResizingRule(PoolingRule):
     """Places are interpolated; what is put around them to keep the aspect ratio is a constant of its own."""
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         if getattr(node.op, "pad_to_aspect_ratio", False):
             return np.where(x.value == node.op.fill_value, x.value, np.nan)
         return x.value
 
-    def apply_in_training(self, walk, node, x):
+    def apply_in_training(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         # Keras calls it so by default, and it does the same.
         return self.apply(walk, node, x)

@@ -11,10 +11,11 @@ from tfgates.graph import rule as rules
 from tfgates.graph.equality import state_kept
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.probe import alike, along, evaluate, obstacle, sample
-from tfgates.graph.rule import Rule
+from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.merge import MergeRule
 from tfgates.graph.values import combine_constants
+from tfgates.graph.walk import Walk
 
 
 class ProbedRule(MergeRule):
@@ -25,7 +26,7 @@ class ProbedRule(MergeRule):
     def operands(self, node: Node) -> list:
         return [x for x in tree.flatten((node.args, node.kwargs)) if isinstance(x, Ref)]
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         if all(channels is None for channels in walk.inputs(node)) and len(node.outputs) == 1:
             walk.set(node, None)
             return
@@ -56,7 +57,7 @@ class ProbedRule(MergeRule):
         shape = tuple(s or size for s, size in zip(walk.shape(node.inputs[0]), SIZES, strict=False))
         return not evaluate(self.function(node), np.zeros(shape, walk.network.dtypes[node.inputs[0]])).any()
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         along_axis = walk.notes(node).parts is None and node.index not in walk.refused
         x, y = walk.inputs(node)[0] if node.inputs else None, walk.output(node)
         if along_axis and x is not None and y is not None:
@@ -86,7 +87,7 @@ class ProbedRule(MergeRule):
                 found = "does not broadcast its tensors"
         return found
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         # Where nothing is known of the channels it was not tried, and may well multiply matrices.
         elementwise = walk.network.proofs.get(node.index, "not tried") is None
         return [] if elementwise else super().terms(walk, node)
@@ -94,7 +95,7 @@ class ProbedRule(MergeRule):
     def function(self, node: Node) -> Callable:
         """The call as a function of its tensors."""
 
-        def call(*tensors):
+        def call(*tensors: Any) -> Any:
             left = iter(tensors)
             args, kwargs = tree.map_structure(
                 lambda x: next(left) if isinstance(x, Ref) else x, (node.args, node.kwargs)
@@ -108,10 +109,10 @@ class ProbedRule(MergeRule):
 
         return call
 
-    def combined(self, walk, node, values):
+    def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
         dtypes = [walk.network.dtypes[t.tensor] for t in self.operands(node)]
 
-        def call(columns):
+        def call(columns: list[np.ndarray]) -> np.ndarray:
             given = [v[:, None].astype(d) for v, d in zip(columns, dtypes, strict=True)]
             return evaluate(self.function(node), *given).reshape(-1)
 

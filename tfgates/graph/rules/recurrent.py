@@ -1,5 +1,6 @@
 """Recurrent layers: hidden units that nothing reads, or that a gate closes, go; and input features that are 0."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,13 +9,14 @@ from keras import tree
 from tfgates.anatomy.recurrent import SimpleRNNAnatomy
 from tfgates.graph.calls import arguments_by_name
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.network import Ref
+from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.sequence import InputFeatures
 from tfgates.graph.slices import Fold
 from tfgates.graph.state import set_value, states_of
 from tfgates.graph.values import through_gate
+from tfgates.graph.walk import Walk
 
 # What feeds a gate inside of the layer.
 FEEDS = ("logits", "noise")
@@ -38,7 +40,7 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         gate, units = getattr(node.op, "gate", None), node.op.units
         return (np.full(units, TRUE, np.int64), np.ones(units)) if gate is None else walk.gate_positions(gate, units)
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         layer, x, given = node.op, walk.inputs(node)[0], self.given(node)
         mask = given.get("mask")
         if isinstance(mask, Ref) and walk.channels[mask.tensor] is not None:
@@ -71,9 +73,9 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         walk.groups.lock(units, f"{node.name}: its initial state keeps its channels")
         return None
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         read, outputs = walk.notes(node).read, [walk.channels[tensor] for tensor in node.outputs]
-        need = np.full(len(read), FALSE, np.int64)
+        need: np.ndarray = np.full(len(read), FALSE, np.int64)
         for y in outputs:
             need = walk.formulas.either(need, y.need)
         imagined = TRUE if walk.notes(node).candidate is None else walk.notes(node).candidate
@@ -105,10 +107,10 @@ class RecurrentRule(InputFeatures, DeclaredRule):
 
     # The smaller layer.
 
-    def sources(self, walk, node, keep):
+    def sources(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
         return [x.tensor for x in tree.flatten(self.given(node)) if isinstance(x, Ref)]
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         if node.index in surgery.walk.refused:
             return super().emit(surgery, node, args, kwargs)
         new = surgery.made(node) or self.smaller(surgery, node)
@@ -122,7 +124,9 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         factor = self.gate(surgery.walk, node)[1][left]
         return tree.map_structure(lambda y: surgery.scale(y, factor, len(y.shape) - 1, node), results)
 
-    def folds(self, surgery, node, keep, config):
+    def folds(
+        self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
+    ) -> dict[str, list[Fold]]:
         found = {}
         factor = self.gate(surgery.walk, node)[1][keep["outputs"]]
         if np.any(factor != 1.0):
@@ -132,10 +136,10 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             found["cell.kernel"] = [Fold(factor[:, None])]
         return found
 
-    def scales_inputs(self, walk, node):
+    def scales_inputs(self, walk: Walk, node: Node) -> bool:
         return walk.notes(node).x is walk.inputs(node)[0]
 
-    def factor_behind(self, walk, node):
+    def factor_behind(self, walk: Walk, node: Node) -> np.ndarray | None:
         return self.gate(walk, node)[1] if hasattr(node.op, "gate") and len(node.outputs) == 1 else None
 
 

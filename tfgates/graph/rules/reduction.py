@@ -12,6 +12,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.values import PROBES, combine_constants
+from tfgates.graph.walk import Walk
 
 
 @register_rule(
@@ -28,7 +29,7 @@ class ReductionRule(Rule):
         axes = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
         return sorted(each % rank for each in axes)
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         if len(node.inputs) != 1 or walk.inputs(node)[0] is None:
             return walk.set(node, None) if len(node.inputs) == 1 else self.refuse(walk, node)
         x, axes = walk.inputs(node)[0], self.axes(walk, node)
@@ -50,7 +51,7 @@ class ReductionRule(Rule):
             return some
         return np.where(np.isfinite(some) & (some == more), some, np.nan)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused or walk.output(node) is None:
             return super().backward(walk, node)
         return walk.need(walk.inputs(node)[0], walk.output(node).need)
@@ -60,7 +61,7 @@ class ReductionRule(Rule):
 class AnyRule(ReductionRule):
     """Whether anything is other than 0; over the channels, one that is the constant 0 does not matter, and can go."""
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         x = walk.inputs(node)[0]
         if x is None or x.axis not in self.axes(walk, node):
             return super().forward(walk, node)
@@ -75,7 +76,7 @@ def of_places(operator: Any, value: np.ndarray, dtype: str, places: int) -> np.n
     operator = copy.copy(operator)
     operator.axis, operator.keepdims = (1,), False
 
-    def call(columns):
+    def call(columns: list[np.ndarray]) -> np.ndarray:
         rows = np.repeat(columns[0].astype(dtype)[:, None], places, axis=1)
         result = operator.call(keras.ops.convert_to_tensor(rows))
         return np.asarray(keras.ops.convert_to_numpy(result), np.float64)

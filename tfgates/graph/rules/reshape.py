@@ -7,14 +7,17 @@ import keras
 import numpy as np
 
 from tfgates.gates import Gate
+from tfgates.graph.channels import Channels
+from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import ElementwiseRule, register_rule
 from tfgates.graph.rules.moving import EntriesRule
 from tfgates.graph.spread import follow
+from tfgates.graph.walk import Walk
 
 layers = keras.layers
 
 
-def trace(shape, axis, new_shape):
+def trace(shape: tuple[int, ...], axis: int, new_shape: tuple[int, ...]) -> tuple[int, np.ndarray] | None:
     """Which channel each position of a reshaped tensor holds.
 
     Args:
@@ -34,7 +37,7 @@ def trace(shape, axis, new_shape):
     return None
 
 
-def heads_axis(shape, axis, new_shape):
+def heads_axis(shape: tuple[int, ...], axis: int, new_shape: tuple[int, ...]) -> int | None:
     """The axis of `new_shape` on which stretches of channels are when one axis is split in two: the first of the two.
 
     Args:
@@ -49,7 +52,7 @@ def heads_axis(shape, axis, new_shape):
     return axis if kept and math.prod(new_shape[axis : axis + 2]) == shape[axis] else None
 
 
-def known_alike(old, new):
+def known_alike(old: tuple, new: tuple) -> tuple[tuple, tuple]:
     """Shapes with some size in place of the one that both leave open; as they are where it is not at one place."""
     if old.count(None) != 1 or new.count(None) != 1 or old.index(None) != new.index(None):
         return old, new
@@ -67,7 +70,7 @@ class ReshapeRule(EntriesRule):
     reason = "it splits the channels over several axes, or its shape is not known"
     multiplies = False
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         if walk.is_spread(node) and walk.inputs(node)[0] is None:
             if follow(walk, node):
                 return
@@ -96,7 +99,7 @@ class ReshapeRule(EntriesRule):
             walk.imply(y.group, x.group[channel])
         walk.set(node, y)
 
-    def into_heads(self, walk, node, x, axis, count):
+    def into_heads(self, walk: Walk, node: Node, x: Channels, axis: int, count: int) -> None:
         """Stretches of channels become the positions of an axis, the heads of attention: each goes as a whole."""
         rows = x.group.reshape(count, -1)
         walk.groups.tie(np.repeat(rows[:, 0], rows.shape[1]), x.group)
@@ -108,7 +111,7 @@ class ReshapeRule(EntriesRule):
         walk.notes(node).width = rows.shape[1]
         walk.set(node, y)
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or node.outputs[0] in walk.spread:
             return super().backward(walk, node)
@@ -119,7 +122,7 @@ class ReshapeRule(EntriesRule):
         for column in order.T:
             walk.need(x, y.need[column])
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         walk = surgery.walk
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is None or node.outputs[0] in walk.spread:
@@ -140,9 +143,9 @@ class ReshapeRule(EntriesRule):
         return surgery.reshaped(node, shape)
 
 
-def into_products(network, node):
+def into_products(network: Network, node: Node) -> bool:
     """Whether what a call makes is multiplied with other tensors, as heads are: matrices, einsums, attention."""
-    seen, stack = set(), [node]
+    seen, stack = set[int](), [node]
     while stack:
         for reader in network.consumers[stack.pop().outputs[0]]:
             if type(reader.op).__name__ in ("Matmul", "Einsum", "DotProductAttention"):
@@ -163,7 +166,7 @@ class FlattenRule(ReshapeRule):
 
 @register_rule(layers.Permute)
 class PermuteRule(EntriesRule, ElementwiseRule):
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         super().forward(walk, node)
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is not None:
@@ -175,7 +178,7 @@ class PlacesRule(ElementwiseRule):
 
     reason = "it runs along the axis that carries the channels"
 
-    def keeps_axis(self, walk, node, x):
+    def keeps_axis(self, walk: Walk, node: Node, x: Channels) -> bool:
         before, after = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
         rank = len(before)
         channels = 1 if getattr(node.op, "data_format", None) == "channels_first" else rank - 1
@@ -194,13 +197,13 @@ class CopyingRule(PlacesRule):
 class ZeroPaddingRule(PlacesRule):
     """A constant other than 0 differs from the zeros at the border: no constant any more."""
 
-    def apply(self, walk, node, x):
+    def apply(self, walk: Walk, node: Node, x: Channels) -> np.ndarray:
         return np.where(x.value == 0.0, 0.0, np.nan)
 
 
 @register_rule(layers.RepeatVector)
 class RepeatVectorRule(ElementwiseRule):
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         super().forward(walk, node)
         y = walk.output(node)
         if y is not None:

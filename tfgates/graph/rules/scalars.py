@@ -11,6 +11,7 @@ from tfgates.graph.opened import other_weights
 from tfgates.graph.rule import Term
 from tfgates.graph.rules.probed import ProbedRule
 from tfgates.graph.values import through_weights
+from tfgates.graph.walk import Walk
 from tfgates.keras_internals import holds_layers, tells_training
 
 
@@ -26,17 +27,17 @@ class ScalarsRule(ProbedRule):
                 found = super().obstacle(network, node)
         return found
 
-    def alike_along(self, walk, node, axis):
+    def alike_along(self, walk: Walk, node: Node, axis: int) -> bool:
         # What is alike for the weights of the moment may not be for others.
         return False
 
-    def combined(self, walk, node, values):
+    def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
         if not walk.symbolic:
             return super().combined(walk, node, values)
         # What training makes of the weights may make any constant of one.
         return through_weights(super().combined(walk, node, values), keeps_zero=False)
 
-    def terms(self, walk, node):
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         count = 0 if walk.seen_before(node) else sum(math.prod(w.shape) for w in node.op.weights)
         return [Term(node.name, count, 0.0)] if count else []
 

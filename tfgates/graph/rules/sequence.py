@@ -3,7 +3,10 @@
 import keras
 import numpy as np
 
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.network import Node
+from tfgates.graph.walk import Walk
 
 layers = keras.layers
 
@@ -11,7 +14,7 @@ layers = keras.layers
 class InputFeatures:
     """What both kinds have in common: input features that a kernel `(features, ...)` reads."""
 
-    def take_input(self, walk, node, x, name, size, axis):
+    def take_input(self, walk: Walk, node: Node, x: Channels | None, name: str, size: int, axis: int) -> Channels:
         """Channels of one input; features that are the constant 0 can go, others cannot."""
         if x is None or x.axis != axis:
             if x is not None:
@@ -24,6 +27,6 @@ class InputFeatures:
         walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
         return x
 
-    def demand(self, walk, x, used):
+    def demand(self, walk: Walk, x: Channels | None, used: np.ndarray) -> None:
         if x is not None:
             walk.need(x, np.where(used, TRUE, FALSE))

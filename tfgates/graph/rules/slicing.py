@@ -1,18 +1,21 @@
 """Slices and padding, along the channels and along places."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
+from tfgates.graph.channels import Channels
 from tfgates.graph.network import Node
 from tfgates.graph.rule import register_rule
-from tfgates.graph.rules.moving import MovingRule
+from tfgates.graph.rules.moving import Moved, MovingRule
 
 
 @register_rule("GetItem")
 class SliceRule(MovingRule):
     """`x[key]`."""
 
-    def can_pick(self, node, shape, x, found):
+    def can_pick(self, node: Node, shape: tuple[Any, ...], x: Channels, found: list[Moved]) -> bool:
         return self.key(node, len(shape), x.axis) is not None
 
     def key(self, node: Node, rank: int, axis: int) -> tuple | None:
@@ -26,11 +29,11 @@ class SliceRule(MovingRule):
         parts[axes[axis]] = slice(None)
         return tuple(parts)
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         walk = surgery.walk
         if walk.notes(node).moved is None or walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)
-        key = self.key(node, len(walk.shape(node.inputs[0])), walk.inputs(node)[0].axis)
+        key: Any = self.key(node, len(walk.shape(node.inputs[0])), walk.inputs(node)[0].axis)
         ((positions, axis),) = self.positions(surgery, node)
         tensor = args[0] if all(part == slice(None) for part in key) else surgery.copy(node)(args[0], key)
         return self.picked(surgery, node, tensor, positions, axis)
@@ -55,13 +58,13 @@ def parts_of_key(node: Node, rank: int) -> list | None:
 class PadRule(MovingRule):
     """Padding along the channels too, as in the shortcuts of CIFAR's residual networks: constants of their own."""
 
-    def can_pick(self, node, shape, x, found):
+    def can_pick(self, node: Node, shape: tuple[Any, ...], x: Channels, found: list[Moved]) -> bool:
         (part,) = found
         there = part.channel >= 0
         mode = getattr(node.op, "mode", None)
         return mode == "constant" and part.axis == x.axis and np.array_equal(part.channel[there], np.arange(len(x)))
 
-    def emit(self, surgery, node, args, kwargs):
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         walk = surgery.walk
         if walk.notes(node).moved is None or walk.notes(node).whole:
             return super().emit(surgery, node, args, kwargs)

@@ -2,7 +2,9 @@
 
 import numpy as np
 
+from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.walk import Walk
 
 
 @register_rule("Stack")
@@ -12,7 +14,7 @@ class StackRule(Rule):
     reason = "its tensors carry their channels on different axes, or do not all carry them"
     multiplies = False
 
-    def forward(self, walk, node):
+    def forward(self, walk: Walk, node: Node) -> None:
         known = walk.inputs(node)
         if all(channels is None for channels in known):
             return walk.set(node, None)
@@ -29,7 +31,7 @@ class StackRule(Rule):
             value, live = np.where(same, value, np.nan), walk.formulas.either(live, channels.live)
         return walk.set(node, walk.like(known[0], axis=axis + (place <= axis), live=live, value=value))
 
-    def backward(self, walk, node):
+    def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused or walk.output(node) is None:
             return super().backward(walk, node)
         for channels in walk.inputs(node):
