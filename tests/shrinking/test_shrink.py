@@ -41,7 +41,7 @@ def network():
     x = K.Conv2D(8, 3, padding="same", use_bias=False, name="first")(inputs)
     x = K.Activation("relu")(K.BatchNormalization(name="norm")(x))
     x = K.Conv2D(8, 3, activation="relu", name="second")(x)
-    return keras.Model(inputs, K.Dense(3, name="last")(K.GlobalAveragePooling2D()(x)))
+    return keras.Model(inputs, K.Dense(3, activation="softmax", name="last")(K.GlobalAveragePooling2D()(x)))
 
 
 def gated_network(**arguments):
@@ -139,7 +139,7 @@ def residual():
         y = K.Conv2D(8, 3, padding="same", activation="relu", name=f"inner{number}")(x)
         y = K.Conv2D(8, 3, padding="same", name=f"outer{number}")(y)
         x = K.Activation("relu", name=f"relu{number}")(K.Add(name=f"add{number}")([x, y]))
-    return keras.Model(inputs, K.Dense(3, name="last")(K.GlobalAveragePooling2D()(x)))
+    return keras.Model(inputs, K.Dense(3, activation="softmax", name="last")(K.GlobalAveragePooling2D()(x)))
 
 
 def outputs(model):
