@@ -30,6 +30,7 @@ class CallNotes:
         candidate: the formulas of a gate that is imagined on the output.
     """
 
+    # `Any` where only the rule that has noted it reads it.
     x: Any = None
     constants: Any = None
     parts: tuple[int, list[Any], dict[int, np.ndarray]] | None = None

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -125,26 +125,26 @@ class Rule:
         """The inputs that the smaller call still reads, as numbers of tensors."""
         return node.inputs
 
-    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+    def reads(self, walk: "Walk", node: Node) -> dict[int, int]:
         """For each input that the smaller call may still read the formula under which it does."""
         return dict.fromkeys(self.sources(walk, node, lambda groups: np.ones(len(groups), bool)), TRUE)
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         return surgery.called(node, args, kwargs)
 
-    def slices(self, walk: Any, node: Any, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
+    def slices(self, walk: "Walk", node: Node, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
         """For each variable that is left of the layer the positions that stay, by axis; None: all, whole."""
         return None
 
-    def scales_outputs(self, node: Any, factor: np.ndarray) -> bool:
+    def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
         """Whether `factor`, one for each channel that the call makes, can go into the layer's weights."""
         return False
 
-    def scales_inputs(self, walk: Any, node: Any) -> bool:
+    def scales_inputs(self, walk: "Walk", node: Node) -> bool:
         """Whether factors on the channels that the call reads can go into the layer's weights."""
         return False
 
-    def factor_behind(self, walk: Any, node: Any) -> np.ndarray | None:
+    def factor_behind(self, walk: "Walk", node: Node) -> np.ndarray | None:
         """Factors for each channel that the call makes, of a gate inside of it, that its own weights cannot take up."""
         return None
 
@@ -239,7 +239,11 @@ class ElementwiseRule(Rule):
             walk.need(x, y.need)
 
 
-def register_rule(*kinds: Any) -> Callable[[type[Rule]], type[Rule]]:
+# The class of a rule, which `register_rule` gives back as it is.
+Kind = TypeVar("Kind", bound=type[Rule])
+
+
+def register_rule(*kinds: Any) -> Callable[[Kind], Kind]:
     """Class decorator: uses the rule for the given layer classes, or for operators by class name.
 
     Args:
@@ -255,7 +259,7 @@ def register_rule(*kinds: Any) -> Callable[[type[Rule]], type[Rule]]:
     ...         return tfgates.graph.map_constants(node.op, x.value)
     """
 
-    def register(rule: type[Rule]) -> type[Rule]:
+    def register(rule: Kind) -> Kind:
         for kind in kinds:
             _RULES[kind] = rule()
             _RULES[kind].known = True

@@ -8,7 +8,7 @@ told again, and units are what falls together.
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
@@ -18,6 +18,9 @@ from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import rule_of
+
+if TYPE_CHECKING:
+    from tfgates.graph.walk import Walk
 
 
 @dataclasses.dataclass
@@ -74,7 +77,7 @@ def of_source(tensor: int, shape: tuple, axis: int) -> Spread:
     return Spread(tensor, np.broadcast_to(channel, shape), np.broadcast_to(place, shape))
 
 
-def spread_over(walk: Any, node: Node) -> Spread | None:
+def spread_over(walk: "Walk", node: Node) -> Spread | None:
     """What is known of the output of a call that moves entries; None where it does more, or that is not known."""
     tensor, old = node.inputs[0], walk.shape(node.inputs[0])
     before, x = walk.spread.get(tensor), walk.channels[tensor]
@@ -100,7 +103,7 @@ def spread_over(walk: Any, node: Node) -> Spread | None:
     return Spread(before.source, channel, place, before)
 
 
-def follow(walk: Any, node: Node) -> bool:
+def follow(walk: "Walk", node: Node) -> bool:
     """Notes how the channels are spread in what a call makes; False where that is not known."""
     found = spread_over(walk, node)
     if found is None:
@@ -110,9 +113,10 @@ def follow(walk: Any, node: Node) -> bool:
     return True
 
 
-def settle(walk: Any, tensor: int) -> None:
+def settle(walk: "Walk", tensor: int) -> None:
     """Tells the channels of a tensor that is spread, for what reads it."""
-    spread, node = walk.spread[tensor], walk.network.producer[tensor]
+    spread = walk.spread[tensor]
+    node: Any = walk.network.producer[tensor]
     if walk.channels[tensor] is not None or node.index in walk.refused:
         return
     x = walk.channels[spread.source]
@@ -136,7 +140,7 @@ def settle(walk: Any, tensor: int) -> None:
     walk.imagine(node)
 
 
-def told(walk: Any, x: Channels, joined: Joined, size: int) -> Channels:
+def told(walk: "Walk", x: Channels, joined: Joined, size: int) -> Channels:
     """What is known of the channels of a tensor that they are joined in."""
     if joined.channel is not None:
         channel = joined.channel
@@ -208,7 +212,7 @@ def is_order(spread: Spread, axis: int, channel: np.ndarray) -> bool:
     return same and np.array_equal(np.take(first.channel, channel, axis=axis), spread.channel)
 
 
-def demand(walk: Any, node: Node) -> None:
+def demand(walk: "Walk", node: Node) -> None:
     """What of the source is needed for what a call makes."""
     joined, y = walk.notes(node).joined, walk.output(node)
     if joined is None or y is None:

@@ -8,12 +8,15 @@ what functions without weights make of it.
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
+
+if TYPE_CHECKING:
+    from tfgates.graph.walk import Walk
 
 # Some constant, the same at all places, whatever it is.
 GENERIC = np.inf
@@ -49,7 +52,7 @@ def through_weights(value: np.ndarray, keeps_zero: bool) -> np.ndarray:
 
 
 def through_gate(
-    walk: Any, live: np.ndarray, value: np.ndarray, literal: np.ndarray, factor: Any
+    walk: "Walk", live: np.ndarray, value: np.ndarray, literal: np.ndarray, factor: Any
 ) -> tuple[np.ndarray, np.ndarray]:
     """What is known behind a gate: `(live, value)`; a closed unit is the constant 0."""
     if walk.symbolic:

@@ -11,6 +11,7 @@ from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import PReLUAnatomy
 from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.values import map_constants
+from tfgates.graph.walk import Walk
 from tfgates.keras_internals import tells_training
 
 # What is tried on it, and the result, for each function that is still there.
@@ -111,7 +112,7 @@ def zero_stays(function: Any) -> bool:
     return is_elementwise(function) and float(through(function, np.zeros(1))[0]) == 0.0
 
 
-def variables_left(walk: Any, function: Any, keep: np.ndarray, axis: int) -> list[np.ndarray]:
+def variables_left(walk: Walk, function: Any, keep: np.ndarray, axis: int) -> list[np.ndarray]:
     """The variables of an activation that is a layer when the channels `keep` along `axis` are left."""
     left = []
     for variable in function.variables if isinstance(function, keras.Layer) else []:

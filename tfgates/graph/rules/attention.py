@@ -57,7 +57,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
             return "attention over some of the axes is kept whole"
         return None
 
-    def gated(self, walk: Any, node: Node) -> tuple[np.ndarray, np.ndarray]:
+    def gated(self, walk: Walk, node: Node) -> tuple[np.ndarray, np.ndarray]:
         """Formula and factor of the gate on each head; TRUE and 1 without one."""
         count, gate = self.counts(walk, node)["heads"], getattr(node.op, "gate", None)
         if gate is not None:
@@ -84,17 +84,17 @@ class AttentionRule(InputFeatures, DeclaredRule):
         y.group = self.output_groups(walk, node, len(y))
         return walk.set(node, y)
 
-    def take(self, walk: Any, node: Node, tensors: dict[str, int], axis: int) -> None:
+    def take(self, walk: Walk, node: Node, tensors: dict[str, int], axis: int) -> None:
         """Notes what is known of the features that each projection reads."""
         walk.notes(node).taken = {
             name: self.take_input(walk, node, walk.channels[tensors[name]], name, dense.kernel.shape[0], axis)
             for name, dense in self._parts(node).items()
         }
 
-    def output_groups(self, walk: Any, node: Node, size: int) -> np.ndarray:
+    def output_groups(self, walk: Walk, node: Node, size: int) -> np.ndarray:
         return walk.slot(node, "outputs", size)
 
-    def made_of(self, walk: Any, node: Node, open_heads: np.ndarray) -> tuple[int, Any, Any]:
+    def made_of(self, walk: Walk, node: Node, open_heads: np.ndarray) -> tuple[int, Any, Any]:
         """How many features it makes, under which gates they are no constants, and which constants they are then."""
         projection = output_projection(node.op)
         size = projection.kernel.shape[2]
@@ -105,7 +105,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
         reached = np.any(kernel != 0, axis=(0, 1))
         return size, np.where(reached, TRUE, FALSE), np.where(reached, np.nan, bias)
 
-    def positions(self, walk: Any, node: Node, units: np.ndarray) -> np.ndarray:
+    def positions(self, walk: Walk, node: Node, units: np.ndarray) -> np.ndarray:
         """`units`, something for each unit of heads, for each head that the output projection reads."""
         return np.repeat(units, output_projection(node.op).kernel.shape[0] // len(units))
 
@@ -123,7 +123,7 @@ class AttentionRule(InputFeatures, DeclaredRule):
             walk.need(x, self.features(walk, node, self._parts(node)[name], used))
         return None
 
-    def features(self, walk: Any, node: Node, dense: Any, used: np.ndarray) -> Any:
+    def features(self, walk: Walk, node: Node, dense: Any, used: np.ndarray) -> Any:
         """Under which gates the features that a projection reads are needed, when the heads are needed under `used`."""
         if walk.symbolic:
             return walk.formulas.some([*np.unique(used)])

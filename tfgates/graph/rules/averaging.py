@@ -53,7 +53,7 @@ class GroupNormalizationRule(PerChannelRule):
             walk.set(node, walk.like(x, live=self.of_groups(walk, node, x.live), value=self.constants(walk, node, x)))
         walk.slot(node, "channels", x.group)
 
-    def constants(self, walk: Any, node: Any, x: Any) -> np.ndarray:
+    def constants(self, walk: Walk, node: Node, x: Any) -> np.ndarray:
         """What becomes of groups of constants."""
         if not walk.symbolic:
             return self.apply(walk, node, x)
@@ -65,7 +65,7 @@ class GroupNormalizationRule(PerChannelRule):
         known, zero = throughout(is_known(x.value)), throughout(x.value == 0.0)
         return np.where(zero & (node.op.beta is None), 0.0, np.where(known, GENERIC, np.nan))
 
-    def of_groups(self, walk: Any, node: Any, formulas: np.ndarray) -> np.ndarray:
+    def of_groups(self, walk: Walk, node: Node, formulas: np.ndarray) -> np.ndarray:
         """For each channel the formula "any of its group"."""
         each = np.array([walk.formulas.some(part.tolist()) for part in np.split(formulas, node.op.groups)], np.int64)
         return np.repeat(each, len(formulas) // node.op.groups)

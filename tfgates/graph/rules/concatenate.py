@@ -87,7 +87,7 @@ class ConcatenateRule(Rule):
         known = zip(node.inputs, walk.inputs(node), strict=True)
         return [t for t, channels in known if channels is None or keep(channels.group).any()]
 
-    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+    def reads(self, walk: Walk, node: Node) -> dict[int, int]:
         y = walk.output(node)
         if y is None or y.axis != self.axis(walk, node):
             return super().reads(walk, node)

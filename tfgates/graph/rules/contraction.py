@@ -25,11 +25,11 @@ class ContractionRule(Rule):
         """The numbers of the factors."""
         raise NotImplementedError
 
-    def common(self, walk: Any, node: Node) -> tuple[list[int | None], int] | None:
+    def common(self, walk: Walk, node: Node) -> tuple[list[int | None], int] | None:
         """The axis that is kept in each factor, None in one that has none, and in the product; None where none is."""
         raise NotImplementedError
 
-    def each(self, walk: Any, node: Node, axis: int) -> float:
+    def each(self, walk: Walk, node: Node, axis: int) -> float:
         """The multiply-accumulates of one position along the axis that is kept, for one example."""
         raise NotImplementedError
 

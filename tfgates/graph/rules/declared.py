@@ -23,26 +23,26 @@ class DeclaredRule(Rule):
     that the anatomy names. Kinds without a slot stay whole.
     """
 
-    def anatomy(self, node: Any) -> Any:
+    def anatomy(self, node: Node) -> Any:
         return anatomy_of(node.op)
 
-    def counts(self, walk: Any, node: Any) -> dict[str, int]:
+    def counts(self, walk: Walk, node: Node) -> dict[str, int]:
         """How many units of each kind the layer has, found once."""
         notes = walk.notes_of_layer(node)
         if notes.counts is None:
             notes.counts = self.anatomy(node).counts(node.op)
         return notes.counts
 
-    def supported(self, node: Any) -> str | None:
+    def supported(self, node: Node) -> str | None:
         """None, or the reason why the layer is left alone."""
         reason = self.anatomy(node).obstacle(node.op)
         return None if reason is None else f"{node.name}: {reason}"
 
-    def tensor(self, node: Any, name: str) -> int:
+    def tensor(self, node: Node, name: str) -> int:
         """The number of the tensor that an anatomy calls by the name of an argument, or `"outputs"`."""
         return node.outputs[0] if name == "outputs" else node.inputs[0]
 
-    def places(self, walk: Any, node: Any, name: str) -> float:
+    def places(self, walk: Walk, node: Node, name: str) -> float:
         """In how many places a tensor has channels; nan where a dimension is unknown."""
         tensor = self.tensor(node, name)
         return places(walk.network, tensor, self.anatomy(node).channel_axis(node.op, len(walk.shape(tensor))))
@@ -71,7 +71,7 @@ class DeclaredRule(Rule):
             return super().emit(surgery, node, args, kwargs)
         return (surgery.made(node) or self.smaller(surgery, node))(args[0], **surgery.feeds(node, args, kwargs))
 
-    def tie_parts(self, walk: Any, node: Any, inputs: np.ndarray, outputs: np.ndarray) -> None:
+    def tie_parts(self, walk: Walk, node: Node, inputs: np.ndarray, outputs: np.ndarray) -> None:
         """Ties the groups of each part of the layer, which goes as a whole: the others must keep their equal sizes."""
         parts = self.anatomy(node).parts(node.op)
         if parts > 1:
@@ -79,11 +79,11 @@ class DeclaredRule(Rule):
             walk.groups.tie(np.repeat(first, len(inputs) // parts), inputs)
             walk.groups.tie(np.repeat(first, len(outputs) // parts), outputs)
 
-    def kept(self, walk: Any, node: Any, keep: Any) -> dict[str, np.ndarray]:
+    def kept(self, walk: Walk, node: Node, keep: Any) -> dict[str, np.ndarray]:
         """For each kind of units which of them stay, `keep` a function from groups to booleans."""
         return {kind: keep(groups) for kind, groups in walk.slots[id(node.op)].items()}
 
-    def smaller(self, surgery: Any, node: Any) -> keras.Layer:
+    def smaller(self, surgery: Any, node: Node) -> keras.Layer:
         """The layer that is left, with its weights."""
         anatomy, layer = self.anatomy(node), node.op
         keep = self.kept(surgery.walk, node, surgery.keep)
@@ -102,7 +102,7 @@ class DeclaredRule(Rule):
         surgery.remember_folds(node, folds)
         return surgery.make(node, kind, config, by_attribute(layer, weights))
 
-    def folds(self, surgery: Any, node: Any, keep: Any, config: dict) -> dict[str, list[Fold]]:
+    def folds(self, surgery: Any, node: Node, keep: Any, config: dict) -> dict[str, list[Fold]]:
         """What each variable of the smaller layer takes up: factors, constants.
 
         What a variable that the layer has not had takes up makes it; `config` is to say that it is there.

@@ -206,7 +206,7 @@ class LinearRule(DeclaredRule):
         gains = getattr(node.op, "bias", None) is None and walk.symbolic and not walk.seen_before(node)
         return [*terms, *self.bias_gained(walk, node)] if gains and node.index not in walk.refused else terms
 
-    def bias_gained(self, walk: Any, node: Any) -> Iterator[Term]:
+    def bias_gained(self, walk: Walk, node: Node) -> Iterator[Term]:
         """The bias that constants of removed inputs will need, whatever the weights are by then."""
         live, value = walk.notes(node).constants
         groups = walk.notes(node).x.group
@@ -277,7 +277,7 @@ class LinearRule(DeclaredRule):
         return terms
 
 
-def activation_of(node: Any) -> Any:
+def activation_of(node: Node) -> Any:
     """The activation of a call's layer, None without one."""
     return getattr(node.op, "activation", None)
 

@@ -43,7 +43,7 @@ class MatmulRule(Rule):
 
     reason = BatchProductRule.reason
 
-    def by_batch(self, walk: Any, node: Node) -> bool:
+    def by_batch(self, walk: Walk, node: Node) -> bool:
         """Whether what is known of the tensors is on axes of matrices alone."""
         known = [(walk.channels[tensor], len(walk.shape(tensor))) for tensor in node.inputs]
         return any(x is not None for x, _ in known) and all(x is None or 0 < x.axis < rank - 2 for x, rank in known)
@@ -85,7 +85,7 @@ class MatmulRule(Rule):
         rule: Any = BY_BATCH if surgery.walk.notes(node).factors is not None else super()
         return rule.emit(surgery, node, args, kwargs)
 
-    def terms(self, walk: Any, node: Node) -> list[Term]:
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
         if walk.notes(node).factors is not None:
             return BY_BATCH.terms(walk, node)
         y, factors = walk.output(node), self.factors(node)

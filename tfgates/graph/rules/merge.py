@@ -203,7 +203,7 @@ class AddRule(MergeRule):
         )
         return constant if carrier else {}
 
-    def reads(self, walk: Any, node: Any) -> dict[int, int]:
+    def reads(self, walk: Walk, node: Node) -> dict[int, int]:
         """A constant operand is dropped where one that is never constant carries the shape."""
         state = walk.notes(node).parts
         if state is None or not self.may_drop(walk, node):

@@ -84,7 +84,7 @@ class MovingRule(Rule):
             walk.channels[tensor] = self.channels(walk, x, part)
         return None
 
-    def channels(self, walk: Any, x: Channels, moved: Moved) -> Channels:
+    def channels(self, walk: Walk, x: Channels, moved: Moved) -> Channels:
         """What is known of one of the outputs."""
         channel, there = moved.channel, moved.channel >= 0
         value = np.where(moved.padded & (x.value[channel] != moved.filler), np.nan, x.value[channel])
@@ -97,7 +97,7 @@ class MovingRule(Rule):
             walk.imply(y.group[there], x.group[channel[there]])
         return y
 
-    def moved(self, walk: Any, node: Node, x: Channels) -> list[Moved] | None:
+    def moved(self, walk: Walk, node: Node, x: Channels) -> list[Moved] | None:
         """Where the channels of each output are, or None where that cannot be followed, or not be done for fewer."""
         shape = tuple(s or i + 2 for i, s in enumerate(walk.shape(node.inputs[0])))
         function, size = as_function(node), len(x)

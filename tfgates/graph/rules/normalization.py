@@ -142,7 +142,7 @@ class BatchNormalizationRule(PerChannelRule):
         return node.op.gamma is not None or hasattr(node.op, "gate")
 
 
-def absorber(walk: Any, node: Any) -> Any:
+def absorber(walk: Walk, node: Node) -> Any:
     """The batch normalisation whose moving mean can take a constant that is added to a call's output, or None."""
     readers = walk.network.consumers[node.outputs[0]]
     if len(readers) != 1 or node.outputs[0] in walk.network.outputs:

@@ -9,7 +9,7 @@ from keras import tree
 
 from tfgates.graph import rule as rules
 from tfgates.graph.equality import state_kept
-from tfgates.graph.network import Node, Ref
+from tfgates.graph.network import Network, Node, Ref
 from tfgates.graph.probe import alike, along, evaluate, obstacle, sample
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules.activations import call_at_inference
@@ -41,7 +41,7 @@ class ProbedRule(MergeRule):
             return walk.set(node, walk.like(x, value=np.where((x.value == 0.0) & zero, 0.0, np.nan)))
         return self.refuse(walk, node, f"{Rule().why(node)}, and it {proofs[node.index]}")
 
-    def alike_along(self, walk: Any, node: Node, axis: int) -> bool:
+    def alike_along(self, walk: Walk, node: Node, axis: int) -> bool:
         """Whether the call treats each position along an axis by itself, all in the same way."""
         known = walk.network.proofs.setdefault("along", {})
         if (node.index, axis) not in known:
@@ -52,7 +52,7 @@ class ProbedRule(MergeRule):
             known[node.index, axis] = same and dtype != "string" and along(self.function(node), shape, axis, dtype)
         return known[node.index, axis]
 
-    def keeps_zero(self, walk: Any, node: Node) -> bool:
+    def keeps_zero(self, walk: Walk, node: Node) -> bool:
         """Whether the call makes 0 of 0."""
         shape = tuple(s or size for s, size in zip(walk.shape(node.inputs[0]), SIZES, strict=False))
         return not evaluate(self.function(node), np.zeros(shape, walk.network.dtypes[node.inputs[0]])).any()
@@ -64,7 +64,7 @@ class ProbedRule(MergeRule):
             return walk.need(x, y.need)
         return super().backward(walk, node)
 
-    def obstacle(self, network: Any, node: Node) -> str | None:
+    def obstacle(self, network: Network, node: Node) -> str | None:
         """Why the call is not elementwise in its tensors, or None; see `tfgates.graph.probe.obstacle`."""
         if len(node.outputs) != 1:
             return "has several outputs"

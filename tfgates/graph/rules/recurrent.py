@@ -30,12 +30,12 @@ class RecurrentRule(InputFeatures, DeclaredRule):
     those that are returned, have the units of the layer. Which steps are masked does not matter.
     """
 
-    def given(self, node: Any) -> dict[str, Any]:
+    def given(self, node: Node) -> dict[str, Any]:
         """The arguments of the call by their names, without what feeds a gate."""
         found = arguments_by_name(node.op, node.args, node.kwargs)
         return {name: value for name, value in found.items() if name not in FEEDS}
 
-    def gate(self, walk: Any, node: Any) -> tuple[np.ndarray, np.ndarray]:
+    def gate(self, walk: Walk, node: Node) -> tuple[np.ndarray, np.ndarray]:
         """Formula and value of the layer's own gate for each unit; TRUE and 1 without one."""
         gate, units = getattr(node.op, "gate", None), node.op.units
         return (np.full(units, TRUE, np.int64), np.ones(units)) if gate is None else walk.gate_positions(gate, units)
@@ -61,7 +61,7 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             y.group = units
             walk.channels[tensor] = y
 
-    def take_state(self, walk: Any, node: Any, value: Any, units: np.ndarray) -> Any:
+    def take_state(self, walk: Walk, node: Node, value: Any, units: np.ndarray) -> Any:
         """Channels of a state that is given, which are those of the units."""
         x = walk.channels[value.tensor] if isinstance(value, Ref) else None
         if x is not None and (x.axis, len(x)) == (1, len(units)):
@@ -96,7 +96,7 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             if state is not None:
                 walk.need(state, need)
 
-    def read_by_needed(self, walk: Any, node: Any, needed: np.ndarray, open_now: np.ndarray) -> np.ndarray:
+    def read_by_needed(self, walk: Walk, node: Node, needed: np.ndarray, open_now: np.ndarray) -> np.ndarray:
         """The units that are needed, and those that they read, and so on."""
         reads = connections(walk.weight(node.op.cell.recurrent_kernel))
         before = -1

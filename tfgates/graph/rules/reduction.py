@@ -24,7 +24,7 @@ class ReductionRule(Rule):
     reason = "it runs over the channels too"
     multiplies = False
 
-    def axes(self, walk: Any, node: Node) -> list[int]:
+    def axes(self, walk: Walk, node: Node) -> list[int]:
         rank, axis = len(walk.shape(node.inputs[0])), node.op.axis
         axes = range(rank) if axis is None else [axis] if isinstance(axis, int) else axis
         return sorted(each % rank for each in axes)
@@ -38,7 +38,7 @@ class ReductionRule(Rule):
         axis = x.axis if node.op.keepdims else x.axis - sum(each < x.axis for each in axes)
         return walk.set(node, walk.like(x, axis=axis, value=self.reduced(walk, node, x, axes)))
 
-    def reduced(self, walk: Any, node: Node, x: Channels, axes: list[int]) -> np.ndarray:
+    def reduced(self, walk: Walk, node: Node, x: Channels, axes: list[int]) -> np.ndarray:
         """What becomes of constants: the operator is called on as many of them as there are places."""
         dtype = walk.network.dtypes[node.inputs[0]]
         sizes = [walk.shape(node.inputs[0])[axis] for axis in axes]

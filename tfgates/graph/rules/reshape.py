@@ -138,7 +138,7 @@ class ReshapeRule(EntriesRule):
         shape[y.axis - 1] = int(whole.sum())
         return surgery.pick(self.reshaped(surgery, node, shape)(args[0]), keep[whole], y.axis)
 
-    def reshaped(self, surgery: Any, node: Any, shape: list[int]) -> Any:
+    def reshaped(self, surgery: Any, node: Node, shape: list[int]) -> Any:
         """The layer that makes `shape` of what is left."""
         return surgery.reshaped(node, shape)
 
@@ -160,7 +160,7 @@ def into_products(network: Network, node: Node) -> bool:
 
 @register_rule(layers.Flatten)
 class FlattenRule(ReshapeRule):
-    def reshaped(self, surgery: Any, node: Any, shape: list[int]) -> Any:
+    def reshaped(self, surgery: Any, node: Node, shape: list[int]) -> Any:
         return surgery.copy(node)
 
 

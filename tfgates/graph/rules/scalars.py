@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfgates.graph import rule as rules
-from tfgates.graph.network import Node
+from tfgates.graph.network import Network, Node
 from tfgates.graph.opened import other_weights
 from tfgates.graph.rule import Term
 from tfgates.graph.rules.probed import ProbedRule
@@ -20,7 +20,7 @@ class ScalarsRule(ProbedRule):
 
     multiplies = False
 
-    def obstacle(self, network: Any, node: Node) -> str | None:
+    def obstacle(self, network: Network, node: Node) -> str | None:
         found = super().obstacle(network, node)
         if found is None:
             with other_weights(node.op):
