@@ -2,10 +2,14 @@
 
 import math
 import re
+from collections.abc import Sequence
+from typing import Any
 
 import keras
+import numpy as np
 
-from tfgates.costs import cost_named, registered_costs
+from tfgates.constraints.reference import DenseReference
+from tfgates.costs import ExpectedCost, cost_named, registered_costs
 from tfgates.unknown import arguments_of, check_known
 
 # How far a multiplier goes in a whole run at a constant violation of 1.
@@ -70,15 +74,15 @@ class Budget:
 
     def __init__(
         self,
-        params=None,
-        macs=None,
-        per_layer=False,
-        multiplier_rate="auto",
-        warm_up="auto",
-        ramp="auto",
-        restart=True,
-        **costs,
-    ):
+        params: float | str | None = None,
+        macs: float | str | None = None,
+        per_layer: bool = False,
+        multiplier_rate: Any = "auto",
+        warm_up: int | str = "auto",
+        ramp: int | str = "auto",
+        restart: bool = True,
+        **costs: float | str | None,
+    ) -> None:
         names = [cost.name for cost in registered_costs()]
         check_known("Budget", costs, [*arguments_of(Budget), *names])
         given = {"params": params, "macs": macs, **costs}
@@ -105,16 +109,16 @@ class Budget:
         self.restart = bool(restart)
 
     @property
-    def params(self):
+    def params(self) -> float | str | None:
         """The bound on parameters, or None."""
         return self.bounded.get("params")
 
     @property
-    def macs(self):
+    def macs(self) -> float | str | None:
         """The bound on MACs, or None."""
         return self.bounded.get("macs")
 
-    def pace(self, steps):
+    def pace(self, steps: int | None) -> tuple[float, ...]:
         """`(multiplier_rate, warm_up, ramp)` for a training run of `steps` steps (None: unknown)."""
         if steps is None:
             automatic = (UNKNOWN_RATE, 0.0, 0.0)
@@ -123,7 +127,7 @@ class Budget:
         given = (self.multiplier_rate, self.warm_up, self.ramp)
         return tuple(float(a if g == "auto" else g) for g, a in zip(given, automatic, strict=True))
 
-    def bounds(self, cost, reference):
+    def bounds(self, cost: ExpectedCost, reference: DenseReference) -> list["Bound"]:
         """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares are of."""
         found = []
         for name, given in self.bounded.items():
@@ -147,7 +151,7 @@ class Budget:
                     found.append(Bound(name, column, layer, value * dense, dense, called))
         return found
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         return {
             "params": self.params,
             "macs": self.macs,
@@ -160,10 +164,10 @@ class Budget:
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict[str, Any]) -> Any:
         return cls(**config)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         given = [f"{name}={value!r}" for name, value in self.bounded.items()]
         return f"Budget({', '.join(given + ['per_layer=True'] * self.per_layer)})"
 
@@ -179,28 +183,30 @@ class Bound:
         dense: float, what the dense network of the `DenseReference` costs.
     """
 
-    def __init__(self, name, column, layer, target, dense, layer_name=None):
+    def __init__(
+        self, name: str, column: int, layer: int | None, target: float, dense: float, layer_name: str | None = None
+    ) -> None:
         self.name, self.column, self.layer = name, column, layer
         self.target, self.dense, self.layer_name = float(target), float(dense), layer_name
 
-    def of(self, cost, values):
+    def of(self, cost: ExpectedCost, values: Sequence[Any]) -> float:
         """The bounded cost for gate values (arrays of 0 and 1, or probabilities)."""
         return self.of_table(cost.layers(values))
 
-    def of_table(self, table):
+    def of_table(self, table: np.ndarray) -> float:
         """The bounded cost where the layers cost `table`, an array `(layers, costs)`."""
         return self.of_column(table[:, self.column])
 
-    def of_column(self, column):
+    def of_column(self, column: np.ndarray) -> float:
         """The bounded cost where the layers cost `column`, an array."""
         return float(column.sum() if self.layer is None else column[self.layer])
 
-    def __str__(self):
+    def __str__(self) -> str:
         where = "" if self.layer is None else f" of layer {self.layer_name!r}"
         return f"{self.name}{where}"
 
 
-def parse(name, value):
+def parse(name: str, value: Any) -> tuple[Any, bool]:
     """`(number, whether it is absolute)` of a bound, or `(None, False)`."""
     if value is None:
         return None, False

@@ -1,5 +1,8 @@
 """What a model's penalty and budgets add to its loss."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
 import numpy as np
 from keras import ops
 
@@ -25,7 +28,13 @@ class Structure:
             on the same cost, or a budget or penalty on a cost that is not known of all layers.
     """
 
-    def __init__(self, model, penalty=None, budget=None, reference=None):
+    def __init__(
+        self,
+        model: Any,
+        penalty: Mapping[str, float] | None = None,
+        budget: Budget | Sequence[Budget] | None = None,
+        reference: DenseReference | None = None,
+    ) -> None:
         self.cost = ExpectedCost(model)
         self.reference = DenseReference.of(self.cost) if reference is None else reference
         own = dict(zip(self.cost.columns, self.cost.dense, strict=True))
@@ -45,18 +54,18 @@ class Structure:
         self._restarts = np.array([each.restart for each in self._budgets], bool)
         self._check()
         rows = len(self.cost.row_layers)
-        self._select = np.zeros((len(self.bounds), rows, len(self.cost.costs)), "float32")
+        self._select: np.ndarray = np.zeros((len(self.bounds), rows, len(self.cost.costs)), "float32")
         for i, bound in enumerate(self.bounds):
             of_layer = True if bound.layer is None else self.cost.row_layers == bound.layer
             self._select[i, :, bound.column] = of_layer
 
-    def _check_gates(self, budgets):
+    def _check_gates(self, budgets: Sequence[Budget]) -> None:
         if budgets and not self.cost.gates:
             raise ValueError(
                 f"`budget` needs a model with gates: nothing can be removed from this one. Received: budget={budgets}"
             )
 
-    def _check(self):
+    def _check(self) -> None:
         # By call: a layer that is called several times has MACs, and a bound on them, in each.
         keys = [(bound.name, bound.layer) for bound in self.bounds]
         for bound, key in zip(self.bounds, keys, strict=True):
@@ -79,22 +88,22 @@ class Structure:
                     "a float of at most 1, and an integer above 1 an absolute number"
                 )
 
-    def _refuse(self, argument, name):
+    def _refuse(self, argument: str, name: str) -> NoReturn:
         raise ValueError(
             f"`{argument}` on {cost_named(name).title} needs those of every layer to be known; `{argument}` on params "
             f"does without. Received: not counted: {incomplete(self.cost.unknown[name])}"
         )
 
-    def pace(self, steps):
+    def pace(self, steps: int | None) -> np.ndarray:
         """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
         return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)
 
     @property
-    def known(self):
+    def known(self) -> tuple[str, ...]:
         """Names of the costs that are known of all layers."""
         return tuple(name for name in self.cost.columns if name not in self.cost.unknown)
 
-    def loss(self, multipliers, pace, step, training):
+    def loss(self, multipliers: Any, pace: Any, step: Any, training: Any) -> tuple[Any, Any, Any]:
         """Loss, expected fractions `(costs,)` (0 for those that are not known) and the new multipliers.
 
         Args:
@@ -134,7 +143,7 @@ class Structure:
         return loss, fractions, new
 
 
-def list_of(budget):
+def list_of(budget: Any) -> list[Budget]:
     """`budget` as a list of `Budget`."""
     budgets = [] if budget is None else list(budget) if isinstance(budget, (list, tuple)) else [budget]
     for each in budgets:
@@ -143,7 +152,7 @@ def list_of(budget):
     return budgets
 
 
-def checked_penalty(penalty, names):
+def checked_penalty(penalty: Mapping[str, float] | None, names: Sequence[str]) -> dict[str, float]:
     """`penalty`, on costs of these `names`, as a dict, `{}` for None."""
     penalty = {} if penalty is None else penalty
     if not isinstance(penalty, dict) or not set(penalty) <= set(names):

@@ -5,8 +5,14 @@ A disjunction of conjunctions is taken apart into independent pieces: "a and c, 
 split on a unit: P = P(u) P(f with u open) + (1 - P(u)) P(f with u closed).
 """
 
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
 import numpy as np
 from keras import ops
+
+# A conjunction: the units that must be open.
+Term = frozenset[int]
 
 # Factors of one product.
 WIDEST = 8
@@ -21,14 +27,14 @@ class Circuit:
         units: int, number of units.
     """
 
-    def __init__(self, units):
+    def __init__(self, units: int) -> None:
         self.units = units
-        self._nodes = []
-        self._ids = {}
+        self._nodes: list[tuple[str, tuple[int, ...]]] = []
+        self._ids: dict[tuple[str, tuple[int, ...]], int] = {}
         self._levels = [0] * (units + 2)
-        self._memo = {}
+        self._memo: dict[frozenset[Term], dict[int, float]] = {}
 
-    def _node(self, kind, children):
+    def _node(self, kind: str, children: Sequence[int]) -> int:
         children = tuple(sorted(set(children)))
         if len(children) == 1:
             return children[0]
@@ -39,7 +45,7 @@ class Circuit:
             self._nodes.append(key)
         return self._ids[key]
 
-    def conjunction(self, units):
+    def conjunction(self, units: Iterable[int]) -> int:
         """Number of "all of `units` are open"."""
         numbers = [2 + u for u in sorted(units)]
         # Of many units in steps: the table of a level is as wide as its widest product.
@@ -47,20 +53,20 @@ class Circuit:
             numbers = [self._node("and", numbers[i : i + WIDEST]) for i in range(0, len(numbers), WIDEST)]
         return self._node("and", numbers) if numbers else 0
 
-    def both(self, a, b):
+    def both(self, a: int, b: int) -> int:
         """Number of the product of two independent ones."""
         if a == 0 or b == 0:
             return max(a, b)
         return self._node("and", [a, b])
 
-    def disjunction(self, terms):
+    def disjunction(self, terms: Iterable[Term]) -> dict[int, float]:
         """`{number: coefficient}` whose weighted sum is the probability of a disjunction."""
         terms = frozenset(terms)
         if terms not in self._memo:
             self._memo[terms] = self._disjunction(terms)
         return self._memo[terms]
 
-    def _disjunction(self, terms):
+    def _disjunction(self, terms: frozenset[Term]) -> dict[int, float]:
         if not terms:
             return {}
         if frozenset() in terms:
@@ -79,25 +85,25 @@ class Circuit:
             return self._combine("and", [self.disjunction(factor) for factor in factors], terms)
         return self._split(terms)
 
-    def _times(self, number, sums):
-        result = {}
+    def _times(self, number: int, sums: Mapping[int, float]) -> dict[int, float]:
+        result: dict[int, float] = {}
         for other, coefficient in sums.items():
             product = self.both(number, other)
             result[product] = result.get(product, 0.0) + coefficient
         return result
 
-    def _combine(self, kind, parts, terms):
+    def _combine(self, kind: str, parts: Sequence[dict[int, float]], terms: frozenset[Term]) -> dict[int, float]:
         if all(len(part) == 1 and next(iter(part.values())) == 1.0 for part in parts):
             return {self._node(kind, [next(iter(part)) for part in parts]): 1.0}
         return self._split(terms)
 
-    def _split(self, terms):
+    def _split(self, terms: frozenset[Term]) -> dict[int, float]:
         """On the unit that occurs most often."""
-        counts = {}
+        counts: dict[int, int] = {}
         for term in terms:
             for unit in term:
                 counts[unit] = counts.get(unit, 0) + 1
-        unit = max(sorted(counts), key=counts.get)
+        unit = max(sorted(counts), key=lambda unit: counts[unit])
         opened = minimal(t - {unit} for t in terms)
         closed = frozenset(t for t in terms if unit not in t)
         result = self._times(2 + unit, self.disjunction(opened))
@@ -107,7 +113,7 @@ class Circuit:
             result[product] = result.get(product, 0.0) - coefficient
         return {number: coefficient for number, coefficient in result.items() if coefficient}
 
-    def pack(self):
+    def pack(self) -> None:
         """Fixes the order of evaluation; afterwards `position` translates numbers."""
         first = self.units + 2
         order = sorted(range(len(self._nodes)), key=lambda i: self._levels[first + i])
@@ -126,11 +132,11 @@ class Circuit:
             product = np.array([kind == "and" for kind, _ in nodes])
             self._tables.append((np.array(table, "int32"), product))
 
-    def position(self, number):
+    def position(self, number: int) -> int:
         """Index of a number in what `evaluate` returns."""
         return int(self._position[number])
 
-    def evaluate(self, probabilities):
+    def evaluate(self, probabilities: Any) -> np.ndarray:
         """All probabilities, as a float64 array, from those of the units (an array)."""
         values = np.concatenate([[1.0, 0.0], np.asarray(probabilities, np.float64)])
         for table, product in self._tables:
@@ -139,7 +145,7 @@ class Circuit:
             values = np.concatenate([values, new])
         return values
 
-    def evaluate_tensor(self, probabilities):
+    def evaluate_tensor(self, probabilities: Any) -> Any:
         """The same as a float32 tensor, differentiable in the tensor `probabilities`."""
         constants = np.array([1.0, 0.0], "float32")
         values = ops.concatenate([ops.convert_to_tensor(constants), probabilities])
@@ -158,15 +164,15 @@ class Circuit:
         return values
 
 
-def minimal(terms):
+def minimal(terms: Iterable[Term]) -> frozenset[Term]:
     """A disjunction without the conjunctions that others imply."""
     terms = frozenset(terms)
     return frozenset(t for t in terms if not any(other < t for other in terms))
 
 
-def components(terms):
+def components(terms: frozenset[Term]) -> list[frozenset[Term]]:
     """The terms grouped so that different groups share no unit."""
-    groups = []
+    groups: list[tuple[frozenset[int], list[frozenset[int]]]] = []
     for term in sorted(terms, key=sorted):
         touching = [g for g in groups if g[0] & term]
         groups = [g for g in groups if not g[0] & term]
@@ -176,10 +182,10 @@ def components(terms):
     return [frozenset(members) for _, members in groups]
 
 
-def factorise(terms):
+def factorise(terms: frozenset[Term]) -> list[frozenset[Term]] | None:
     """Disjunctions over different units whose conjunction is the disjunction of `terms`, or None."""
     units = sorted(frozenset().union(*terms))
-    together = {u: set() for u in units}
+    together: dict[int, set[int]] = {u: set() for u in units}
     for term in terms:
         for unit in term:
             together[unit] |= term

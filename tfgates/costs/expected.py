@@ -93,9 +93,9 @@ class ExpectedCost:
 
     # Turning formulas into arrays.
 
-    def _side(self, formulas, shared):
+    def _side(self, formulas: Any, shared: Any) -> int:
         """Number of the sum of probabilities of an array of formulas, the units `shared` open."""
-        weights = {}
+        weights: dict[Any, Any] = {}
         for formula, count in zip(*np.unique(formulas, return_counts=True), strict=True):
             terms = self._walk.formulas.terms[self._walk.formulas.without(formula, shared)]
             for number, coefficient in self._circuit.disjunction(terms).items():
@@ -145,10 +145,10 @@ class ExpectedCost:
             rows.extend(self._corrections(term, layer, arrays, shared, both))
         return rows
 
-    def _corrections(self, term, layer, arrays, shared, both):
+    def _corrections(self, term: Any, layer: int, arrays: Any, shared: Any, both: Any) -> Iterator[tuple]:
         """Rows that replace `E[a] E[b]` by `E[a and b]` where the two sides share units."""
         formulas = self._walk.formulas
-        owners = {}
+        owners: dict[Any, Any] = {}
         left, right = (dict(zip(*np.unique(a, return_counts=True), strict=True)) for a in arrays)
         units = {f: frozenset().union(*formulas.terms[f]) - shared for f in {*left, *right} if f != TRUE}
         for f in right:
@@ -163,7 +163,7 @@ class ExpectedCost:
                 yield (layer, term.amounts * number, both, joint, 0, False)
                 yield (layer, -term.amounts * number, both, one, other, False)
 
-    def _pack(self, rows):
+    def _pack(self, rows: list[tuple]) -> None:
         circuit = self._circuit
         circuit.pack()
         entries = [(s, circuit.position(n), w) for s, side in enumerate(self._sides) for n, w in side.items()]
@@ -179,19 +179,19 @@ class ExpectedCost:
         self._amounts = np.array([row[1] for row in rows], np.float64).reshape(-1, len(self.costs))
         self.dense = np.array(self.evaluate([np.ones(gate.units) for gate in self.gates]))
 
-    def _counts(self, values):
+    def _counts(self, values: Sequence[Any]) -> np.ndarray:
         values = [np.ravel(v) for v in values]
         numbers = self._circuit.evaluate(np.concatenate([np.zeros(0), *values]))
         entries = self._weight_of * numbers[self._number_of]
         sides = np.bincount(self._side_of, entries, minlength=len(self._sides))
         return numbers[self._shared] * sides[self._first] * sides[self._second]
 
-    def _terms(self, values):
+    def _terms(self, values: Sequence[Any]) -> np.ndarray:
         return self._amounts * self._counts(values)[:, None]
 
     # Evaluation.
 
-    def layers(self, values):
+    def layers(self, values: Sequence[Any]) -> np.ndarray:
         """What each layer costs: an array `(layers, costs)`.
 
         Args:
@@ -201,26 +201,26 @@ class ExpectedCost:
         np.add.at(result, self._layer, self._terms(values))
         return result
 
-    def gated_layers(self):
+    def gated_layers(self) -> np.ndarray:
         """For each entry of `names`, whether its cost depends on gates."""
         full, least = (self._counts([np.full(gate.units, value) for gate in self.gates]) for value in (1.0, 0.0))
-        gated = np.zeros(len(self.names), bool)
+        gated: np.ndarray = np.zeros(len(self.names), bool)
         gated[self._layer[full > least]] = True
         return gated
 
-    def left(self, values):
+    def left(self, values: Sequence[Any]) -> np.ndarray:
         """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""
         return self._counts(values)[self._whole] > 0.0
 
-    def least_open(self):
+    def least_open(self) -> list[np.ndarray]:
         """Gate values with one unit open in each gate, none in a gate on a whole branch."""
         return [np.eye(1, gate.units)[0] * (gate.axis is not None) for gate in self.gates]
 
-    def evaluate(self, values):
+    def evaluate(self, values: Sequence[Any]) -> tuple[float, ...]:
         """The costs of the network as floats, for the same `values` as `layers` takes."""
         return tuple(map(float, self._terms(values).sum(axis=0)))
 
-    def probabilities(self):
+    def probabilities(self) -> list[np.ndarray]:
         """The current open probabilities as numpy arrays, one per gate."""
         return [np.asarray(ops.convert_to_numpy(gate.open_probability())) for gate in self.gates]
 
@@ -229,11 +229,11 @@ class ExpectedCost:
         return [np.asarray(ops.convert_to_numpy(gate.test_gates())) for gate in self.gates]
 
     @property
-    def row_layers(self):
+    def row_layers(self) -> np.ndarray:
         """For each entry of `rows`, the number of its layer."""
         return self._layer
 
-    def rows(self, dense=None):
+    def rows(self, dense: Any = None) -> Any:
         """The summands of `fractions`, a float32 tensor `(rows, costs)`, differentiable in the gates.
 
         Args:
@@ -255,7 +255,7 @@ class ExpectedCost:
         )
         return ops.multiply(ops.expand_dims(amount, -1), amounts)
 
-    def fractions(self):
+    def fractions(self) -> Any:
         """Expected costs as fractions of the dense ones: a float32 tensor `(costs,)`.
 
         Differentiable in the gates' variables.

@@ -2,7 +2,7 @@
 
 import html
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 KEPT, REMOVED, LINE = "#2b6cb0", "#cbd5e0", "#718096"
@@ -58,7 +58,7 @@ def draw_network(skeleton: Sequence[Mapping[str, Any]], layers: Sequence[Mapping
     return f'<svg viewBox="0 0 {width} {height}" width="{width}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
-def _lanes(bows):
+def _lanes(bows: Collection[tuple[int, int]]) -> dict[tuple[int, int], int]:
     """For each bow a lane at the right: no two bows share a lane where they lie beside each other."""
     lanes: dict[tuple[int, int], int] = {}
     for a, b in sorted(bows, key=lambda bow: bow[1] - bow[0]):
@@ -67,11 +67,11 @@ def _lanes(bows):
     return lanes
 
 
-def _short(name, length=36):
+def _short(name: str, length: int = 36) -> str:
     return name if len(name) <= length else f"{name[: length // 2 - 1]}...{name[-length // 2 + 2 :]}"
 
 
-def _told(item, layer):
+def _told(item: Mapping[str, Any], layer: Mapping[str, Any] | None) -> str:
     if layer is None:
         return f"{item['name']} ({item['kind']})"
     told = f"{item['name']} ({item['kind']}): {layer['params_left']:,} of {layer['params']:,} parameters"
@@ -80,7 +80,12 @@ def _told(item, layer):
     return told + (f"; {layer['note']}" if layer["note"] else "")
 
 
-def draw_lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], across: str, marks=()) -> str:
+def draw_lines(
+    title: str,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    across: str,
+    marks: Sequence[tuple[float, str]] = (),
+) -> str:
     """Lines over a common axis.
 
     Args:
@@ -93,7 +98,7 @@ def draw_lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], 
     (left, right), (bottom, top) = (_range([point[i] for point in points]) for i in (0, 1))
     x0, x1, y0, y1 = 62, 470, 250, 34
 
-    def place(x, y):
+    def place(x: float, y: float) -> tuple[float, float]:
         return x0 + (x1 - x0) * (x - left) / (right - left), y0 + (y1 - y0) * (y - bottom) / (top - bottom)
 
     parts = [f'<text x="{x0}" y="18" class="title">{html.escape(title)}</text>']
@@ -125,14 +130,14 @@ def draw_lines(title: str, series: Mapping[str, Sequence[tuple[float, float]]], 
     return f'<svg viewBox="0 0 640 292" width="530" role="img" aria-label="{html.escape(title)}">{"".join(parts)}</svg>'
 
 
-def _range(values):
+def _range(values: Sequence[float]) -> tuple[float, float]:
     least, most = min(values), max(values)
     if least == most:
         return least - 0.5, most + 0.5
     return least - 0.04 * (most - least), most + 0.04 * (most - least)
 
 
-def _ticks(least, most, about=5):
+def _ticks(least: float, most: float, about: int = 5) -> list[float]:
     """Round numbers between two, about five of them."""
     rough = (most - least) / about
     power = 10.0 ** math.floor(math.log10(rough))
@@ -140,5 +145,5 @@ def _ticks(least, most, about=5):
     return [step * i for i in range(math.ceil(least / step), math.floor(most / step) + 1)]
 
 
-def _plain(value):
+def _plain(value: float) -> str:
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g}"

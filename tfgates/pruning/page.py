@@ -3,7 +3,7 @@
 import html
 import itertools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tfgates.files import write_whole
@@ -71,7 +71,7 @@ def write_page(
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
-def _sizes(plan: Mapping[str, Any]):
+def _sizes(plan: Mapping[str, Any]) -> Iterator[str]:
     for name, dense, words in (("params", "dense_params", "parameters"), ("macs", "dense_macs", "MACs")):
         if plan[name] is None or not plan[dense]:
             yield f"<div><b>unknown</b>{words}</div>"
@@ -80,7 +80,7 @@ def _sizes(plan: Mapping[str, Any]):
         yield f"<div><b>{share:.1f} %</b>of the {words}: {plan[name]:,.0f} of {plan[dense]:,.0f}</div>"
 
 
-def _curves(records: Sequence[Mapping[str, Any]]):
+def _curves(records: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Pictures of the logs: task, size, and one against the other; nothing where there are no logs."""
     if not records:
         return
@@ -125,20 +125,20 @@ def _layers(plan: Mapping[str, Any]) -> str:
     return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody>{foot}</table>"
 
 
-def _of(left, before) -> str:
+def _of(left: float | None, before: float | None) -> str:
     if before is None or left is None:
         return "not known"
     return f"{left:,.0f} of {before:,.0f}" if before else ""
 
 
-def _remarks(remarks: Mapping[str, Sequence[tuple[str, str]]]):
+def _remarks(remarks: Mapping[str, Sequence[tuple[str, str]]]) -> Iterator[str]:
     for title, pairs in remarks.items():
         if pairs:
             items = "".join(f"<li>{html.escape(name)}: {html.escape(text)}</li>" for name, text in pairs)
             yield f"<h2>{html.escape(title[:1].upper() + title[1:])}</h2><ul>{items}</ul>"
 
 
-def _facts(facts: Sequence[tuple[str, Any]]):
+def _facts(facts: Sequence[tuple[str, Any]]) -> Iterator[str]:
     if facts:
         rows = "".join(f"<tr><td>{html.escape(n)}</td><td>{html.escape(str(v))}</td></tr>" for n, v in facts)
         yield f'<h2>Settings and versions</h2><table class="words">{rows}</table>'

@@ -1,11 +1,13 @@
 """A picture of what goes and what stays, layer by layer."""
 
 import io
+import os
+from typing import Any
 
 from tfgates.files import write_whole
 
 
-def draw_plan(plan, path=None, title=None):
+def draw_plan(plan: Any, path: str | os.PathLike[str] | None = None, title: str | None = None) -> bytes:
     """Draws a plan: for each layer the share of its units, parameters and MACs that stays.
 
     Args:
@@ -56,7 +58,7 @@ def draw_plan(plan, path=None, title=None):
     return picture.getvalue()
 
 
-def summary_line(plan):
+def summary_line(plan: Any) -> str:
     """The totals in a line."""
     return (
         f"{plan.params:,} of {plan.dense_params:,} parameters "
@@ -69,7 +71,7 @@ def summary_line(plan):
     )
 
 
-def _few_plain_ticks(axis):
+def _few_plain_ticks(axis: Any) -> None:
     """Few ticks, with letters for thousands and millions in place of powers of ten."""
     from matplotlib.ticker import EngFormatter, MaxNLocator
 

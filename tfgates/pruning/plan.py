@@ -1,5 +1,6 @@
 """What pruning would remove, what would stay, and why."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ class PruningPlan(Result):
         self.chosen = self.selection.changes()
         self._explain()
 
-    def _follow(self):
+    def _follow(self) -> None:
         """Finds out what the selection leaves."""
         with held(self.selection.values):
             self.walk = self._walk()
@@ -77,10 +78,10 @@ class PruningPlan(Result):
         self.used = self._used()
         self._measure()
 
-    def _walk(self):
+    def _walk(self) -> Walk:
         return Walk(self.network)
 
-    def _table(self):
+    def _table(self) -> dict[str, np.ndarray]:
         """By the name of each cost what is left of each call, an array."""
         table = {cost.name: np.zeros(len(self.network.nodes)) for cost in self.costs}
         for row in self.layers:
@@ -88,11 +89,11 @@ class PruningPlan(Result):
                 table[name][row.call] = value
         return table
 
-    def kept_groups(self, groups):
+    def kept_groups(self, groups: np.ndarray) -> np.ndarray:
         """Which of `groups` stay."""
         return self.keep[groups]
 
-    def _used(self):
+    def _used(self) -> set[int]:
         """The calls that the outputs still depend on."""
         network, used = self.network, set()
         stack = [network.producer[t] for t in network.outputs]
@@ -105,7 +106,7 @@ class PruningPlan(Result):
             stack.extend(network.producer[t] for t in left)
         return used
 
-    def _sides(self, keep, score):
+    def _sides(self, keep: np.ndarray, score: np.ndarray) -> Iterator[Side]:
         """The distinct sides of the layers that are left when `keep` stays."""
         self.keep = keep
         used, seen = self._used(), set()
@@ -116,8 +117,12 @@ class PruningPlan(Result):
                     seen.add((id(node.op), name))
                     yield Side(self.walk.root, groups, score)
 
-    def _measure(self):
-        self.layers, self.kept, self.dropped, self.empty, self.unknown = [], [], [], [], {}
+    def _measure(self) -> None:
+        self.layers: list[LayerPlan] = []
+        self.kept: list[tuple[str, str]] = []
+        self.dropped: list[str] = []
+        self.empty: list[str] = []
+        self.unknown: dict[str, list[tuple[str, str]]] = {}
         everything = np.ones_like(self.keep)
         costs = []
         for node in self.network.nodes:
@@ -177,7 +182,7 @@ class PruningPlan(Result):
                 total += summand.amounts * count
         return dict(zip((cost.name for cost in self.costs), map(float, total), strict=True))
 
-    def _explain(self):
+    def _explain(self) -> None:
         self.alone = [
             (node.name, self.walk.refused[node.index]) for node in self.network.nodes if node.index in self.walk.refused
         ]
@@ -186,20 +191,20 @@ class PruningPlan(Result):
             seen.add(gate)
             formulas = self.walk.gate_positions(gate, len(groups))[0]
             stuck = (formulas == FALSE) & self.keep[groups]
-            reasons = {}
+            reasons: dict[str, int] = {}
             for group in groups[stuck]:
                 reason = self.walk.reason(group) or self._other_reason()
                 reasons[reason] = reasons.get(reason, 0) + 1
             self.kept.extend((gate.name, f"{n} closed: {reason}") for reason, n in reasons.items())
         for node in self.network.nodes:
-            gate = gate_of(node)
-            if gate is None or gate in seen:
+            unplaced = gate_of(node)
+            if unplaced is None or unplaced in seen:
                 continue
-            closed = int(np.sum(self.walk.gate(gate)[0] == FALSE))
+            closed = int(np.sum(self.walk.gate(unplaced)[0] == FALSE))
             if closed:
-                self.kept.append((gate.name, f"{closed} closed: {self._why_unknown(node)}"))
+                self.kept.append((unplaced.name, f"{closed} closed: {self._why_unknown(node)}"))
 
-    def _why_unknown(self, node):
+    def _why_unknown(self, node: Any) -> str:
         """Why nothing is known of the channels that a gate lies on: what is found going back."""
         while node is not None:
             if node.index in self.walk.refused:
@@ -207,7 +212,7 @@ class PruningPlan(Result):
             node = self.network.producer[node.inputs[0]]
         return "it lies on an input of the model, whose channels are what they are"
 
-    def _other_reason(self):
+    def _other_reason(self) -> str:
         if self.rounding.asks:
             return "kept for `min_units` or `round_to`, or shared with channels that are open"
         return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
@@ -218,7 +223,7 @@ class PruningPlan(Result):
         return slices_of(self)
 
     @property
-    def removes_nothing(self):
+    def removes_nothing(self) -> bool:
         """Whether every layer keeps all of its units."""
         return not self.dropped and all(row.units_left == row.units for row in self.layers)
 
@@ -257,7 +262,7 @@ class PruningPlan(Result):
             },
         }
 
-    def __str__(self):
+    def __str__(self) -> str:
         return self.table()
 
     def table(self, cost: Any = None) -> str:
@@ -270,7 +275,7 @@ class PruningPlan(Result):
         return table_of(self, cost)
 
 
-def plan_pruning(model, min_units=0, round_to=1):
+def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1) -> PruningPlan:
     """Says what `tfgates.prune` would remove, what would stay, and why. Nothing is changed.
 
     Args:

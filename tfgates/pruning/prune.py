@@ -1,6 +1,7 @@
 """Removing what is closed, and proving the result equal."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -46,7 +47,14 @@ class PruningError(RuntimeError):
     """The pruned network does not compute what the original does: a bug, never returned as a result."""
 
 
-def prune(model, min_units=0, round_to=1, inputs=None, tolerance=None, plan=None):
+def prune(
+    model: Any,
+    min_units: int = 0,
+    round_to: int = 1,
+    inputs: Any = None,
+    tolerance: float | None = None,
+    plan: PruningPlan | None = None,
+) -> Any:
     """Removes everything that is closed and returns a plain Keras model with equal outputs.
 
     Channels that are closed by gates, or exactly zero for any other reason, are taken out of all
@@ -118,7 +126,7 @@ def rebuilt(plan: PruningPlan) -> tuple[keras.Model, Surgery]:
     """The network that is left, and what was done: its `heirs` say where each variable comes from."""
     surgery = Surgery(plan.walk, plan.keep, plan.used)
 
-    def emit(node, args, kwargs):
+    def emit(node: Any, args: Any, kwargs: Any) -> Any:
         return rule_of(node).emit(surgery, node, args, kwargs)
 
     inputs, outputs = rebuild(plan.network, emit, plan.used)
@@ -150,7 +158,7 @@ def nothing_removed(plan: PruningPlan) -> str:
     return f"`prune` removes nothing: {why}. Received: model={plan.model.name!r}, {plan.params:,} parameters"
 
 
-def check_plain(model, pruned):
+def check_plain(model: Any, pruned: Any) -> None:
     """Raises a `ValueError` if layers that stay whole hold gates, which would be left in the pruned network."""
     left = [layer.name for layer in layers_within(pruned) if isinstance(layer, Gate)]
     if left:
@@ -161,7 +169,7 @@ def check_plain(model, pruned):
         )
 
 
-def check_equal(model, pruned, inputs=None, tolerance=None):
+def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | None = None) -> None:
     """Raises a `PruningError` unless both models give the same outputs at inference, called in each of its ways."""
     network = Network(model)
     given, tolerance = tolerance, default_tolerance(model) if tolerance is None else tolerance
@@ -198,7 +206,7 @@ def check_equal(model, pruned, inputs=None, tolerance=None):
         )
 
 
-def examples(network, inputs):
+def examples(network: Network, inputs: Any) -> Iterator[tuple[Any, Any]]:
     """What to compare on, and how it is called: random inputs, where they can be made up, and those that are given."""
     try:
         yield from zip(batches(network, like=inputs), CALLS, strict=True)
@@ -238,7 +246,7 @@ def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
     return type(optimizer).from_config(config)
 
 
-def compile_like(pruned, model):
+def compile_like(pruned: Any, model: Any) -> None:
     """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings."""
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:

@@ -1,11 +1,13 @@
 """How large a model on disk is when it is packed."""
 
+import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Iterator
 
 
-def compressed_bytes(path):
+def compressed_bytes(path: str | os.PathLike[str]) -> int:
     """The number of bytes of a saved model when each of its files is compressed by deflate (zip, gzip).
 
     The zeros that gates on single weights leave take no less room in a file than other numbers; packed,
@@ -28,7 +30,7 @@ def compressed_bytes(path):
     return sum(_packed(content) for file in files for content in _contents(file))
 
 
-def _contents(file):
+def _contents(file: pathlib.Path) -> Iterator[bytes]:
     if not zipfile.is_zipfile(file):
         yield file.read_bytes()
         return
@@ -37,5 +39,5 @@ def _contents(file):
             yield archive.read(name)
 
 
-def _packed(content):
+def _packed(content: bytes) -> int:
     return len(zlib.compress(content, 9))

@@ -1,6 +1,7 @@
 """Making the smaller network, layer by layer."""
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ from keras import ops
 
 from tfgates.anatomy import variable_of
 from tfgates.gates import Gate
+from tfgates.graph import Walk
 from tfgates.graph.copier import Copier, config_of, input_names
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
@@ -19,7 +21,7 @@ class ClosedLayerError(ValueError):
     """A layer that the network needs has no unit left."""
 
 
-def closed_layer(name):
+def closed_layer(name: str) -> ClosedLayerError:
     return ClosedLayerError(
         f"All units of layer {name!r} are closed, so nothing would be left of it: train with a smaller "
         "penalty, or keep the likeliest ones by `min_units=1`. Received: min_units=0"
@@ -35,7 +37,7 @@ class Surgery(Copier):
         used: set of indices of the calls that are left.
     """
 
-    def __init__(self, walk, keep, used):
+    def __init__(self, walk: Walk, keep: np.ndarray, used: set[int]) -> None:
         super().__init__(taken=input_names(walk.network))
         self.walk = walk
         self._keep, self._used = keep, used
@@ -58,15 +60,15 @@ class Surgery(Copier):
         """Keyword arguments for the gate inside of the successor of a call's layer: none, as it has none."""
         return {}
 
-    def keep(self, groups):
+    def keep(self, groups: np.ndarray) -> np.ndarray:
         """Which of `groups` stay, as a boolean array."""
         return self._keep[groups]
 
-    def factor(self, node, size):
+    def factor(self, node: Node, size: int) -> np.ndarray:
         """Product of the gates behind the call that are folded into its weights, per channel."""
         return self._factors.get(node.index, np.ones(size))
 
-    def input_factor(self, node, size):
+    def input_factor(self, node: Node, size: int) -> np.ndarray:
         """Product of the gates in front of the call that are folded into its weights, per channel."""
         return self._input_factors.get(node.index, np.ones(size))
 
@@ -103,42 +105,42 @@ class Surgery(Copier):
                 found.setdefault(id(variable), Heir(variable, source, tuple(each)))
         return list(found.values())
 
-    def is_folded(self, node):
+    def is_folded(self, node: Node) -> bool:
         """Whether a gate's factor has gone into the weights before or behind it."""
         return node.index in self._folded
 
-    def reshaped(self, node, shape):
+    def reshaped(self, node: Node, shape: Sequence[int | None]) -> Any:
         """A Reshape to `shape`, in place of one with the channels' old number baked in."""
         return keras.layers.Reshape(shape, name=self.name(node))
 
-    def pick(self, tensor, keep, axis):
+    def pick(self, tensor: Any, keep: np.ndarray, axis: int) -> Any:
         """The positions `keep` of `tensor` along `axis`."""
         if keep.all():
             return tensor
         return ops.take(tensor, np.flatnonzero(keep).astype("int32"), axis=axis)
 
-    def scale(self, tensor, factor, axis, node):
+    def scale(self, tensor: Any, factor: np.ndarray, axis: int, node: Any) -> Any:
         """`factor * tensor` along `axis`, as a plain Keras layer; nothing if all factors are 1."""
         return self._rescale(tensor, factor, np.zeros(len(factor)), axis, node)
 
-    def shift(self, tensor, offset, axis, node):
+    def shift(self, tensor: Any, offset: np.ndarray, axis: int, node: Any) -> Any:
         """`tensor + offset` along `axis`, as a plain Keras layer; nothing if all offsets are 0."""
         return self._rescale(tensor, np.ones(len(offset)), offset, axis, node)
 
-    def _rescale(self, tensor, scale, offset, axis, node):
+    def _rescale(self, tensor: Any, scale: np.ndarray, offset: np.ndarray, axis: int, node: Any) -> Any:
         if np.all(scale == 1.0) and not np.any(offset):
             return tensor
         # Trailing axes of length 1 bring the channels to their place whatever the data format.
         shape = (-1,) + (1,) * (len(tensor.shape) - 1 - axis)
-        scale, offset = (v.reshape(shape).tolist() if np.any(v != v[0]) else float(v[0]) for v in (scale, offset))
-        layer = keras.layers.Rescaling(scale, offset, name=self.name(node))
+        factors = (v.reshape(shape).tolist() if np.any(v != v[0]) else float(v[0]) for v in (scale, offset))
+        layer = keras.layers.Rescaling(*factors, name=self.name(node))
         return layer(tensor)
 
-    def nothing_left(self, node):
+    def nothing_left(self, node: Node) -> NoReturn:
         raise closed_layer(node.name)
 
 
-def fold_gates(walk, used):
+def fold_gates(walk: Walk, used: set[int]) -> tuple[dict[int, np.ndarray], dict[int, np.ndarray], set[int]]:
     """Which gates that stand alone can go into the weights of the layer before or behind.
 
     Returns:
@@ -150,7 +152,7 @@ def fold_gates(walk, used):
         if node.index in used:
             calls[id(node.op)] = calls.get(id(node.op), 0) + 1
 
-    def only_reader(tensor):
+    def only_reader(tensor: Any) -> Node | None:
         """The one call that reads a tensor, if it is of a layer that is called once, else None."""
         reader = walk.network.reader(tensor, used)
         return None if reader is None or calls[id(reader.op)] > 1 else reader
@@ -177,18 +179,18 @@ def fold_gates(walk, used):
         if once and rule_of(before).scales_outputs(before, factor):
             factors[before.index] = factor
             folded.add(node.index)
-        elif fits and rule_of(behind).scales_inputs(walk, behind):
+        elif fits and behind is not None and rule_of(behind).scales_inputs(walk, behind):
             input_factors[behind.index] = factor
             folded.add(node.index)
     return factors, input_factors, folded
 
 
-def free(walk, node, factors):
+def free(walk: Walk, node: Node, factors: Mapping[int, np.ndarray]) -> bool:
     """Whether a call is understood and no other gate has been folded into it on this side."""
     return node.index not in walk.refused and node.index not in factors
 
 
-def values_at(walk, node, x):
+def values_at(walk: Walk, node: Node, x: Any) -> np.ndarray | None:
     """A gate's inference values for each channel of x, or None if it lies along another axis."""
     gate = node.op
     if gate.axis is None:
