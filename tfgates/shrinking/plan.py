@@ -1,12 +1,12 @@
 """Which units can go in the midst of training: what they leave must hold for whatever training makes of the rest."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from keras import tree
 
-from tfgates.gates import gates_of
+from tfgates.gates import Gate, gates_of
 from tfgates.graph.gate_places import channels_of, gate_of
 from tfgates.graph.network import Ref
 from tfgates.graph.walk import Walk
@@ -24,7 +24,7 @@ class TrainingWalk(Walk):
 
     both_modes = True
 
-    def weight(self, variable):
+    def weight(self, variable: Any) -> np.ndarray:
         key = id(variable)
         if key not in self._weights:
             value = super().weight(variable)
@@ -76,10 +76,10 @@ class ShrinkingPlan(PruningPlan):
         self.gone = {gate: np.array(units, bool).reshape(-1) for gate, units in closed.items() if np.any(units)}
         super().__init__(model, selection=Closed(model, self.gone))  # type: ignore[arg-type]
 
-    def _walk(self):
+    def _walk(self) -> TrainingWalk:
         return TrainingWalk(self.network)
 
-    def _follow(self):
+    def _follow(self) -> None:
         while True:
             super()._follow()
             found = self._stuck()
@@ -87,12 +87,13 @@ class ShrinkingPlan(PruningPlan):
                 return
             for gate, units in found.items():
                 self.gone[gate] &= ~units
-            self.selection = Closed(self.model, self.gone)
+            selection: Any = Closed(self.model, self.gone)
+            self.selection = selection
 
-    def _measure(self):
+    def _measure(self) -> None:
         # All that the units that are not to go lie on stays, be it needed or not.
         for gate, groups in self._places():
-            stays = ~np.repeat(self.gone_of(gate), len(groups) // gate.units)
+            stays: np.ndarray = ~np.repeat(self.gone_of(gate), len(groups) // gate.units)
             self.keep[groups[stays]] = True
         self.keep = self.walk.closure(self.keep)
         self.used = self._used()
@@ -102,7 +103,7 @@ class ShrinkingPlan(PruningPlan):
         """For each unit of a gate whether it goes."""
         return self.gone.get(gate, np.zeros(gate.units, bool))
 
-    def _places(self):
+    def _places(self) -> Iterator[tuple[Gate, np.ndarray]]:
         """Pairs of a gate and the groups of the channels that it lies on, position by position."""
         for node in self.network.nodes:
             gate = gate_of(node)
@@ -116,7 +117,7 @@ class ShrinkingPlan(PruningPlan):
                 continue
             yield gate, channels.group
 
-    def _stuck(self):
+    def _stuck(self) -> dict[Gate, np.ndarray]:
         """Units that are to go and cannot: a dict as `gone`."""
         found = {gate: np.zeros(gate.units, bool) for gate in self.gone}
         placed = set()
@@ -131,7 +132,7 @@ class ShrinkingPlan(PruningPlan):
                 found[gate] |= self.gone[gate]
         return {gate: units for gate, units in found.items() if units.any()}
 
-    def _used(self):
+    def _used(self) -> set[int]:
         """The calls that are left, with those that make logits and noise for gates that are."""
         used = super()._used()
         stack = [self.network.nodes[index] for index in used]

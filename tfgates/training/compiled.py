@@ -2,6 +2,8 @@
 
 import functools
 import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -15,10 +17,19 @@ from tfgates.training.steps import steps_of
 PACED = "paced_gate_optimizer"
 
 
-class CompiledWithGates:
+# What it is mixed into is a model of Keras.
+if TYPE_CHECKING:
+    from keras import Model as MixedInto
+else:
+    MixedInto = object
+
+
+class CompiledWithGates(MixedInto):
     """The part of a `GatedModel` that compiles it."""
 
-    def compile(self, optimizer="rmsprop", *args, gate_optimizer="auto", **kwargs):
+    _structure_metric: Any
+
+    def compile(self, optimizer: Any = "rmsprop", *args: Any, gate_optimizer: Any = "auto", **kwargs: Any) -> None:
         """As `keras.Model.compile`, with an optimizer of their own for the gates.
 
         Args:
@@ -46,25 +57,25 @@ class CompiledWithGates:
         if self._structure_metric is None and (asks_to_close(self) or any(gate.l0 for gate in self.gates)):
             self._structure_metric = keras.metrics.Mean(name="structure_loss")
 
-    def get_compile_config(self):
+    def get_compile_config(self) -> dict[str, Any]:
         config = portable(super().get_compile_config())
         if config and self._paced_optimizer is not None and self._paced_optimizer() is not None:
             # A model that is saved before its first `fit` paces its gates after it is loaded.
             config[PACED] = True
         return config
 
-    def compile_from_config(self, config):
+    def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles a loaded model as the saved one was."""
         config = as_here(config)
         paced = config.pop(PACED, False)
         self.compile(gate_optimizer=None, **keras.saving.deserialize_keras_object(config))
         if paced:
-            optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+            optimizer: Any = getattr(self.optimizer, "inner_optimizer", self.optimizer)
             self._paced_optimizer = weakref.ref(optimizer.gate_optimizer)
         if self.built and getattr(self, "optimizer", None) is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def _set_pace(self, given):
+    def _set_pace(self, given: Mapping[str, Any]) -> None:
         """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""
         gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
         steps = functools.cache(lambda: steps_of(given))
@@ -74,7 +85,7 @@ class CompiledWithGates:
             gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
 
 
-def beside_gates(optimizer, gate_optimizer):
+def beside_gates(optimizer: Any, gate_optimizer: Any) -> Any:
     """`with_gate_optimizer`, under the loss scale of `optimizer` if it has one: one scale for both."""
     if not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return with_gate_optimizer(optimizer, gate_optimizer)

@@ -1,9 +1,11 @@
 """What penalty and budget add to the training of a model: their loss, their metrics, their multipliers."""
 
 import contextlib
+from typing import TYPE_CHECKING, Any
 
 import keras
 
+from tfgates.constraints.reference import DenseReference
 from tfgates.constraints.structure import Structure
 from tfgates.gates import dues
 from tfgates.keras_internals import as_reported
@@ -16,10 +18,17 @@ from tfgates.training.losses import without_value
 STEP_DTYPE = "int32" if keras.backend.backend() == "jax" else "int64"
 
 
-class Constrained:
+# What it is mixed into is a model of Keras.
+if TYPE_CHECKING:
+    from keras import Model as MixedInto
+else:
+    MixedInto = object
+
+
+class Constrained(MixedInto):
     """The part of a `GatedModel` that keeps it to its penalty and budget."""
 
-    def structure_loss(self, training=True):
+    def structure_loss(self, training: Any = True) -> Any:
         """What penalty and budget ask of a training step that does not use `compute_loss`, a scalar.
 
         It belongs into the loss once in each training step, after all calls of the model with `training=True`;
@@ -35,33 +44,33 @@ class Constrained:
             dues.settle(self)
         return keras.ops.zeros(()) if loss is None else loss
 
-    def _with_structure(self, loss, training):
+    def _with_structure(self, loss: Any, training: Any) -> Any:
         """The loss of a step with the gradient of what penalty and budget ask for."""
         # Adds whatever precision the loss of a user has.
         return keras.ops.add(loss, without_value(self.structure_loss(training)))
 
-    def _aggregate_additional_loss(self, loss):
+    def _aggregate_additional_loss(self, loss: Any) -> Any:
         total = super()._aggregate_additional_loss(loss)
         return without_value(total) if any(loss is penalty for penalty in passes.penalties(self)) else total
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Any:
         self._count_expected()
         return super().make_train_function(force)
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Any:
         self._count_expected()
         return super().make_test_function(force)
 
-    def _count_expected(self):
+    def _count_expected(self) -> None:
         """Sets up the expected cost of a model without a budget or penalty, for its metrics, before the first step."""
         if self._structure is None and isinstance(self, Functional) and self.gates:
             strategy = getattr(self, "distribute_strategy", None)
             with contextlib.nullcontext() if strategy is None else strategy.scope():
                 self._follow_structure()
 
-    def _follow_structure(self):
+    def _follow_structure(self) -> None:
         """Sets up the expected cost, its metrics, and the multipliers of the budget."""
-        self._structure = Structure(self, self.penalty, self.budget, self._given_reference)
+        self._structure: Any = Structure(self, self.penalty, self.budget, self._given_reference)
         self._expected = [Latest(name=f"expected_{name}") for name in self._structure.known]
         if self._structure.penalty or self._structure.bounds:
             dues.count(self._structure.cost.gates, self)
@@ -76,17 +85,17 @@ class Constrained:
             self._structure_step = self.add_weight(shape=(), dtype=STEP_DTYPE, name="structure_step", **state)
 
     @property
-    def multipliers(self):
+    def multipliers(self) -> Any:
         """The Lagrange multipliers of the budget, a variable `(bounds,)`, or None without one."""
         return self._multipliers
 
     @property
-    def dense_reference(self):
+    def dense_reference(self) -> DenseReference | None:
         """The `tfgates.constraints.DenseReference` that shares refer to; None before it is known:
         of a model without budget and penalty that is from its first `fit` or `evaluate` on."""
         return self._given_reference if self._structure is None else self._structure.reference
 
-    def _structure_loss(self, training):
+    def _structure_loss(self, training: Any) -> Any:
         """What penalty and budget add to the loss, a scalar or None."""
         if self._structure is None or not self._structure.cost.gates:
             self._note_structure_loss(keras.ops.zeros(()))
@@ -106,7 +115,7 @@ class Constrained:
         # Keras sums what the replicas of tf.distribute compute; the structure is the same on each.
         return as_reported(self, loss)
 
-    def _note_structure_loss(self, loss):
+    def _note_structure_loss(self, loss: Any) -> None:
         """Adds `loss`, that of penalty and budget, and the gates' `l0` to the metric."""
         if self._structure_metric is not None:
             terms = [keras.ops.cast(keras.ops.sum(penalty), "float32") for penalty in passes.penalties(self)]

@@ -109,7 +109,7 @@ def with_outputs(bound: inspect.BoundArguments, first: Any, other: Any) -> inspe
 
 
 @ops.custom_gradient
-def after(loss, other):
+def after(loss: Any, other: Any) -> Any:
     """`loss`, whose gradient can be computed only when `other`, a scalar, has been.
 
     Without it nothing of the gradient for the weights depends on the second pass, and the updates of the
@@ -118,7 +118,7 @@ def after(loss, other):
     updated, now and then.
     """
 
-    def gradient(*arguments, upstream=None):
+    def gradient(*arguments: Any, upstream: Any = None) -> tuple[Any, Any]:
         upstream = arguments[0] if upstream is None else upstream
         # Equal on both sides, but only `other` can tell which is taken.
         return ops.where(other > 0.0, upstream, 1.0 * upstream), ops.zeros_like(other)

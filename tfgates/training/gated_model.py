@@ -2,11 +2,14 @@
 
 import functools
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 
 from tfgates import distribution, gates
+from tfgates.constraints import Budget, DenseReference
+from tfgates.gates import Gate
 from tfgates.graph.lengths import set_length
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
@@ -59,28 +62,28 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         **kwargs: as in `keras.Model`.
     """
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         functional = len(args) >= 2 or "outputs" in kwargs
         if cls is GatedModel and functional:
             return super().__new__(FunctionalGatedModel)
         return super().__new__(cls)
 
-    def __init_subclass__(cls, **kwargs):
+    def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         passes.wrap(cls)
 
     def __init__(
         self,
-        inputs=None,
-        outputs=None,
-        name=None,
+        inputs: Any = None,
+        outputs: Any = None,
+        name: str | None = None,
         *,
-        penalty=None,
-        budget=None,
-        dense_reference=None,
-        length=None,
-        **kwargs,
-    ):
+        penalty: Mapping[str, float] | None = None,
+        budget: Budget | Sequence[Budget] | None = None,
+        dense_reference: DenseReference | None = None,
+        length: int | Mapping[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if inputs is None and outputs is None:
             super().__init__(name=name, **kwargs)
         else:
@@ -98,19 +101,20 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         self._taught_by: Any = None
         # Where its layers come from, by name.
         self._origins: dict[str, list[str]] = {}
-        self._structure = None
+        self._structure: Any = None
         self._multipliers = self._pace = self._structure_step = None
-        self._paced_optimizer = self._structure_metric = None
+        self._paced_optimizer: Any = None
+        self._structure_metric: Any = None
         self._said_that_nothing_closes = False
         if penalty or budget:
             self._follow_structure()
 
     @property
-    def gates(self):
+    def gates(self) -> list[Gate]:
         """The gates of the model, each once, in the order of its layers."""
         return gates.gates_of(self)
 
-    def layers_of(self, name):
+    def layers_of(self, name: str) -> list[keras.Layer]:
         """The layers that took the place of a layer or of a nested model of the network that was gated.
 
         `gate_model` lays nested models out flat. To freeze or unfreeze one, set `trainable` of these layers, and
@@ -134,25 +138,27 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         """
         return layers_named(self, name)
 
-    def __call__(self, *args, **kwargs):
-        def call():
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        def call() -> Any:
             return super(GatedModel, self).__call__(*args, **kwargs)
 
         symbolic = any(isinstance(x, keras.KerasTensor) for x in keras.tree.flatten((args, kwargs)))
         return call() if symbolic else passes.first_pass(self, call)
 
-    def stateless_call(self, *args, **kwargs):
+    def stateless_call(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.stateless_call`: the forward pass of a training step on JAX."""
         with passes.stateless(self):
             return super().stateless_call(*args, **kwargs)
 
     @passes.completed
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: Any = True
+    ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         # Inside of each pass, so that the gates see it.
         return loss if self._taught_by is None or not training else loss + self._taught_by.loss(x, y_pred)
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
 
         A `tfgates.GatesWarning` says once if nothing asks the gates to close.
@@ -185,16 +191,16 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
 
     # The next three are for several workers, see `tfgates.distribution.multi_worker`.
 
-    def train_step(self, *args, **kwargs):
+    def train_step(self, *args: Any, **kwargs: Any) -> Any:
         return distribution.reducible(self, super().train_step(*args, **kwargs))
 
-    def test_step(self, *args, **kwargs):
+    def test_step(self, *args: Any, **kwargs: Any) -> Any:
         return distribution.reducible(self, super().test_step(*args, **kwargs))
 
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         super()._maybe_symbolic_build(*distribution.local_batch(self, iterator, data_batch))
 
-    def export(self, filepath, format="tf_saved_model", **kwargs):
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> Any:
         """As `keras.Model.export`; says what a format needs that is not there."""
         check_export(format)
         return super().export(filepath, format=format, **kwargs)
@@ -208,11 +214,11 @@ class FunctionalGatedModel(GatedModel, Functional):
     at the first use, and with it every later subclass that has a `call` of its own.
     """
 
-    def call(self, inputs, training=None, mask=None, **kwargs):
+    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
 
-def _make_functional(cls):
+def _make_functional(cls: type) -> None:
     """Puts `FunctionalGatedModel` in the place of `GatedModel` among the bases of `cls`."""
     if issubclass(cls, FunctionalGatedModel) or not issubclass(cls, GatedModel):
         return

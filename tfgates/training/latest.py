@@ -1,5 +1,7 @@
 """A metric that reports the last value."""
 
+from typing import Any
+
 import keras
 
 
@@ -7,6 +9,6 @@ import keras
 class Latest(keras.metrics.Mean):
     """The last value it was given; its mean over the replicas of `tf.distribute`."""
 
-    def update_state(self, values, sample_weight=None):
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         self.total.assign(keras.ops.cast(values, self.dtype))
         self.count.assign(keras.ops.ones(self.count.shape, self.count.dtype))

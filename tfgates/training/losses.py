@@ -7,7 +7,7 @@ from keras import ops
 from tfgates.keras_internals import as_reported, compile_loss_of, losses_by_output
 
 
-def clone(instance, **attributes):
+def clone(instance: Any, **attributes: Any) -> Any:
     """A shallow copy with other attributes; Keras has no `copy.copy` of a loss.
 
     The losses of a model are shared between replicas, each in a thread of its own, so they are never
@@ -36,11 +36,11 @@ class PerExampleLoss:
         name: str, what the loss is called in the model.
     """
 
-    def __init__(self, loss, name):
+    def __init__(self, loss: Any, name: str) -> None:
         self.loss = loss
         self.name = name
 
-    def __call__(self, y_true, y_pred, sample_weight=None):
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         values = clone(self.loss, reduction=None)(y_true, y_pred, sample_weight)
         shape = tuple(values.shape)
         if not shape or shape[0] != y_pred.shape[0]:

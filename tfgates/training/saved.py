@@ -1,5 +1,7 @@
 """The config of a model with gates: what is kept of it in files beside its layers and variables."""
 
+from typing import TYPE_CHECKING, Any
+
 import keras
 
 from tfgates.graph.frozen import flags_of, set_flags
@@ -7,11 +9,17 @@ from tfgates.graph.lengths import length_of
 from tfgates.training.functional import Functional
 from tfgates.training.report import Report
 
+# What it is mixed into is a model of Keras.
+if TYPE_CHECKING:
+    from keras import Model as MixedInto
+else:
+    MixedInto = object
 
-class SavedWithGates:
+
+class SavedWithGates(MixedInto):
     """The part of a `GatedModel` that says what it is made of."""
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         # Of a network that counts against itself the reference follows from it.
         state = {"penalty": self.penalty, "budget": self.budget, "dense_reference": self._given_reference}
@@ -35,7 +43,7 @@ class SavedWithGates:
         return config
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Any:
         config = dict(config)
         for name in ("penalty", "budget", "dense_reference"):
             if config.get(name) is not None:

@@ -1,10 +1,11 @@
 """How many steps a training run will have."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
-def steps_of(arguments):
+def steps_of(arguments: Mapping[str, Any]) -> int | None:
     """Number of training steps of a call of `fit`, or None if it cannot be told.
 
     Args:
@@ -18,7 +19,7 @@ def steps_of(arguments):
     return None if steps is None or epochs < 1 else steps * epochs
 
 
-def steps_per_epoch(data, batch_size, share=1.0):
+def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | None:
     """Number of batches in arrays (batched by `batch_size`) or in a data set, or None.
 
     Args:
