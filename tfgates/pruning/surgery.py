@@ -172,7 +172,8 @@ def fold_gates(walk: Walk, used: set[int]) -> tuple[dict[int, np.ndarray], dict[
         factor = None if x is None else values_at(walk, node, x)
         if factor is None:
             continue
-        before, behind = walk.network.producer[node.inputs[0]], only_reader(node.outputs[0])
+        before: Any = walk.network.producer[node.inputs[0]]
+        behind = only_reader(node.outputs[0])
         alone = before is not None and walk.network.reader(node.inputs[0], used) is node
         once = alone and calls[id(before.op)] == 1 and free(walk, before, factors)
         fits = behind is not None and free(walk, behind, input_factors)
