@@ -159,6 +159,8 @@ class Continued:
             replaced.append((callback, "on_train_end", True))
             if self._begun:
                 replaced.append((callback, "on_train_begin", False))
+        # A callback may have these as attributes of its own, as `LambdaCallback` does.
+        own = [vars(target).get(name) for target, name, _ in replaced]
         for target, name, at_end in replaced:
             # Keras tracks what is set on an optimizer.
             vars(target)[name] = unless(getattr(target, name), (lambda: pause.paused) if at_end else (lambda: True))
@@ -166,8 +168,11 @@ class Continued:
             yield
             self._begun = True
         finally:
-            for target, name, _ in replaced:
-                del vars(target)[name]
+            for (target, name, _), before in zip(replaced, own, strict=True):
+                if before is None:
+                    del vars(target)[name]
+                else:
+                    vars(target)[name] = before
 
 
 def unless(function: Callable[..., Any], silent: Callable[[], bool]) -> Callable[..., Any]:
