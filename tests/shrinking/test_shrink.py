@@ -169,6 +169,26 @@ def test_a_closed_branch_goes_as_a_whole_with_all_that_is_in_it():
     np.testing.assert_allclose(outputs(small), outputs(whole), atol=1e-5)
 
 
+def test_what_is_called_for_inference_alone_stays_so():
+    inputs = keras.Input((6, 6, 2))
+    base = keras.Sequential([keras.Input((6, 6, 2)), K.Conv2D(8, 1), K.BatchNormalization(), K.ReLU()])
+    base.trainable = False
+    x = K.GlobalAveragePooling2D()(base(inputs, training=False))
+    whole = tfgates.gate_model(keras.Model(inputs, K.Dense(3)(K.Dense(8)(x))))
+    small = tfgates.shrink(whole, {gate: np.arange(8) < 3 for gate in whole.gates})
+    assert [gate.units for gate in small.gates] == [5] * len(whole.gates)
+    close = {gate: np.where(np.arange(8) < 3, -50.0, 5.0) for gate in whole.gates}
+    for gate, logits in close.items():
+        gate.logits.assign(logits)
+    for gate in small.gates:
+        gate.logits.assign(np.full(5, 5.0))
+    np.testing.assert_allclose(outputs(small), outputs(whole), atol=1e-5)
+    (norm,) = (layer for layer in small.layers if "normalization" in layer.name)
+    before = np.array(norm.moving_mean)
+    small(data()[0], training=True)
+    np.testing.assert_array_equal(np.array(norm.moving_mean), before)
+
+
 @pytest.mark.parametrize(("order", "hidden"), [("forward", ()), ("backward", (4,))])
 def test_generators_shrink_with_their_gates(order, hidden):
     keras.utils.set_random_seed(0)

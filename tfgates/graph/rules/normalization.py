@@ -69,7 +69,7 @@ class PerChannelRule(ElementwiseRule, DeclaredRule):
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         new = surgery.made(node) or self.smaller(surgery, node)
         told = {k: v for k, v in kwargs.items() if k in ("mask", "training")}
-        return new(args[0], **told, **surgery.feeds(node, args, kwargs))
+        return new(args[0], **{**told, **surgery.feeds(node, args, kwargs)})
 
     def kept(self, walk: Walk, node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> dict[str, np.ndarray]:
         # Where the channels cannot be followed all of them stay.
