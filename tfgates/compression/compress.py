@@ -3,6 +3,8 @@
 import functools
 import os
 import pathlib
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +16,7 @@ from tfgates.compression.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, Ph
 from tfgates.compression.phases import GatesPhase, ImportancePhase
 from tfgates.compression.run_page import check_page, watching, write_run
 from tfgates.compression.teacher import taught, teacher_of
+from tfgates.constraints import Budget
 from tfgates.constraints.structure import list_of
 from tfgates.gating.gate_model import check_arguments
 from tfgates.graph.classes import own_methods, user_class
@@ -29,34 +32,34 @@ from tfgates.training.within_budget import chooses
 
 
 def compress(
-    model,
-    data,
-    budget,
-    loss,
-    epochs=30,
-    validation_data=None,
-    metrics=None,
-    batch_size=128,
-    gate="hard_concrete",
-    learning_rate=LEARNING_RATE,
-    weight_decay=WEIGHT_DECAY,
-    optimizer=None,
-    fine_tune=0.4,
-    fine_tuning_learning_rate=None,
-    residual="inner",
-    flattened=True,
-    generator=None,
-    layers=None,
-    callbacks=None,
-    resume=None,
-    round_to=1,
-    importance=None,
-    teacher=None,
-    shrink=True,
-    report=None,
-    verbose=1,
-    **gate_arguments,
-):
+    model: Any,
+    data: Any,
+    budget: Budget | Sequence[Budget],
+    loss: Any,
+    epochs: int = 30,
+    validation_data: Any = None,
+    metrics: Any = None,
+    batch_size: int = 128,
+    gate: Any = "hard_concrete",
+    learning_rate: Any = LEARNING_RATE,
+    weight_decay: Any = WEIGHT_DECAY,
+    optimizer: Any = None,
+    fine_tune: float = 0.4,
+    fine_tuning_learning_rate: Any = None,
+    residual: str | tuple[str, ...] = "inner",
+    flattened: bool = True,
+    generator: Any = None,
+    layers: Any = None,
+    callbacks: Any = None,
+    resume: str | os.PathLike[str] | None = None,
+    round_to: int = 1,
+    importance: Any = None,
+    teacher: Any = None,
+    shrink: Any = True,
+    report: str | os.PathLike[str] | None = None,
+    verbose: Any = 1,
+    **gate_arguments: Any,
+) -> Any:
     """Trains a network under a budget and returns the smaller network that is left.
 
     Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
@@ -221,7 +224,7 @@ def check_class(model: keras.Model) -> None:
         )
 
 
-def fine_tuning_epochs(epochs, share):
+def fine_tuning_epochs(epochs: int, share: float) -> int:
     """The number of epochs after pruning: at least one, unless the share is 0."""
     if not 0.0 <= share < 1.0:
         raise ValueError(f"`fine_tune` must be a share of the epochs in [0, 1). Received: fine_tune={share}")
@@ -231,7 +234,7 @@ def fine_tuning_epochs(epochs, share):
     return min(epochs - 1, max(1, round(share * epochs))) if share else 0
 
 
-def check_finite(model, phase, optimizer):
+def check_finite(model: Any, phase: str, optimizer: Any) -> None:
     """Refuses to go on with a network whose weights are no numbers any more."""
     bad = [v.path for v in model.trainable_variables if not np.all(np.isfinite(keras.ops.convert_to_numpy(v)))]
     if bad:
@@ -243,19 +246,19 @@ def check_finite(model, phase, optimizer):
         )
 
 
-def is_begun(folder):
+def is_begun(folder: str | os.PathLike[str]) -> bool:
     """Whether an earlier process has left a state in the folder of `resume`."""
     return any(pathlib.Path(folder).rglob("epoch-*.npz"))
 
 
-def _resumed(folder, phase, callbacks):
+def _resumed(folder: str | os.PathLike[str] | None, phase: str, callbacks: Iterable[Any]) -> list[Resume]:
     """The callback that keeps the state of one phase, in a list; none without a folder."""
     if folder is None:
         return []
     return [Resume(os.path.join(folder, phase), [each for each in callbacks if chooses(each)])]
 
 
-def _fit(model, data, shrinking, **settings):
+def _fit(model: Any, data: Any, shrinking: Any, **settings: Any) -> Any:
     """Trains a network, and returns it, or what it has become."""
     train = model.fit if shrinking is False else functools.partial(fit, model, shrink=shrinking)
     if isinstance(data, (tuple, list)):
@@ -267,6 +270,6 @@ def _fit(model, data, shrinking, **settings):
     return train(data, shuffle=False, **settings).model
 
 
-def _say(verbose, text):
+def _say(verbose: Any, text: str) -> None:
     if verbose:
         print(text, flush=True)

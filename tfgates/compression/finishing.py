@@ -1,6 +1,8 @@
 """What follows the training of gates: freezing them, and averages that fit what is left."""
 
 import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 from keras import ops
@@ -16,7 +18,7 @@ from tfgates.training.batches import batches_of, check_data
 from tfgates.training.steps import steps_per_epoch
 
 
-def freeze_gates(model):
+def freeze_gates(model: Any) -> None:
     """Freezes all gates, and the generators of their logits, at the values that inference uses.
 
     Training then goes on with the gates' inference values in place of draws, and changes the weights
@@ -39,7 +41,15 @@ def freeze_gates(model):
             layer.trainable = False
 
 
-def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, round_to=1, verbose=0):
+def reestimate_statistics(
+    model: Any,
+    data: Any,
+    batch_size: int = 128,
+    steps: int = 100,
+    min_units: int = 0,
+    round_to: int = 1,
+    verbose: Any = 0,
+) -> int:
     """Estimates the averages of batch normalisation anew, for the units that are left.
 
     While gates train, each batch is normalised under random gates, and the moving averages follow all
@@ -92,22 +102,22 @@ def reestimate_statistics(model, data, batch_size=128, steps=100, min_units=0, r
 class _Mean:
     """The mean of a layer's averages over all its calls, weighted by their numbers of examples."""
 
-    def __init__(self, layer):
+    def __init__(self, layer: Any) -> None:
         self.averages = [layer.moving_mean, layer.moving_variance]
         self.sums, self.weight = [0.0, 0.0], 0
 
-    def add(self, examples):
+    def add(self, examples: int) -> None:
         self.sums = [s + examples * ops.convert_to_numpy(v) for s, v in zip(self.sums, self.averages, strict=True)]
         self.weight += examples
 
-    def assign(self):
+    def assign(self) -> None:
         for variable, total in zip(self.averages, self.sums, strict=True):
             if self.weight:
                 variable.assign(total / self.weight)
 
 
 @contextlib.contextmanager
-def _progress(data, batch_size, steps, verbose):
+def _progress(data: Any, batch_size: int, steps: int, verbose: Any) -> Iterator[Callable[[], Any]]:
     """A function that tells of one more batch."""
     if not verbose:
         yield lambda: None
@@ -119,11 +129,11 @@ def _progress(data, batch_size, steps, verbose):
 
 
 @contextlib.contextmanager
-def _gathered(layer):
+def _gathered(layer: Any) -> Iterator[_Mean]:
     """Within it each call leaves the statistics of its batch alone, which are gathered in a `_Mean`."""
     mean, momentum, call = _Mean(layer), layer.momentum, layer.call
 
-    def gather(inputs, *args, **kwargs):
+    def gather(inputs: Any, *args: Any, **kwargs: Any) -> Any:
         outputs = call(inputs, *args, **kwargs)
         mean.add(inputs.shape[0])
         return outputs

@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import keras
 
@@ -15,7 +17,7 @@ from tfgates.version import __version__
 GONE = {"units_left": 0, "params_left": 0, "macs_left": 0, "note": "went while training"}
 
 
-def check_page(report):
+def check_page(report: Any) -> None:
     """Refuses a `report` that cannot be written, before anything is trained."""
     if report is None:
         return
@@ -31,18 +33,18 @@ def check_page(report):
 class Sizes(SparsityMonitor):
     """Logs what gates leave; of gates that close altogether nobody asked here, and `compress` keeps a unit of each."""
 
-    def _warn_of_closed(self):
+    def _warn_of_closed(self) -> None:
         pass
 
 
-def watching(report, has_gates, callbacks):
+def watching(report: Any, has_gates: bool, callbacks: Iterable[Any]) -> list[keras.callbacks.Callback]:
     """What a page needs in the logs: the size that gates leave, unless a callback of the user's logs it."""
     if report is None or not has_gates or any(isinstance(each, SparsityMonitor) for each in callbacks):
         return []
     return [Sizes()]
 
 
-def against(report, model):
+def against(report: PruningReport, model: Any) -> PruningReport:
     """The report of a network that shrank while it was trained, against the whole network that it began with.
 
     The report that pruning leaves tells what was removed at last. Where layers cannot be found again by their
@@ -66,7 +68,7 @@ def against(report, model):
     return whole
 
 
-def write_run(report, small, model, settings):
+def write_run(report: Any, small: Any, model: Any, settings: Mapping[str, Any]) -> None:
     """Writes the page of a finished run.
 
     Args:

@@ -166,11 +166,13 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         return
     compute_loss = model.compute_loss
 
-    def with_teacher(x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def with_teacher(
+        x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: Any = True
+    ) -> Any:
         loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         return loss + teacher.loss(x, y_pred) if training else loss
 
-    model.compute_loss = with_teacher  # type: ignore[method-assign]
+    model.compute_loss = with_teacher
     try:
         yield
     finally:

@@ -60,7 +60,9 @@ class Carrier:
         inside: ids of the layers that take part in the network, nested ones included.
     """
 
-    def __init__(self, old: keras.Model, new: keras.Model, successor: Callable[[Any], Any], inside: Iterable[int]):
+    def __init__(
+        self, old: keras.Model, new: keras.Model, successor: Callable[[Any], Any], inside: Iterable[int]
+    ) -> None:
         self._old, self._new = old, new
         self._successor = successor
         self._inside = set(inside)

@@ -1,16 +1,22 @@
 """Gates on whole residual branches: where they can go."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
 
 from tfgates.gating.placement import Place, candidates_of, chooser
+from tfgates.graph import Network, Walk
+from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_for
 from tfgates.graph.rules.merge import AddRule
 from tfgates.graph.walk import symbolic_walk
+from tfgates.training.report import Report
 
 UNKNOWN = "its branch cannot be followed"
 
 
-def block_places(network, layers, report):
+def block_places(network: Network, layers: Any, report: Report) -> list[Place]:
     """Candidates for gates on whole residual branches, in front of their additions."""
     wanted = chooser(layers)
     ancestors: list[set] = []
@@ -27,13 +33,14 @@ def block_places(network, layers, report):
             continue
         if any(network.producer[t] is None for t in node.inputs) and node.inputs[0] == node.inputs[1]:
             continue
-        reach = [set() if network.producer[t] is None else ancestors[network.producer[t].index] for t in node.inputs]
-        own = [len(reach[0] - reach[1]), len(reach[1] - reach[0])]
-        if own[0] == own[1]:
+        made_by = [network.producer[t] for t in node.inputs]
+        reach: list[set[int]] = [set() if each is None else ancestors[each.index] for each in made_by]
+        lengths = [len(reach[0] - reach[1]), len(reach[1] - reach[0])]
+        if lengths[0] == lengths[1]:
             report.skipped.append((node.name, "neither of its inputs is the longer branch"))
             continue
-        branch = int(own[1] > own[0])
-        before = network.producer[node.inputs[branch]]
+        branch = int(lengths[1] > lengths[0])
+        before: Any = network.producer[node.inputs[branch]]
         inside = reach[branch] - reach[1 - branch]
         linear = [i for i in inside if rule_for(network.nodes[i].op).linear]
         if not any(wanted(network.nodes[i].op) for i in linear):
@@ -61,7 +68,7 @@ def block_places(network, layers, report):
     return places
 
 
-def vanishes(network, addition, branch, layers):
+def vanishes(network: Network, addition: Node, branch: int, layers: Iterable[int]) -> bool:
     """Whether any of the calls `layers` goes when the addition does without its input number `branch`."""
     reached, stack = set(), [network.producer[t] for t in network.outputs]
     while stack:
@@ -74,7 +81,7 @@ def vanishes(network, addition, branch, layers):
     return not reached.issuperset(layers)
 
 
-def proven_blocks(network, places, report):
+def proven_blocks(network: Network, places: list[Place], report: Report) -> list[Place]:
     """The branches that vanish when their gate closes."""
     walk = symbolic_walk(network, candidates_of(places))
     good = []
@@ -92,7 +99,7 @@ def proven_blocks(network, places, report):
     return good
 
 
-def can_drop(walk, addition, branch):
+def can_drop(walk: Walk, addition: Node, branch: Any) -> bool:
     """Whether an addition can do without the tensor `branch`: the other one carries the shape of the sum."""
     if walk.notes(addition).parts is None or not rule_for(addition.op).may_drop(walk, addition):
         return False

@@ -1,6 +1,7 @@
 """Proving that a gated network with all gates open computes what the original does."""
 
 import contextlib
+from collections.abc import Iterable
 from typing import Any
 
 from keras import ops
@@ -24,7 +25,7 @@ class GatingError(RuntimeError):
     """The gated network does not compute what the original does: a bug, never returned as a result."""
 
 
-def check_gated(network, gated, gates=(), inputs=None):
+def check_gated(network: Network, gated: Any, gates: Iterable[Any] = (), inputs: Any = None) -> None:
     """Compares a gated network with the original at inference, called in each of its ways, on batches of two sizes.
 
     Nothing is compared where no inputs are given and none can be made up.

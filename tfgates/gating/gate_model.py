@@ -1,8 +1,10 @@
 """One call that gates a whole network."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfgates import gates
+from tfgates.constraints import Budget
 from tfgates.gates.arguments import check_choice
 from tfgates.gating.blocks import block_places, proven_blocks
 from tfgates.gating.check import check_gated
@@ -29,21 +31,21 @@ SET_HERE = ("axis", "groups", "name", "activity_regularizer", "autocast", "dtype
 
 
 def gate_model(
-    model,
-    gate="hard_concrete",
-    layers=None,
-    residual="inner",
-    flattened=False,
-    generator=None,
-    penalty=None,
-    budget=None,
-    copy_weights=True,
-    compensate=False,
-    verbose=0,
-    inputs=None,
-    length=None,
-    **gate_arguments,
-):
+    model: Any,
+    gate: Any = "hard_concrete",
+    layers: Any = None,
+    residual: str | tuple[str, ...] = "inner",
+    flattened: bool = False,
+    generator: Any = None,
+    penalty: Mapping[str, float] | None = None,
+    budget: Budget | Sequence[Budget] | None = None,
+    copy_weights: bool = True,
+    compensate: bool = False,
+    verbose: int = 0,
+    inputs: Any = None,
+    length: int | Mapping[str, Any] | None = None,
+    **gate_arguments: Any,
+) -> GatedModel:
     """Gates a network: puts a gate wherever what it closes can later be removed exactly.
 
     A gate goes behind each convolution's batch normalisation (or the convolution), behind each hidden dense

@@ -1,5 +1,8 @@
 """Rebuilding a network with gates at given places."""
 
+from collections.abc import Iterator, Sequence
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
@@ -7,8 +10,11 @@ from keras import ops
 from tfgates import gates as gate_methods
 from tfgates.anatomy import anatomy_of, gated_class, variable_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy
-from tfgates.gating.placement import has_heads
+from tfgates.gates import Gate
+from tfgates.gating.placement import Place, has_heads
+from tfgates.graph import Network
 from tfgates.graph.copier import Copier, config_of, input_names, own_names
+from tfgates.graph.network import Node
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import by_attribute
@@ -19,10 +25,19 @@ from tfgates.layers import GatedBatchNormalization, GateGenerator, GateNoise
 class GatedBuilder(Copier):
     """Rebuilds a network with gates at the given places."""
 
-    def __init__(self, network, places, gate, gate_arguments, generator, copy_weights, compensate):
+    def __init__(
+        self,
+        network: Network,
+        places: Sequence[Place],
+        gate: Any,
+        gate_arguments: dict[str, Any],
+        generator: Any,
+        copy_weights: bool,
+        compensate: bool,
+    ) -> None:
         super().__init__(taken=input_names(network) if copy_weights else own_names(network))
         self._network = network
-        self._places = {}
+        self._places: dict[int, list[Place]] = {}
         for place in places:
             self._places.setdefault(place.node.index, []).append(place)
         for each in self._places.values():
@@ -35,7 +50,8 @@ class GatedBuilder(Copier):
                 "Arguments of the gate can be given only when `gate` is a name. "
                 f"Received: {', '.join(sorted(gate_arguments))} beside {gate!r}"
             )
-        self._gates, self._noise = {}, {}
+        self._gates: dict[Any, Gate] = {}
+        self._noise: dict[Any, Any] = {}
         keys = [place.key for place in places]
         # Several calls of one gate share one draw.
         self._tied = {key for key in keys if keys.count(key) > 1}
@@ -44,30 +60,30 @@ class GatedBuilder(Copier):
         # Places come kind by kind; a generator goes through the network.
         self._chain = list(dict.fromkeys(p.key for p in sorted(places, key=lambda p: p.node.index)))
         self._generator = generator
-        self._logits = None
+        self._logits: Any = None
 
     @property
-    def gates(self):
+    def gates(self) -> list[Gate]:
         """The gates that were made."""
         return list(self._gates.values())
 
     @property
-    def gates_by_key(self):
+    def gates_by_key(self) -> dict[Any, Gate]:
         """The gates that were made, by the key of their places."""
         return dict(self._gates)
 
-    def successor(self, layer):
+    def successor(self, layer: Any) -> Any:
         """What takes the place of a layer of the network, or None."""
         own = not self._copy_weights and any(node.op is layer for node in self._network.nodes)
         return layer if own else super().successor(layer)
 
-    def _gate(self, place):
+    def _gate(self, place: Place) -> Gate:
         """The gate of a place, made at first use."""
         if place.key not in self._gates:
             self._gates[place.key] = self._new_gate(place)
         return self._gates[place.key]
 
-    def _new_gate(self, place):
+    def _new_gate(self, place: Place) -> Gate:
         index = self._order.index(place.key)
         if isinstance(self._identifier, str):
             gate = gate_methods.get(self._identifier, **self._arguments)
@@ -86,11 +102,11 @@ class GatedBuilder(Copier):
         new.weights_per_unit = place.weights
         return new
 
-    def _gate_name(self, place):
+    def _gate_name(self, place: Place) -> str:
         name = f"{place.layer.replace('/', '_')}_gate"
         return self.unused(name, name)
 
-    def _feeds(self, place, tensor):
+    def _feeds(self, place: Place, tensor: Any) -> dict[str, Any]:
         """Keyword arguments for the call of the gate: generated logits, shared noise, and its mode.
 
         A gate draws in the mode of the model, whatever calls before it were given.
@@ -118,10 +134,10 @@ class GatedBuilder(Copier):
             feeds["noise"] = self._noise[place.key]
         return feeds
 
-    def _mode(self):
+    def _mode(self) -> dict[str, Any]:
         return {"training": None} if self._network.has_modes else {}
 
-    def _inputs_of(self, tensor):
+    def _inputs_of(self, tensor: Any) -> Iterator[Any]:
         """The model inputs that a tensor is made from; any will do to hang generators on."""
         stack = [tensor]
         while stack:
@@ -132,7 +148,7 @@ class GatedBuilder(Copier):
                 yield current
             stack.extend(node.input_tensors)
 
-    def emit(self, node, args, kwargs):
+    def emit(self, node: Any, args: Any, kwargs: Any) -> Any:
         places = self._places.get(node.index, [])
         if not places:
             return self._called(node, args, kwargs)
@@ -159,13 +175,13 @@ class GatedBuilder(Copier):
                 result = keras.layers.Rescaling(1.0 / self._initial_factor(gate))(result)
         return result
 
-    def _called(self, node, args, kwargs):
+    def _called(self, node: Any, args: Any, kwargs: Any) -> Any:
         if self._copy_weights:
             return self.call(node, args, kwargs)
         # Operators have no weights; of one in a nested model that is called twice two are needed.
         return (self.copy(node) if node.layer is None else node.op)(*args, **kwargs)
 
-    def _fits_inside(self, node, place):
+    def _fits_inside(self, node: Node, place: Place) -> bool:
         """Whether the gate can be a part of the layer: the layer's in every call, and no other's.
 
         Keras saves a layer inside of several others as if it were several.
@@ -178,11 +194,11 @@ class GatedBuilder(Copier):
         )
         return place.axis is not None and calls == of_gate and not told
 
-    def _zero_stays_zero(self, layer):
+    def _zero_stays_zero(self, layer: Any) -> bool:
         """Whether a gate in front of the layer's activation leaves zeros behind it."""
         return activations.zero_stays(getattr(layer, "activation", None))
 
-    def _with_gate(self, node, kind, place):
+    def _with_gate(self, node: Any, kind: Any, place: Place) -> Any:
         layer = self.made(node)
         if layer is not None:
             return layer
@@ -201,7 +217,7 @@ class GatedBuilder(Copier):
                 values["moving_variance"] = (values["moving_variance"] + node.op.epsilon) * factor**2 - node.op.epsilon
         return self.make(node, kind, config, values)
 
-    def _initial_factor(self, gate):
+    def _initial_factor(self, gate: Gate) -> float:
         """The gate's inference value at the start."""
         start = ops.full((1,), gate.initial_value(), dtype="float32")
         factor = float(ops.convert_to_numpy(gate.test_gates_from(start))[0])

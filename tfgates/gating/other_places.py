@@ -1,11 +1,15 @@
 """Other places for gates that could not be removed exactly where they were tried: coarser units, or further on."""
 
 import dataclasses
+from collections.abc import Collection, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy, GroupNormalizationAnatomy
+from tfgates.graph import Network, Walk
+from tfgates.graph.network import Node
 from tfgates.graph.rule import ElementwiseRule, rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.scalars import ScalarsRule
@@ -15,12 +19,12 @@ from tfgates.layers import GatedLayer
 NORMALIZATIONS = (BatchNormalizationAnatomy, GroupNormalizationAnatomy)
 
 
-def in_blocks(walk, places, failed):
+def in_blocks(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:
     """The places with units of several channels in a row where those fall together; None where that changes none.
 
     Channels of a group normalisation, say, or of what a grouped convolution reads.
     """
-    changed = {}
+    changed: dict[Any, Any] = {}
     for place in places:
         on_outputs = place.key in failed and place.kind == "outputs"
         blocks = blocks_of(walk.root[walk.output(place.node).group]) if on_outputs else 0
@@ -40,7 +44,7 @@ def in_blocks(walk, places, failed):
     return left
 
 
-def blocks_of(roots):
+def blocks_of(roots: np.ndarray) -> int:
     """The number of equal stretches of channels that fall together, each by itself; 0 where there are none."""
     blocks = len(np.unique(roots))
     if len(roots) % blocks:
@@ -49,7 +53,7 @@ def blocks_of(roots):
     return blocks if (stretches == stretches[:, :1]).all() else 0
 
 
-def together(walk, places, failed):
+def together(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:
     """The places with those moved to where channels of theirs that fall together have become one; None for none.
 
     Behind a pixel shuffle, or where the parts of a split are multiplied. One gate is enough where several lead to.
@@ -76,7 +80,7 @@ def together(walk, places, failed):
     return left if changed else None
 
 
-def joined_behind(walk, place):
+def joined_behind(walk: Walk, place: Any) -> Node | None:
     """The first call that all that is made of a place's units goes through, and that makes fewer units of them."""
     for node in behind(walk.network, place.node):
         if isinstance(rule_of(node), DeclaredRule) and anatomy_of(node.op).products:
@@ -87,7 +91,7 @@ def joined_behind(walk, place):
     return None
 
 
-def behind(network, node):
+def behind(network: Network, node: Any) -> Iterator[Node]:
     """The calls that all paths from a call to the outputs go through, the nearest first."""
     reached = set(node.outputs)
     later = []
@@ -104,18 +108,18 @@ def behind(network, node):
             yield passed
 
 
-def inside(place):
+def inside(place: Any) -> bool:
     """Whether the gate of a place must be inside of the layer."""
     return place.source is place.node and getattr(anatomy_of(place.source.op), "recurs", False)
 
 
-def further_on(walk, places, failed):
+def further_on(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:
     """The places with those that failed moved behind the next batch normalisation; None where that moves none.
 
     A convolution with an activation of its own and a normalisation behind it: a closed channel is 0 behind the
     activation, and a constant that a padded convolution cannot take up behind the normalisation.
     """
-    moved = {place.key: [] for place in places if place.key in failed and place.kind == "outputs"}
+    moved: dict[Any, list[Any]] = {place.key: [] for place in places if place.key in failed and place.kind == "outputs"}
     for place in places:
         if place.key in moved:
             moved[place.key].append(None if inside(place) else normalization_behind(walk, place.node))
@@ -133,11 +137,11 @@ def further_on(walk, places, failed):
     return left
 
 
-def of_key(places, key):
+def of_key(places: Iterable[Any], key: Any) -> list[Any]:
     return [place for place in places if place.key == key]
 
 
-def normalization_behind(walk, node):
+def normalization_behind(walk: Walk, node: Any) -> Node | None:
     """The next normalisation that alone reads what a call makes, elementwise calls and pooling passed over.
 
     Or the next layer that scales and shifts all channels alike.

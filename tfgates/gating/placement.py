@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import keras
@@ -11,8 +12,10 @@ from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.dense import DenseAnatomy
 from tfgates.gates import Gate
 from tfgates.gating.other_places import NORMALIZATIONS, further_on, in_blocks, inside, together
+from tfgates.graph import Network, Walk
 from tfgates.graph.formula import TRUE
 from tfgates.graph.gate_places import channels_of
+from tfgates.graph.network import Node
 from tfgates.graph.phase import trains
 from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.declared import DeclaredRule
@@ -59,7 +62,7 @@ def has_heads(layer: Any) -> bool:
     return anatomy is not None and "heads" in anatomy.widths.values()
 
 
-def chooser(layers):
+def chooser(layers: Any) -> Callable[[Any], bool]:
     """A function from a layer to whether `layers` asks for it.
 
     Args:
@@ -88,7 +91,15 @@ def chooser(layers):
     )
 
 
-def unit_places(network, layers, report, candidates, depthwise=False, no_inside="", carried=frozenset()):
+def unit_places(
+    network: Network,
+    layers: Any,
+    report: Any,
+    candidates: Any,
+    depthwise: bool = False,
+    no_inside: str = "",
+    carried: Collection[int] = frozenset(),
+) -> list[Place]:
     """Candidates on the output channels of convolutions, dense and recurrent layers.
 
     Args:
@@ -101,7 +112,9 @@ def unit_places(network, layers, report, candidates, depthwise=False, no_inside=
             they can.
         carried: the indices of calls whose units go with gates that were placed before.
     """
-    wanted, seen, found = chooser(layers), {}, []
+    wanted = chooser(layers)
+    seen: dict[Any, Any] = {}
+    found: list[Place] = []
     walk = symbolic_walk(network, candidates)
     for node in network.nodes:
         anatomy = anatomy_of(node.op)
@@ -156,7 +169,7 @@ def unit_places(network, layers, report, candidates, depthwise=False, no_inside=
     return found
 
 
-def makes_units(node, depthwise):
+def makes_units(node: Node, depthwise: bool) -> bool:
     """Whether a call is of a convolution or dense layer that can have a gate on what it makes."""
     anatomy, rule = anatomy_of(node.op), rule_of(node)
     if not isinstance(rule, DeclaredRule) or rule.keeps or has_heads(node.op):
@@ -164,7 +177,7 @@ def makes_units(node, depthwise):
     return anatomy is not None and bool(anatomy.products) and anatomy.by_channel == depthwise
 
 
-def flat_places(network, layers, places):
+def flat_places(network: Network, layers: Any, places: list[Place]) -> list[Place]:
     """Candidates on the single positions of flattened maps, in front of dense layers."""
     wanted, found = chooser(layers), []
     walk = symbolic_walk(network, candidates_of(places))
@@ -182,7 +195,7 @@ def flat_places(network, layers, places):
     return found
 
 
-def is_gated(walk, channels, by_present=False):
+def is_gated(walk: Walk, channels: Any, by_present: bool = False) -> bool:
     """Whether each of the channels goes when some unit closes; `by_present`: of a gate already there."""
     for formula in np.unique(walk.alive[channels.group]):
         units = walk.formulas.common([formula])
@@ -195,7 +208,7 @@ def is_gated(walk, channels, by_present=False):
     return True
 
 
-def place_after(network, node):
+def place_after(network: Network, node: Node) -> Node:
     """The batch normalisation behind a call if it is all that reads it, else the call itself."""
     if anatomy_of(node.op).recurs:
         return node
@@ -208,7 +221,7 @@ def place_after(network, node):
     return node
 
 
-def proven(network, places, report, tied):
+def proven(network: Network, places: list[Place], report: Any, tied: bool) -> list[Place]:
     """The places where closing a unit lets its channels go, whatever else is closed."""
     # What needs no walk, unless the gate of an output may be that of other layers too.
     at_outputs = set() if tied else {p.key for p in places if at_output(network, p)}
@@ -243,24 +256,24 @@ def proven(network, places, report, tied):
             walk = network.walks.setdefault(frozenset(known.candidates.items()), known)
 
 
-def obstacles(walk, places):
+def obstacles(walk: Walk, places: Sequence[Place]) -> dict[Any, tuple[Place, str]]:
     """By the key of a place the place and why its units cannot go, for those where something is in the way."""
     pairs = [(place, obstacle(walk, place)) for place in places]
     return {place.key: (place, reason) for place, reason in pairs if reason}
 
 
-def at_output(network, place):
+def at_output(network: Network, place: Place) -> bool:
     """Whether a place is on an output of the model."""
     return place.kind == "outputs" and place.node.outputs[0] in network.outputs
 
 
-def candidates_of(places):
+def candidates_of(places: Sequence[Place]) -> dict[tuple[int, str], tuple[Any, int]]:
     return {(place.node.index, place.kind): (place.key, place.units) for place in places}
 
 
-def obstacle(walk, place):
+def obstacle(walk: Walk, place: Place) -> str | None:
     """Why closing the units of a place would not let all of their channels go, or None."""
-    channels = channels_of(walk, place.node, place.kind)
+    channels: Any = channels_of(walk, place.node, place.kind)
     own = {int(unit) for literal in walk._gates[place.key] for term in walk.formulas.terms[literal] for unit in term}
     literals = walk._gates[place.key]
     literals = np.repeat(literals, len(channels) // len(literals))
@@ -284,9 +297,10 @@ def obstacle(walk, place):
     return None
 
 
-def tie_streams(walk, places, failed):
+def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> list[Place] | None:
     """Gives one key to all places on the same channels, where that has not been done; else None."""
-    by_channels, changed = {}, False
+    by_channels: dict[Any, Any] = {}
+    changed = False
     for place in places:
         # A gate that several layers share cannot be inside of them.
         on_outputs = place.kind == "outputs" and not inside(place)

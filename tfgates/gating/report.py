@@ -13,7 +13,7 @@ from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
 
 
-def complete(report: Report, network: Network, places: list[Any], candidates: dict[int, Any]) -> None:
+def complete(report: Report, network: Network, places: list[Any], candidates: dict[tuple[int, str], Any]) -> None:
     """Adds to a report the layers with weights that are not in it yet.
 
     Args:
