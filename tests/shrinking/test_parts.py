@@ -240,3 +240,22 @@ def test_compress_trains_on_less_and_less(monkeypatch):
     assert rebuilds[0] == 0 and rebuilds[8] >= 1 and rebuilds[9] is None
     assert report.plan["dense_macs"] == 6 * 16 + 16 * 16 + 32 == tfgates.cost(dense).macs
     assert tfgates.cost(small).macs == report.plan["macs"] <= 0.3 * report.plan["dense_macs"]
+
+
+class PairedSGD(keras.optimizers.SGD):
+    """Keeps a number for each pair of units of a kernel, which nobody knows how to cut."""
+
+    def build(self, variables):
+        super().build(variables)
+        for variable in variables:
+            if len(variable.shape) == 2:
+                self.add_variable((variable.shape[0], variable.shape[0]), name=f"pairs_{variable.name}")
+
+
+def test_a_training_that_cannot_shrink_goes_on_and_says_why():
+    model, seen = gated(PairedSGD(0.01)), Seen()
+    with pytest.warns(tfgates.GatesWarning, match="goes on without.*ValueError") as caught:
+        history = trained(model, callbacks=[seen])
+    assert [each.category for each in caught].count(tfgates.GatesWarning) == 1
+    assert seen.told == ["begin", *range(10), "end"]
+    assert history.model is model and history.history["rebuilds"] == [0] * 10

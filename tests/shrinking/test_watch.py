@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import tfgates
 from tests.shrinking.test_parts import gated
 from tfgates.shrinking.watch import Shrinking, Watch
 
@@ -65,3 +66,15 @@ def test_the_cost_is_not_known_before_two_epochs():
     watch.state["seconds"] = []
     watch.on_epoch_end(0)
     assert watch._cost_of_rebuild() == float("inf") and len(watch.state["seconds"]) == 1
+
+
+def test_a_plan_that_cannot_be_made_ends_no_training(monkeypatch):
+    def fault(model, units):
+        raise TypeError("a fault in a rule")
+
+    monkeypatch.setattr("tfgates.shrinking.watch.ShrinkingPlan", fault)
+    watch = watch_of(closed(), Shrinking(rebuild=0.0))
+    with pytest.warns(tfgates.GatesWarning, match="goes on without.*TypeError: a fault in a rule"):
+        watch.on_epoch_end(0)
+    watch.on_epoch_end(1)
+    assert watch.plan is None and watch.given_up

@@ -25,6 +25,9 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     is kept, and in what the training differs from one that keeps them; `tfgates.shrinking.Shrinking` when). `model`
     itself is left as it was at the first rebuild: the trained one is the `model` of what is returned.
 
+    If the network cannot be made again, because of an optimizer whose state cannot be cut or of a fault, a
+    `GatesWarning` says why, and the training goes on as it is to its end.
+
     Callbacks see one training: they are told once of its begin and its end, epochs are counted through, and their
     `model` is the one that is trained. The weights that `EarlyStopping` keeps as the best get smaller as well. The logs
     have `rebuilds`, how often the network has shrunk, which is the mark of a rebuild in TensorBoard. With a
@@ -70,9 +73,14 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
             return history
         set_initial_epoch(model, None)
         start, pause.at_once = pause.epoch, False
-        plan = watch.plan or plan_of(model, watch.state["pending"])
         began = time.perf_counter()
-        small, heirs = shrunk(plan)
+        try:
+            plan = watch.plan or plan_of(model, watch.state["pending"])
+            small, heirs = shrunk(plan)
+        except Exception as error:
+            # What was trained so far is worth more than what the epochs that are left would save.
+            watch.give_up(error)
+            continue
         watch.shrank(plan, small, time.perf_counter() - began)
         for callback in callbacks:
             shrink_best_weights(callback, model, small, heirs)

@@ -2,6 +2,7 @@
 
 import math
 import time
+import warnings
 from typing import Any
 
 import keras
@@ -10,6 +11,7 @@ import numpy as np
 from tfgates.distribution import in_multi_worker
 from tfgates.gates import gates_of
 from tfgates.keras_internals import initial_epoch_of, set_initial_epoch, strategy_of_model
+from tfgates.notices import GatesWarning
 from tfgates.shrinking.candidates import candidates_of
 from tfgates.shrinking.plan import ShrinkingPlan
 from tfgates.training.callback_marks import PausingCallback
@@ -81,6 +83,8 @@ class Watch(keras.callbacks.Callback):
         self.state: dict[str, Any] = {"streaks": {}, "seconds": [], "remaking": None, "lost": 0.0, "pending": None}
         # Set by whoever comes last among the callbacks, so that what others do before an epoch does not count.
         self.start = 0.0
+        # Whether it has turned out that the network cannot be made again.
+        self.given_up = False
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.plan, self.state["pending"] = None, None
@@ -89,11 +93,16 @@ class Watch(keras.callbacks.Callback):
             self.state["seconds"].append(time.perf_counter() - self.start)
         if logs is not None:
             logs[REBUILDS] = len(self.model.removals)
+        if self.given_up:
+            return
         ripe = self._ripe()
         left = self.params["epochs"] - epoch - 1
         if left < 1 or not any(units.any() for units in ripe.values()):
             return
-        plan = ShrinkingPlan(self.model, ripe)
+        try:
+            plan = ShrinkingPlan(self.model, ripe)
+        except Exception as error:
+            return self.give_up(error)
         saving = saving_of(plan)
         # In epochs of the dense network.
         each = REALISED * saving * plan.dense_macs / max(self.model.dense_reference.totals["macs"], 1.0)
@@ -127,6 +136,16 @@ class Watch(keras.callbacks.Callback):
         # Making the network again takes about as long as tracing it.
         remaking = tracing if self.state["remaking"] is None else self.state["remaking"]
         return (tracing + remaking) / max(seconds[1], 1e-9)
+
+    def give_up(self, error: Exception) -> None:
+        """Lets the network as it is from now on, and says why."""
+        self.given_up, self.plan, self.state["pending"] = True, None, None
+        warnings.warn(
+            "The network cannot be made smaller in the midst of this training, which goes on without: what is closed "
+            f"is removed at its end alone. `shrink=False` leaves this out. {type(error).__name__}: {error}",
+            GatesWarning,
+            stacklevel=3,
+        )
 
     def shrank(self, plan: ShrinkingPlan, small: Any, seconds: float) -> None:
         """Told of the network that is left, whose gates have fewer units, and of how long that took."""
