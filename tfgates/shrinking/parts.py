@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tfgates.gates import gates_of
 from tfgates.graph.slices import Heir, folded
 from tfgates.keras_internals import set_initial_epoch
 from tfgates.shrinking.record import KeepsRecords, plan_of, replayed, watched_by
@@ -60,6 +61,7 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     check_callbacks(callbacks)
     callbacks = flat(callbacks)
     watch = Watch(settings)
+    watch.state["gates"] = [gate.name for gate in gates_of(model)]
     pause = Pause(watch)
     model, pause.at_once = resumed(model, callbacks, watch)
     history, start = None, given.pop("initial_epoch", 0)

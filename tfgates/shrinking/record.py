@@ -41,7 +41,7 @@ def replayed(model: Any, record: str, watch: Any) -> Any:
 
     Its weights are those of `model`: they are to be restored.
     """
-    noted = json.loads(record)
+    noted = renamed(json.loads(record), [gate.name for gate in gates_of(model)])
     if noted["watch"] is not None:
         watch.state = noted["watch"]
     for removal in noted["removals"][len(model.removals) :]:
@@ -49,6 +49,22 @@ def replayed(model: Any, record: str, watch: Any) -> Any:
         model, _ = shrunk(plan_of(model, gone))
         model.removals[-1] = removal
     return model
+
+
+def renamed(noted: dict[str, Any], now: list[str]) -> dict[str, Any]:
+    """A record with the names that gates have now: Keras numbers layers anew for each model of a process."""
+    watch = noted["watch"]
+    before = [] if watch is None else watch.get("gates", [])
+    if len(before) != len(now) or before == now:
+        return noted
+    names = dict(zip(before, now, strict=True))
+
+    def named(each: Any) -> Any:
+        return each and {names.get(name, name): value for name, value in each.items()}
+
+    removals = [{**each, "gates": named(each["gates"])} for each in noted["removals"]]
+    watch = {**watch, "gates": now, "streaks": named(watch["streaks"]), "pending": named(watch["pending"])}
+    return {**noted, "removals": removals, "watch": watch}
 
 
 def plan_of(model: Any, gone: dict[str, list[int]]) -> ShrinkingPlan:
