@@ -232,7 +232,7 @@ class Worded(K.Layer):
 def test_a_layer_that_is_used_again_needs_its_name():
     inputs = keras.Input((4,))
     first = keras.Sequential([keras.Input((4,)), K.Dense(4, name="same")])
-    second = Bare(2.0)
+    second = Silent(2.0)
     second.name = "same"
     model = classifier(inputs, second(first(inputs)))
     with pytest.raises(ValueError, match="Layer 'same' cannot be copied.*or the layer a name that no other has"):
