@@ -8,7 +8,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "docs" / "_extensions")]
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import tfgates  # noqa: E402
+import tfgates  # noqa: E402 (after the path and the logging are set)
 
 project = "tfgates"
 author = "The tfgates authors"

@@ -1,5 +1,7 @@
 """tfgates: learn which parts of a Keras network to keep, and remove the rest."""
 
+# First: it says what to install where Keras has no backend.
+import tfgates.backend  # noqa: F401 (for what it says)
 from tfgates import (
     anatomy,
     applications,

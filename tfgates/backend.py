@@ -4,7 +4,17 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-import keras
+try:
+    import keras
+except ModuleNotFoundError as error:
+    if str(error.name).partition(".")[0] not in ("tensorflow", "jax", "torch"):
+        raise
+    raise ModuleNotFoundError(
+        "tfgates runs on a backend of Keras: TensorFlow, or with KERAS_BACKEND=jax or torch one of these. Install it "
+        'as an extra: pip install "tfgates[tensorflow]", "tfgates[jax]" or "tfgates[torch]". '
+        f"Received: a Keras that asks for {error.name}, which is not installed",
+        name=error.name,
+    ) from error
 import numpy as np
 
 # Noise stays this far from 0 and 1, so that log(u / (1 - u)) is finite in float32.

@@ -49,7 +49,7 @@ def test_it_is_counted_as_what_the_layers_make():
     assert "activation_bytes" in str(cost) and "activation_bytes" in str(tfgates.plan_pruning(model))
     assert cost.to_dict()["dense_activation_bytes"] == measured(model)
     with pytest.raises(AttributeError, match="no attribute 'activation_byte'"):
-        cost.activation_byte  # noqa: B018
+        cost.activation_byte  # noqa: B018 (asking for it raises)
 
 
 def test_the_expectation_is_that_of_the_gates():
@@ -98,7 +98,7 @@ def test_what_is_not_known_is_refused_by_name():
     inputs = keras.Input((None, None, 3))
     model = keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(K.Conv2D(4, 3, name="only")(inputs))))
     with pytest.raises(ValueError, match="no total of activation_bytes .*not counted: only .its cost needs every dim"):
-        tfgates.cost(model).activation_bytes  # noqa: B018
+        tfgates.cost(model).activation_bytes  # noqa: B018 (as above)
     with pytest.raises(ValueError, match="`budget` on activation_bytes needs those of every layer"):
         tfgates.gate_model(model, budget=tfgates.Budget(activation_bytes=0.5))
 

@@ -9,11 +9,11 @@ from tfgates.shrinking.watch import Shrinking, Watch
 
 
 def watch_of(model, settings, epochs=10):
-    """A `Watch` in the midst of a training whose first epochs took 1.5 and 1 seconds."""
+    """A `Watch` in the midst of a training of 50 steps an epoch."""
     watch = Watch(settings)
     watch.set_model(model)
     watch.set_params({"epochs": epochs})
-    watch.state["seconds"] = [1.5, 1.0]
+    watch.start = -50
     return watch
 
 
@@ -31,13 +31,12 @@ def test_it_shrinks_once_waiting_has_cost_a_rebuild():
     for epoch in range(4):
         watch.on_epoch_end(epoch, logs)
         asked.append(watch.plan is not None)
-    # .7 * 176 / 384 of an epoch each time; tracing and making it again cost half an epoch each.
+    # .7 * 176 / 384 of an epoch each time; a rebuild costs as much as one.
     assert asked == [False, False, False, True] and logs == {"rebuilds": 0}
     (gone,) = watch.state["pending"].values()
     assert gone == list(range(8)) and watch.state["lost"] == 0.0
-    # What the last rebuild took counts from then on.
-    watch.shrank(watch.plan, closed(), 0.25)
-    assert watch._cost_of_rebuild() == pytest.approx(0.75) and watch.plan is None
+    watch.shrank(watch.plan, closed())
+    assert watch.plan is None
 
 
 def test_it_does_not_where_too_few_epochs_are_left():
@@ -61,11 +60,12 @@ def test_units_have_to_be_closed_in_so_many_epochs_in_a_row():
     assert gone == [0, 1, 2, 4, 5, 6, 7]
 
 
-def test_the_cost_is_not_known_before_two_epochs():
+def test_an_epoch_is_as_long_as_its_steps():
     watch = watch_of(closed(), Shrinking())
-    watch.state["seconds"] = []
+    # Two hundred steps an epoch: four times as much is lost in each.
+    watch.start = -200
     watch.on_epoch_end(0)
-    assert watch._cost_of_rebuild() == float("inf") and len(watch.state["seconds"]) == 1
+    assert watch.plan is not None
 
 
 def test_a_plan_that_cannot_be_made_ends_no_training(monkeypatch):

@@ -2,7 +2,6 @@
 
 import contextlib
 import inspect
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -75,7 +74,6 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
             return history
         set_initial_epoch(model, None)
         start, pause.at_once = pause.epoch, False
-        began = time.perf_counter()
         try:
             plan = watch.plan or plan_of(model, watch.state["pending"])
             small, heirs = shrunk(plan)
@@ -83,7 +81,7 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
             # What was trained so far is worth more than what the epochs that are left would save.
             watch.give_up(error)
             continue
-        watch.shrank(plan, small, time.perf_counter() - began)
+        watch.shrank(plan, small)
         for callback in callbacks:
             shrink_best_weights(callback, model, small, heirs)
         small.stop_training = False

@@ -1,16 +1,15 @@
 """When a network is to shrink: watched from epoch to epoch."""
 
 import math
-import time
 import warnings
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
-from tfgates.distribution import in_multi_worker
 from tfgates.gates import gates_of
-from tfgates.keras_internals import initial_epoch_of, set_initial_epoch, strategy_of_model
+from tfgates.keras_internals import initial_epoch_of, set_initial_epoch
 from tfgates.notices import GatesWarning
 from tfgates.shrinking.candidates import candidates_of
 from tfgates.shrinking.plan import ShrinkingPlan
@@ -40,21 +39,21 @@ class Shrinking:
         checks: int > 0, in how many epochs in a row a unit has to be closed. Defaults to 1.
         least_saving: float in (0, 1), the least share of the multiply-accumulates that the network has now for which
             it is made again. Defaults to 0.05.
-        rebuild: what a rebuild costs, in epochs of the dense network, a float >= 0. Defaults to `"measured"`: what
-            the first epoch took longer than the second, in which nothing is traced, and what making a network again
-            took the last time; nothing where several workers, who must agree, train.
+        rebuild: what a rebuild costs, in training steps of the dense network, a float >= 0. Defaults to 50, about what
+            tracing and making the network again take for convolutional networks on a CPU; small networks trace for
+            hundreds of steps. It is not measured, so that the same seed gives the same run, on all workers.
 
     Raises:
         ValueError: for an argument that is out of range.
     """
 
-    def __init__(self, checks: int = 1, least_saving: float = 0.05, rebuild: float | str = "measured") -> None:
+    def __init__(self, checks: int = 1, least_saving: float = 0.05, rebuild: float = 50.0) -> None:
         if not isinstance(checks, int) or checks < 1:
             raise ValueError(f"`checks` must be a positive integer. Received: checks={checks}")
         if not 0.0 < least_saving < 1.0:
             raise ValueError(f"`least_saving` must lie strictly between 0 and 1. Received: least_saving={least_saving}")
-        if rebuild != "measured" and (not isinstance(rebuild, (int, float)) or not 0.0 <= rebuild < math.inf):
-            raise ValueError(f"`rebuild` must be a number of epochs >= 0 or 'measured'. Received: rebuild={rebuild!r}")
+        if isinstance(rebuild, bool) or not isinstance(rebuild, (int, float)) or not 0.0 <= rebuild < math.inf:
+            raise ValueError(f"`rebuild` must be a number of training steps >= 0. Received: rebuild={rebuild!r}")
         self.checks, self.least_saving, self.rebuild = checks, least_saving, rebuild
 
     def get_config(self) -> dict[str, Any]:
@@ -80,17 +79,17 @@ class Watch(keras.callbacks.Callback):
         super().__init__()
         self.settings = settings
         self.plan: ShrinkingPlan | None = None
-        self.state: dict[str, Any] = {"streaks": {}, "seconds": [], "remaking": None, "lost": 0.0, "pending": None}
-        # Set by whoever comes last among the callbacks, so that what others do before an epoch does not count.
-        self.start = 0.0
+        self.state: dict[str, Any] = {"streaks": {}, "lost": 0.0, "pending": None}
+        # The number of the training step with which the epoch began.
+        self.start = 0
         # Whether it has turned out that the network cannot be made again.
         self.given_up = False
 
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.start = self._step()
+
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.plan, self.state["pending"] = None, None
-        if len(self.state["seconds"]) < 2:
-            # Later epochs are cheaper, and after an interruption the same numbers are to decide.
-            self.state["seconds"].append(time.perf_counter() - self.start)
         if logs is not None:
             logs[REBUILDS] = len(self.model.removals)
         if self.given_up:
@@ -107,7 +106,7 @@ class Watch(keras.callbacks.Callback):
         # In epochs of the dense network.
         each = REALISED * saving * plan.dense_macs / max(self.model.dense_reference.totals["macs"], 1.0)
         self.state["lost"] += each
-        cost = self._cost_of_rebuild()
+        cost = self.settings.rebuild / max(self._step() - self.start, 1)
         pays = self.state["lost"] >= cost and each * left > WORTH * cost
         if pays and saving >= self.settings.least_saving and not plan.empty:
             self.plan, self.state["lost"] = plan, 0.0
@@ -123,19 +122,8 @@ class Watch(keras.callbacks.Callback):
         self.state["streaks"] = streaks
         return ripe
 
-    def _cost_of_rebuild(self) -> float:
-        """What a rebuild costs, in epochs of the dense network."""
-        if self.settings.rebuild != "measured":
-            return float(self.settings.rebuild)
-        seconds = self.state["seconds"]
-        if in_multi_worker(strategy_of_model(self.model)):
-            return 0.0
-        if len(seconds) < 2:
-            return math.inf
-        tracing = max(0.0, seconds[0] - seconds[1])
-        # Making the network again takes about as long as tracing it.
-        remaking = tracing if self.state["remaking"] is None else self.state["remaking"]
-        return (tracing + remaking) / max(seconds[1], 1e-9)
+    def _step(self) -> int:
+        return int(ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def give_up(self, error: Exception) -> None:
         """Lets the network as it is from now on, and says why."""
@@ -147,9 +135,8 @@ class Watch(keras.callbacks.Callback):
             stacklevel=3,
         )
 
-    def shrank(self, plan: ShrinkingPlan, small: Any, seconds: float) -> None:
-        """Told of the network that is left, whose gates have fewer units, and of how long that took."""
-        self.state["remaking"] = seconds
+    def shrank(self, plan: ShrinkingPlan, small: Any) -> None:
+        """Told of the network that is left, whose gates have fewer units."""
         left = {gate.name for gate in gates_of(small)}
         for gate in gates_of(plan.model):
             streak = self.state["streaks"].pop(gate.name, None)
@@ -180,9 +167,6 @@ class Pause(PausingCallback, keras.callbacks.Callback):
         self.epoch = initial_epoch_of(self.model) or 0
         if self.at_once:
             set_initial_epoch(self.model, self.params["epochs"])
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.watch.start = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch + 1

@@ -4,7 +4,8 @@ from typing import Any
 
 import keras
 
-# Keras compiles with classes of its own in the place of those that were given, and saves their names.
+# Keras compiles with classes of its own in the place of those that were given, and saves their names. Files say so:
+# nothing is imported from there.
 OF_TORCH = "keras.src.backend.torch.optimizers."
 
 
