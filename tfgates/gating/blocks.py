@@ -9,7 +9,7 @@ from tfgates.gating.placement import Place, candidates_of, chooser
 from tfgates.graph import Network, Walk
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_for
-from tfgates.graph.rules.merge import AddRule
+from tfgates.graph.rules.sums import AddRule
 from tfgates.graph.walk import symbolic_walk
 from tfgates.training.report import Report
 

@@ -16,9 +16,11 @@ from tfgates.gating.placement import Place, candidates_of, flat_places, proven, 
 from tfgates.gating.report import complete
 from tfgates.gating.subclasses import carry_over, gated_class
 from tfgates.gating.written_out import carried_by, places_written_out
-from tfgates.graph.copier import copy_of, is_foreign
+from tfgates.graph.configs import is_foreign
+from tfgates.graph.copier import copy_of
 from tfgates.graph.lengths import length_of, shapes_of
-from tfgates.graph.network import Network, rebuild
+from tfgates.graph.network import Network
+from tfgates.graph.rebuild import rebuild
 from tfgates.graph.unrolling import calls_forgotten
 from tfgates.training.gated_model import GatedModel
 from tfgates.training.report import Report

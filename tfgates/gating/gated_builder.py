@@ -13,7 +13,8 @@ from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.gates import Gate
 from tfgates.gating.placement import Place, has_heads
 from tfgates.graph import Network
-from tfgates.graph.copier import Copier, config_of, input_names, own_names
+from tfgates.graph.configs import config_of
+from tfgates.graph.copier import Copier, input_names, own_names
 from tfgates.graph.network import Node
 from tfgates.graph.phase import trains
 from tfgates.graph.rules import activations

@@ -9,8 +9,9 @@ import numpy as np
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy, GroupNormalizationAnatomy
 from tfgates.graph import Network, Walk
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Node
-from tfgates.graph.rule import ElementwiseRule, rule_of
+from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.scalars import ScalarsRule
 from tfgates.layers import GatedLayer

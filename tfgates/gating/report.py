@@ -8,7 +8,8 @@ from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
-from tfgates.graph.walk import MADE, Walk, symbolic_walk
+from tfgates.graph.walk import Walk, symbolic_walk
+from tfgates.graph.walk_state import MADE
 from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from tfgates.anatomy import anatomy_of, variable_of
 from tfgates.gating.placement import Place, candidates_of, chooser, is_gated, makes_units, place_after
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Network, Node
-from tfgates.graph.rule import ElementwiseRule, rule_of
+from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk, symbolic_walk
 
 PRODUCTS = ("Matmul", "Einsum", "DotProductAttention")

@@ -1,8 +1,9 @@
 """One walk over the graph serves pruning, costs and the placing of gates."""
 
 from tfgates.graph import rules
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Network, Node, Ref
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
+from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.values import map_constants
 from tfgates.graph.walk import Walk
 

@@ -1,98 +1,17 @@
 """Making new layers from the layers of a network, each once, weights included."""
 
-import functools
-import inspect
-import types
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 
-from tfgates.anatomy.weightless import holds_function
+from tfgates.graph.configs import config_of, give_functions, give_functions_within, is_foreign, layer_from
 from tfgates.graph.frozen import copy_flag, copy_flags
-from tfgates.graph.network import Network, Node, rebuild
+from tfgates.graph.network import Network, Node
+from tfgates.graph.rebuild import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value, states_of
 from tfgates.graph.tying import parts_of
-from tfgates.keras_internals import layers_within, output_shape_of_lambda
-
-# Entries of the configs of Keras's layers that can be functions.
-FUNCTIONS = ("activation", "recurrent_activation")
-FUNCTION_TYPES: tuple[Any, ...] = (types.FunctionType, types.BuiltinFunctionType, types.MethodType, functools.partial)
-
-
-def config_of(layer: keras.Layer, kind: Any = None) -> dict[str, Any]:
-    """The config of a layer, with functions as they are: their names say too little.
-
-    Keras writes `keras.ops.gelu` down as `"gelu"`, which is another function, and reads no lambda.
-
-    Args:
-        layer: the layer.
-        kind: the class whose config it is; its own by default.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
-        config = (kind or type(layer)).get_config(layer)
-    if holds_function(layer):
-        config.update(function=layer.function, output_shape=output_shape_of_lambda(layer), mask=layer.mask)
-        config["arguments"] = layer.arguments
-    elif type(layer).__module__.split(".")[0] in ("keras", "tfgates"):
-        for name in FUNCTIONS:
-            function = getattr(layer, name, None)
-            if name in config and isinstance(function, FUNCTION_TYPES):
-                config[name] = function
-            elif name in config and isinstance(function, keras.Layer):
-                # What Keras writes down would be built for as many channels as there are now.
-                config[name] = layer_from(type(function), config_of(function))
-    return config
-
-
-def give_functions(new: keras.Layer, old: keras.Layer) -> None:
-    """Gives a layer that Keras has made from a config the functions themselves: see `config_of`."""
-    for name in FUNCTIONS:
-        function = getattr(old, name, None)
-        if isinstance(function, FUNCTION_TYPES) and getattr(new, name, None) is not function:
-            setattr(new, name, function)
-
-
-def give_functions_within(new: keras.Model, old: keras.Model) -> None:
-    """`give_functions` for the layers of a nested model that is copied whole, by its config."""
-    copies, sources = ([*layers_within(model, include_self=False)] for model in (new, old))
-    if [type(layer) for layer in copies] == [type(layer) for layer in sources]:
-        for copy, source in zip(copies, sources, strict=True):
-            give_functions(copy, source)
-
-
-def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
-    """The layer of a config that `config_of` made."""
-    if kind is keras.layers.Lambda:
-        # Its `from_config` refuses functions.
-        return keras.layers.Lambda(**config)
-    try:
-        return kind.from_config(config)
-    except (TypeError, ValueError):
-        layer = without_unknown(kind, config)
-        if layer is None:
-            raise
-        return layer
-
-
-def without_unknown(kind: Any, config: dict[str, Any]) -> keras.Layer | None:
-    """The layer of a config that has more in it than its class takes, if the class says the same of it; else None."""
-    taken: set[str] = set()
-    for base in kind.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(vars(base)["__init__"]).parameters
-            taken |= set(parameters)
-            if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-                break
-    known = {name: value for name, value in config.items() if name in taken}
-    if len(known) == len(config):
-        return None
-    layer = kind.from_config(known)
-    written = layer.get_config()
-    same = all(name == "name" or written.get(name) == value for name, value in config.items())
-    return layer if same else None
+from tfgates.keras_internals import layers_within
 
 
 def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:
@@ -309,12 +228,6 @@ def copy_of(network: Any) -> keras.Model:
     model = keras.Model(inputs, outputs, name=network.model.name)
     copier.finish()
     return model
-
-
-def is_foreign(layer: keras.Layer) -> bool:
-    """Whether a layer, or one that it holds, is neither Keras's nor of tfgates: who knows what its config says."""
-    kinds = (type(each).__module__.split(".")[0] for each in layers_within(layer))
-    return any(kind not in ("keras", "tfgates") for kind in kinds)
 
 
 def input_names(network: Network) -> list[str]:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable, Container
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -18,7 +18,7 @@ from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
 from tfgates.graph.unrolling import Call, NotOpenedError
-from tfgates.keras_internals import dense, has_graph, inputs_structure, mask_of, nodes_by_depth, outputs_structure
+from tfgates.keras_internals import has_graph, mask_of, nodes_by_depth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -246,41 +246,3 @@ def as_functional(model: keras.Model) -> Any:
 def has_own_call(layer: keras.Layer) -> bool:
     """Whether the `call` of a layer is neither Keras's nor of tfgates, but the user's."""
     return "call" in vars(layer) or is_own(type(layer), "call")
-
-
-def rebuild(
-    network: Network, emit: Callable[[Node, Any, Any], Any], used_nodes: Container[int] | None = None
-) -> tuple[Any, Any]:
-    """Calls `emit(node, args, kwargs)` for each call in order and returns the new inputs, outputs.
-
-    Args:
-        network: a `Network`.
-        emit: function that makes the new call and returns its output or outputs. `args` and
-            `kwargs` hold the new tensors in place of references.
-        used_nodes: indices of the calls to make; all by default.
-
-    Returns:
-        Pair of the inputs and outputs, in the structure of the original model's.
-    """
-    tensors = {}
-    for number, original in zip(network.inputs, network.functional.inputs, strict=True):
-        tensors[number] = keras.Input(
-            batch_shape=original.shape, dtype=original.dtype, sparse=original.sparse, name=original.name
-        )
-
-    reads_sparse = any(getattr(tensor, "sparse", False) for tensor in network.functional.inputs)
-
-    def value(x: Any) -> Any:
-        return tensors.get(x.tensor) if isinstance(x, Ref) else x
-
-    for node in network.nodes:
-        if used_nodes is not None and node.index not in used_nodes:
-            continue
-        args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
-        outputs = emit(node, args, kwargs)
-        for number, tensor in zip(node.outputs, tree.flatten(outputs), strict=True):
-            tensors[number] = tensor if reads_sparse else dense(tensor)
-    functional = network.functional
-    inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
-    outputs = tree.pack_sequence_as(outputs_structure(functional), [tensors[n] for n in network.outputs])
-    return inputs, outputs

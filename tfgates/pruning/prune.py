@@ -20,8 +20,9 @@ from tfgates.graph.equality import (
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.keras_faults import MISPLACED, astray
 from tfgates.graph.lengths import length_of, set_length
-from tfgates.graph.network import Network, rebuild
+from tfgates.graph.network import Network
 from tfgates.graph.randomness import random_reason
+from tfgates.graph.rebuild import rebuild
 from tfgates.graph.rule import rule_of
 from tfgates.keras_internals import layers_within, learning_rate_of
 from tfgates.notices import GatesWarning

@@ -10,7 +10,8 @@ from keras import ops
 from tfgates.anatomy import variable_of
 from tfgates.gates import Gate
 from tfgates.graph import Walk
-from tfgates.graph.copier import Copier, config_of, input_names
+from tfgates.graph.configs import config_of
+from tfgates.graph.copier import Copier, input_names
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.slices import Fold, Heir, Slices

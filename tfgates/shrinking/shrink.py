@@ -16,7 +16,7 @@ from tfgates.gating.subclasses import GatedSubclass, carry_over
 from tfgates.graph.equality import CALLS, amplified, default_tolerance, first_difference, outputs_of
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.lengths import length_of
-from tfgates.graph.network import rebuild
+from tfgates.graph.rebuild import rebuild
 from tfgates.graph.slices import Heir
 from tfgates.keras_internals import compile_settings, layers_within, strategy_of_model
 from tfgates.pruning.before import remember_before

@@ -6,7 +6,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.gates import Gate
-from tfgates.graph.copier import config_of
+from tfgates.graph.configs import config_of
 from tfgates.graph.gate_places import gate_of
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of

@@ -28,6 +28,7 @@ from tfgates.graph.rules import (
     sequence,
     slicing,
     stacking,
+    sums,
 )
 
 __all__ = [
@@ -58,4 +59,5 @@ __all__ = [
     "sequence",
     "slicing",
     "stacking",
+    "sums",
 ]

@@ -7,9 +7,10 @@ import numpy as np
 
 from tfgates.anatomy.normalization import AveragingAnatomy, GroupNormalizationAnatomy, RMSNormalizationAnatomy
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
-from tfgates.graph.rule import ElementwiseRule, Rule, register_rule
+from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.normalization import PerChannelRule
 from tfgates.graph.slices import Fold
 from tfgates.graph.values import GENERIC, is_known

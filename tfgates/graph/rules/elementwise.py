@@ -8,9 +8,10 @@ import keras
 import numpy as np
 
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
-from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.rule import register_rule
 from tfgates.graph.rules import activations
 from tfgates.graph.values import is_known, map_constants
 from tfgates.graph.walk import Walk

@@ -8,8 +8,9 @@ import numpy as np
 from tfgates.gates import Gate
 from tfgates.graph import rule as rules
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Node
-from tfgates.graph.rule import ElementwiseRule, Rule, Term, register_rule
+from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.values import through_gate
 from tfgates.graph.walk import Walk
 from tfgates.layers import GateGenerator, GateNoise

@@ -4,9 +4,10 @@ import keras
 import numpy as np
 
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
-from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.rule import register_rule
 from tfgates.graph.walk import Walk
 
 

@@ -1,4 +1,4 @@
-"""Merges: addition, subtraction, multiplication, maximum, minimum, average."""
+"""Merges, position by position: products, quotients, maximum, minimum; sums are in `sums`."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ import numpy as np
 
 from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.masks import why_masked, why_mixed
+from tfgates.graph.masks import why_masked
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
@@ -182,62 +182,6 @@ class Part:
         self.group, self.live, self.value = group, live, value
 
 
-@register_rule(layers.Add, "Add")
-class AddRule(MergeRule):
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return np.sum(values, axis=0)
-
-    def droppable(
-        self, walk: Walk, node: Node, operands: list[Any], parts: list[Part], shape: tuple[Any, ...], axis: int
-    ) -> dict[int, np.ndarray]:
-        """Constant operands, if another one has the output's shape: `{operand: constants}`."""
-        if walk.symbolic or not self.may_drop(walk, node):
-            return {}
-        constant = {
-            i: p.value
-            for i, p in enumerate(parts)
-            if p.group is not None and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
-        }
-        carrier = any(
-            isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape for i, o in enumerate(operands)
-        )
-        return constant if carrier else {}
-
-    def reads(self, walk: Walk, node: Node) -> dict[int, int]:
-        """A constant operand is dropped where one that is never constant carries the shape."""
-        state = walk.notes(node).parts
-        if state is None or not self.may_drop(walk, node):
-            return super().reads(walk, node)
-        shape, operands, parts = walk.shape(node.outputs[0]), self.operands(node), state[1]
-        live = [walk.formulas.any(part.live) for part in parts]
-        carriers = {i for i, o in enumerate(operands) if walk.shape(o.tensor) == shape and live[i] == TRUE}
-        found: dict[int, list[int]] = {}
-        for i, operand in enumerate(operands):
-            drops = parts[i].group is not None and carriers - {i} and self.can_drop(i)
-            found.setdefault(operand.tensor, []).append(live[i] if drops else TRUE)
-        return {tensor: walk.formulas.some(formulas) for tensor, formulas in found.items()}
-
-    def can_drop(self, index: int) -> bool:
-        """Whether operand number `index` can be left out where it is constant."""
-        return True
-
-    def may_drop(self, walk: Walk, node: Node) -> bool:
-        """Whether what is left is the sum, with the mask of the sum."""
-        return all(isinstance(o, Ref) for o in self.operands(node)) and why_mixed(walk.network, node) is None
-
-
-@register_rule(layers.Subtract, "Subtract")
-class SubtractRule(MergeRule):
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return values[0] - np.sum(values[1:], axis=0)
-
-
-@register_rule(layers.Average)
-class AverageRule(MergeRule):
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return np.mean(values, axis=0)
-
-
 class StepwiseRule(MergeRule):
     """Merges of which Keras's layers leave out what is masked."""
 
@@ -287,20 +231,3 @@ class MultiplyRule(StepwiseRule):
 class DivideRule(MergeRule):
     def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return values[0] / values[1]
-
-
-@register_rule("CustomScaleLayer")
-class ScaledAddRule(AddRule):
-    """`x1 + scale * x2`, as in keras.applications.inception_resnet_v2."""
-
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return values[0] + node.op.scale * values[1]
-
-    def droppable(
-        self, walk: Walk, node: Node, operands: list[Any], parts: list[Part], shape: tuple[Any, ...], axis: int
-    ) -> dict[int, np.ndarray]:
-        found = super().droppable(walk, node, operands, parts, shape, axis)
-        return {1: node.op.scale * found[1]} if 1 in found else {}
-
-    def can_drop(self, index: int) -> bool:
-        return index == 1

@@ -11,10 +11,11 @@ from keras import tree
 from tfgates.anatomy import ChannelAnatomy
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy, LayerScaleAnatomy, PReLUAnatomy
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.phase import trains
-from tfgates.graph.rule import ElementwiseRule, Term, register_rule, rule_for
+from tfgates.graph.rule import Term, register_rule, rule_for
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.activations import call_at_inference
 from tfgates.graph.rules.declared import DeclaredRule

@@ -8,8 +8,9 @@ import numpy as np
 
 from tfgates.gates import Gate
 from tfgates.graph.channels import Channels
+from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Network, Node
-from tfgates.graph.rule import ElementwiseRule, register_rule
+from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.moving import EntriesRule
 from tfgates.graph.spread import follow
 from tfgates.graph.walk import Walk

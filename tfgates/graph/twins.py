@@ -1,0 +1,132 @@
+"""Two runs of the same calls for different sizes: what differs between them depends on the sizes."""
+
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
+
+# Operators that only repeat what has one entry along an axis, as those that read it do by themselves.
+REPEATING = {"BroadcastTo": "shape", "Tile": "repeats", "Repeat": "repeats"}
+
+
+class UnequalError(Exception):
+    """Two runs are given different arguments."""
+
+
+class Twins:
+    """Two runs of the same calls, for different sizes.
+
+    Args:
+        one, other: the runs.
+        sizes: for each open size of the first run that of the second.
+    """
+
+    def __init__(self, one: Unrolled, other: Unrolled, sizes: dict[int, int]) -> None:
+        self.sizes = sizes
+        self.first, self.second = (
+            {id(t): i for i, t in enumerate([*run.inputs, *(t for call in run.calls for t in call.outputs)])}
+            for run in (one, other)
+        )
+
+    def free(self, one: Call, other: Call) -> None:
+        """Replaces sizes in a call of the first run; refuses where they are used as numbers.
+
+        Raises:
+            NotOpenedError: naming the operation.
+        """
+        try:
+            args, kwargs = tree.map_structure(self.freed, (one.args, one.kwargs), (other.args, other.kwargs))
+        except (UnequalError, ValueError, TypeError) as error:
+            # Other structures, too.
+            raise self.refused(one) from error
+        same = type(one.op) is type(other.op)
+        if isinstance(one.op, keras.Layer):
+            same = one.op is other.op
+        elif same and type(one.op).__name__ == "Reshape":
+            one.op = self.reshape(one, other)
+        elif same and type(one.op).__name__ in REPEATING and self.only_repeats(one):
+            # Read as it is, and broadcast where it is read.
+            one.op = None
+        elif same:
+            same = self.equal(without_name(one.op), without_name(other.op))
+        if not same:
+            raise self.refused(one)
+        one.args, one.kwargs = args, kwargs
+
+    def refused(self, call: Call) -> NotOpenedError:
+        return NotOpenedError(f"it uses the number of examples or steps in {type(call.op).__name__} as a number")
+
+    def equal(self, a: dict, b: dict) -> bool:
+        try:
+            tree.map_structure(self.freed, a, b)
+        except (UnequalError, ValueError, TypeError):
+            return False
+        return True
+
+    def freed(self, a: Any, b: Any) -> Any:
+        """An argument of the first run for any sizes.
+
+        Raises:
+            UnequalError: if it is not the same in both runs.
+        """
+        if isinstance(a, keras.KerasTensor):
+            same = self.first.get(id(a)) == self.second.get(id(b), -1)
+        elif isinstance(a, slice) and isinstance(b, slice):
+            a, same = self.whole_slice(a, b)
+        elif hasattr(a, "shape") or hasattr(b, "shape"):
+            return self.array(a, b)
+        else:
+            same = a is b or a == b
+        if not same:
+            raise UnequalError
+        return a
+
+    def whole_slice(self, a: slice, b: slice) -> tuple[slice, bool]:
+        """A slice with an end that is an open size without it, which is the end of an axis of that size."""
+        stop = None if a.stop in self.sizes and self.sizes[a.stop] == b.stop else a.stop
+        return slice(a.start, stop, a.step), (a.start, a.step, stop) == (b.start, b.step, b.stop if stop else None)
+
+    def array(self, a: Any, b: Any) -> Any:
+        """An array with one entry where it has as many alike as an open size."""
+        x, y = (np.asarray(ops.convert_to_numpy(v)) for v in (a, b))
+        if x.ndim == y.ndim and x.shape != y.shape:
+            for axis, (size, twin) in enumerate(zip(x.shape, y.shape, strict=True)):
+                alike = np.all(x == x.take([0], axis=axis)) if size else False
+                if self.sizes.get(size) == twin and alike:
+                    x, y = x.take([0], axis=axis), y.take([0], axis=axis)
+            a = ops.convert_to_tensor(x)
+        if x.shape != y.shape or not np.array_equal(x, y):
+            raise UnequalError
+        return a
+
+    def only_repeats(self, call: Call) -> bool:
+        """Whether a call does nothing but repeat the one entry along axes of open sizes."""
+        x, y = call.args[0], call.outputs[0]
+        if not isinstance(x, keras.KerasTensor) or len(x.shape) != len(y.shape) or x.dtype != y.dtype:
+            return False
+        return all(a == b or (a == 1 and b in self.sizes) for a, b in zip(x.shape, y.shape, strict=True))
+
+    def reshape(self, one: Call, other: Call) -> Any:
+        """The operation that gives a tensor its new shape for any sizes.
+
+        Raises:
+            NotOpenedError: where no shape with one -1, behind the examples as they are, says it.
+        """
+        # Sizes of what comes out, where what was asked for may have a -1 of its own.
+        made = zip(one.outputs[0].shape, other.outputs[0].shape, strict=True)
+        sizes = [a if a == b else -1 for a, b in made]
+        given = (one.args[0].shape or (None,))[0]
+        examples = given in self.sizes and other.args[0].shape[0] == self.sizes[given]
+        if examples and one.outputs[0].shape[0] == given and sizes[1:].count(-1) <= 1:
+            return keras.layers.Reshape(sizes[1:])
+        if sizes.count(-1) > 1:
+            raise self.refused(one)
+        return type(one.op)(tuple(sizes))
+
+
+def without_name(op: Any) -> dict:
+    """The config of an operator, its name apart."""
+    return {key: value for key, value in op.get_config().items() if key != "name"}
