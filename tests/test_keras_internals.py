@@ -241,6 +241,15 @@ def overridden():
     assert {*internals.LISTS_OF_OPTIMIZERS} <= {*vars(keras.optimizers.MultiOptimizer({"a": keras.optimizers.SGD()}))}
 
 
+def attributes():
+    layer = K.Dropout(0.25, seed=3)
+    layer(keras.Input((2,)))
+    assert {"rate", "seed", "noise_shape", "_dtype_policy"} <= {*internals.own_attributes(layer)}
+    assert {*internals.BOOKKEEPING} <= {*vars(layer)} and not {*internals.BOOKKEEPING} & {
+        *internals.own_attributes(layer)
+    }
+
+
 def products():
     """A product with a number is taken for sparse."""
     x = keras.Input((3,)) * 2.0
@@ -250,6 +259,7 @@ def products():
 TRIES = (
     overridden,
     products,
+    attributes,
     attention,
     calls,
     graphs,

@@ -16,16 +16,16 @@ LISTS_OF_OPTIMIZERS = ("_variables", "_trainable_variables", "_inner_optimizers"
 
 # What Keras itself keeps in layers and operators, beside what they compute with: names, calls that were made, the
 # lists by which it finds what an attribute holds, and what it wraps or reads from the class.
-BOOKKEEPING = frozenset(
-    ("name", "build", "quantize", "built", "call_signature_parameters", "_path", "_parent_path", "_auto_config")
-    + ("_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_lock", "_called", "_losses", "_loss_ids")
-    + ("_losses_override", "_call_signature", "_call_context_args", "_call_has_context_arg", "_build_shapes_dict")
-    + ("_input_spec", "_saved_model_inputs_spec", "_saved_model_arg_spec", "_compile_config", "_distribute_strategy")
-)
+BOOKKEEPING = {
+    *("name", "build", "quantize", "built", "call_signature_parameters", "_path", "_parent_path", "_auto_config"),
+    *("_inbound_nodes", "_outbound_nodes", "_tracker", "_tracked", "_lock", "_called", "_losses", "_loss_ids"),
+    *("_losses_override", "_call_signature", "_call_context_args", "_call_has_context_arg", "_build_shapes_dict"),
+    *("_input_spec", "_saved_model_inputs_spec", "_saved_model_arg_spec"),
+}
 
 
 def own_attributes(operation: Any) -> dict[str, Any]:
-    """The attributes that a layer or operator computes with: a config need not have all of them."""
+    """The attributes that a layer or operator computes with: `get_config` need not have all of them."""
     kept = vars(operation).items()
     return {name: value for name, value in kept if name not in BOOKKEEPING and not name.startswith("_self_")}
 

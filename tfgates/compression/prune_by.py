@@ -10,7 +10,7 @@ from tfgates.constraints.structure import list_of
 from tfgates.gates import gates_of
 from tfgates.gates.arguments import check_choice
 from tfgates.gating.gate_model import gate_network
-from tfgates.graph.network import Network
+from tfgates.graph.shared import network_of, networks_shared
 from tfgates.importance import NAMES, NEEDS_DATA, Units, first_order_taylor, score_units, units_of
 from tfgates.importance.criteria import ON_WEIGHTS
 from tfgates.pruning.plan import PruningPlan
@@ -21,6 +21,7 @@ from tfgates.training.batches import batches_of, check_data, check_targets
 COMPARISONS = ("normalized", "global", "uniform")
 
 
+@networks_shared()
 def prune_by(
     model: keras.Model,
     budget: Any,
@@ -101,7 +102,7 @@ def prune_by(
         for name, value in (("steps", steps), ("batch_size", batch_size)):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
-    network = Network(model, inputs)
+    network = network_of(model, inputs)
     gated, places, gates = gate_network(
         network, (residual,), layers=layers, flattened=flattened, budget=budget, example=inputs, length=length
     )

@@ -16,7 +16,8 @@ from tfgates.costs.widths import Widths
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.lengths import length_of
 from tfgates.graph.rule import rule_of
-from tfgates.graph.walk import Walk
+from tfgates.graph.shared import network_of
+from tfgates.graph.walk import symbolic_walk
 from tfgates.layers import generated_once
 
 
@@ -52,7 +53,7 @@ class ExpectedCost:
         self.columns = tuple(cost.name for cost in self.costs)
         self.length = length_of(model)
         shared = np.array([cost.shared for cost in self.costs])
-        walk = Walk(model, symbolic=True)
+        walk = symbolic_walk(network_of(model))
         self._walk = walk
         self.gates = list(dict.fromkeys(gate for gate, _ in walk.units))
         self._circuit = Circuit(len(walk.units))

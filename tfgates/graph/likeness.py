@@ -1,4 +1,4 @@
-"""Which layers are alike in all but the values of their variables: what is proven of one of them holds for the others."""
+"""Which layers are alike but for the values of their variables: what is proven of one of them holds for the others."""
 
 import functools
 import types

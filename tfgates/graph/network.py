@@ -12,6 +12,7 @@ from tfgates.anatomy.weightless import is_dropout
 from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
 from tfgates.graph.masks import all_given, masks_of
+from tfgates.graph.opened import Found
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
@@ -70,6 +71,8 @@ class Network:
         self.dtypes: list[str] = []
         self.producer: list[Node | None] = []
         self._kept: list = []
+        # What was found when layers were opened, so that twelve equal blocks are compared in full once.
+        self._compared: dict[Any, Found] = {}
         self._masked = False
         # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
         self.masks_given: set[int] = set()
@@ -216,7 +219,7 @@ class Network:
     def _open(self, call: Call, args: Any, kwargs: Any, produced: dict[int, int], name: str, phase: Any) -> None:
         """Adds the calls that a layer makes in place of its own."""
         masks = call.op is self.model or not self._all_masks_given
-        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks)
+        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks, self._compared)
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
             prefix = "" if call.op is self.model else f"{name}/"

@@ -1,75 +1,142 @@
 """Proving that the calls that a layer makes compute what the layer does."""
 
-import contextlib
-import itertools
-from collections.abc import Iterator
+import dataclasses
+import functools
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops, tree
 
-from tfgates.graph.equality import distance, state_kept
-from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line, in_mode
-from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
-
-# Tried in this order where sizes besides the batch are left open.
-SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
-
-# One for each tensor.
-Sizes = tuple[int, ...]
+from tfgates.graph.likeness import likeness
+from tfgates.graph.observed import Sizes, call_layer, observed, other_weights, random_values, runnable_sizes, same
+from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line
+from tfgates.keras_internals import layers_within
 
 # How a layer can differ from the calls that it makes.
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
 
 
-def check_opened(
-    layer: keras.Layer, unrolled: Unrolled, tensors: list, args: Any, kwargs: Any, masks: bool = True
-) -> None:
-    """Compares a layer with the calls that it makes, on random inputs and for different batches.
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """How a layer is called: on so many examples, in training or not, with other weights or its own."""
 
-    At inference, and, with the same random numbers, in training; with its weights as they are, and with
-    others in their place; with random masks where the inputs carry masks. Outputs, the masks that
-    they carry, and what the calls leave in the layer's variables must be the same. All is put back.
+    batch: int
+    training: bool
+    others: bool
+    sizes: Sizes
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What came of a comparison: why it failed, nothing where it did not; and one of its trials, of own weights."""
+
+    reason: str
+    trial: Trial | None
+
+
+class Comparison:
+    """A call of a layer, to be compared with the calls that it is said to make, on random inputs.
 
     Args:
-        layer: the layer.
-        unrolled: its calls.
-        tensors: the symbolic tensors among its arguments, in the order of the inputs of `unrolled`.
+        layer: the layer, left as it was.
+        tensors: the symbolic tensors among the arguments of its call, in the order of the inputs of what is compared.
         args, kwargs: the arguments of its call in the model.
         masks: bool, whether anything reads the masks that the outputs carry.
-
-    Raises:
-        NotOpenedError: if anything differs, if the layer has weights that none of the calls is of, if it
-            adds losses of its own, or if it cannot be called on random inputs.
     """
-    check_holdings(layer, unrolled)
-    sizes = runnable_sizes(layer, tensors, args, kwargs)
-    # Another batch, other sizes and other weights than those with which it may have been followed.
-    trials = [(2, False, False, sizes[0]), (3, True, True, sizes[-1]), (3, False, True, sizes[0])]
-    trials += [(2, False, False, size) for size in sizes[1:]]
-    for batch, training, others, size in trials:
 
-        def differs(others: bool, batch: int = batch, training: bool = training, size: Sizes = size) -> str:
-            values = random_values(layer, tensors, batch, size, seed=batch)
-            with other_weights(layer) if others else contextlib.nullcontext():
-                expected = observed(layer, lambda: call_layer(layer, tensors, values, args, kwargs, training), training)
-                try:
-                    found = observed(layer, lambda: unrolled.run(values, training), training)
-                except Exception as error:
-                    raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
-            pairs = zip(KINDS, expected, found, strict=True)
-            matter = ((kind, one, other) for kind, one, other in pairs if masks or kind != KINDS[1])
-            return next((kind for kind, one, other in matter if not same(one, other, layer)), "")
+    def __init__(self, layer: keras.Layer, tensors: list, args: Any, kwargs: Any, masks: bool = True) -> None:
+        self.layer, self.tensors = layer, tensors
+        self._args, self._kwargs, self._masks = args, kwargs, masks
+        # What the layer gives in each trial: it may be compared with several lists of calls.
+        self._expected: dict[Trial, tuple[list, list, list]] = {}
 
-        kind = differs(others)
-        if kind and others and not differs(others=False):
+    def check(self, unrolled: Unrolled, known: dict[Any, Found]) -> None:
+        """Raises unless the calls compute what the layer does.
+
+        At inference, and, with the same random numbers, in training; for different batches; with its weights as they
+        are, and with others in their place; with random masks where the inputs carry masks. Outputs, the masks that
+        they carry, and what the calls leave in the layer's variables must be the same. All is put back. Where another
+        layer that differs in the values of its variables alone (`tfgates.graph.likeness`) was compared so before, one
+        trial is made: at inference, with the weights as they are, which is where their values could matter.
+
+        Args:
+            unrolled: the calls.
+            known: by the likeness of calls that were compared before what was found, nothing or why they differ; it
+                grows.
+
+        Raises:
+            NotOpenedError: if anything differs, if the layer has weights that none of the calls is of, if it
+                adds losses of its own, or if it cannot be called on random inputs.
+        """
+        check_holdings(self.layer, unrolled)
+        key = likeness(self.layer, self._args, self._kwargs, unrolled, self._masks)
+        before = None if key is None else known.get(key)
+        if before is not None and before.trial is not None:
+            return self._try(unrolled, [before.trial])
+        found = before or self._in_full(unrolled)
+        if key is not None:
+            known[key] = found
+        if found.reason:
+            raise NotOpenedError(found.reason)
+        return None
+
+    def _in_full(self, unrolled: Unrolled) -> Found:
+        """What comes of all trials."""
+        try:
+            self._try(unrolled, self.trials)
+        except NotOpenedError as error:
+            return Found(str(error), None)
+        return Found("", self.trials[0])
+
+    @functools.cached_property
+    def trials(self) -> list[Trial]:
+        """How the layer is called. Those with other weights follow each other."""
+        sizes = runnable_sizes(self.layer, self.tensors, self._args, self._kwargs)
+        # Another batch, other sizes and other weights than those with which it may have been followed.
+        own = [Trial(2, False, False, size) for size in sizes]
+        return [*own, Trial(3, True, True, sizes[-1]), Trial(3, False, True, sizes[0])]
+
+    def _try(self, unrolled: Unrolled, trials: list[Trial]) -> None:
+        others = [trial for trial in trials if trial.others]
+        failed = self._first(unrolled, [trial for trial in trials if not trial.others])
+        if failed is None and others:
+            with other_weights(self.layer):
+                failed = self._first(unrolled, others)
+        if failed is None:
+            return
+        trial, kind = failed
+        if trial.others and not self.differs(unrolled, dataclasses.replace(trial, others=False)):
             raise NotOpenedError(
                 "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
             )
-        if kind:
-            what = "in training" if training else "at inference"
-            raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
+        what = "in training" if trial.training else "at inference"
+        raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
+
+    def _first(self, unrolled: Unrolled, trials: list[Trial]) -> tuple[Trial, str] | None:
+        """The first trial in which something differs, and what."""
+        pairs = ((trial, self.differs(unrolled, trial)) for trial in trials)
+        return next(((trial, kind) for trial, kind in pairs if kind), None)
+
+    def differs(self, unrolled: Unrolled, trial: Trial) -> str:
+        """How the layer differs from the calls with the weights that it has now; nothing where it does not."""
+        layer, training = self.layer, trial.training
+        values = random_values(layer, self.tensors, trial.batch, trial.sizes, seed=trial.batch)
+        if trial not in self._expected:
+
+            def whole() -> list:
+                return call_layer(layer, self.tensors, values, self._args, self._kwargs, training)
+
+            try:
+                self._expected[trial] = observed(layer, whole, training)
+            except Exception as error:
+                # A layer of the user's can raise anything here.
+                raise NotOpenedError(f"it cannot be tried on random inputs: {first_line(error)}") from error
+        try:
+            found = observed(layer, lambda: unrolled.run(values, training), training)
+        except Exception as error:
+            raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
+        pairs = zip(KINDS, self._expected[trial], found, strict=True)
+        matter = ((kind, one, other) for kind, one, other in pairs if self._masks or kind != KINDS[1])
+        return next((kind for kind, one, other in matter if not same(one, other, layer)), "")
 
 
 def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
@@ -87,121 +154,3 @@ def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
         raise NotOpenedError("it has an activity regularizer")
     if getattr(layer, "quantization_mode", None):
         raise NotOpenedError("it is quantised")
-
-
-def runnable_sizes(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> list[Sizes]:
-    """Sizes of the axes that are left open, the batch apart, with which the layer can be called.
-
-    The same for all tensors, and, where it takes them, others for all and different ones.
-    """
-    is_open = any(None in t.shape[1:] for t in tensors)
-    found: list[Sizes] = []
-    different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
-    trials = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
-    for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
-        if len(found) > 1 and sizes is not different:
-            continue
-        values = random_values(layer, tensors, 2, sizes, seed=0)
-        try:
-            with state_kept(layer):
-                call_layer(layer, tensors, values, args, kwargs, training=False)
-        except Exception as error:
-            # A layer of the user's can raise anything here.
-            reason = first_line(error)
-        else:
-            found.append(sizes)
-    if not found:
-        raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
-    return found
-
-
-def random_values(layer: keras.Layer, tensors: list, batch: int, sizes: Sizes, seed: int) -> list:
-    """A backend tensor for each symbolic one, with a mask where that has one."""
-    generator = np.random.default_rng(seed)
-    limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
-    limit = min([n for n in limits if isinstance(n, int)], default=2)
-    values = []
-    for tensor, size in zip(tensors, sizes, strict=True):
-        shape = tuple(s or (size if i else batch) for i, s in enumerate(tensor.shape))
-        if tensor.dtype == "bool":
-            value = generator.random(shape) < 0.7
-        elif "int" in tensor.dtype:
-            value = generator.integers(0, limit, shape).astype(tensor.dtype)
-        else:
-            value = generator.standard_normal(shape)
-        value = ops.convert_to_tensor(value, dtype=tensor.dtype)
-        mask = mask_of(tensor)
-        if mask is not None:
-            mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))
-            give_mask(value, ops.convert_to_tensor(generator.random(mask_shape) < 0.7))
-        values.append(value)
-    return values
-
-
-def call_layer(layer: keras.Layer, tensors: list, values: list, args: Any, kwargs: Any, training: bool) -> list:
-    """The outputs of the layer as a flat list, with `values` in place of `tensors`."""
-    known = {id(t): v for t, v in zip(tensors, values, strict=True)}
-    args, kwargs = tree.map_structure(lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs))
-    return [y for y in tree.flatten(layer(*args, **in_mode(layer, kwargs, training))) if y is not None]
-
-
-class Within(keras.Layer):
-    """Runs a function as a model runs its parts: layers in it are told by it whether they train."""
-
-    def __init__(self, function: Any) -> None:
-        super().__init__()
-        self._function = function
-
-    def call(self, x: Any, training: bool = False) -> Any:
-        self._function()
-        return x
-
-
-def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list, list, list]:
-    """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
-    with state_kept(layer):
-        forget_losses(layer)
-        outputs: list = []
-        Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
-        state = [as_array(v) for v in layer.non_trainable_variables]
-        # Sums, since each call makes the terms anew.
-        state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in layer.losses]).sum())
-        forget_losses(layer)
-    masks = [mask_of(y) for y in outputs]
-    return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
-
-
-def as_array(x: Any) -> np.ndarray:
-    """A tensor or variable as an array; half precision and booleans as float32."""
-    value = ops.convert_to_tensor(x)
-    exact = "int" in keras.backend.standardize_dtype(value.dtype)
-    return np.asarray(ops.convert_to_numpy(value if exact else ops.cast(value, "float32")))
-
-
-def same(expected: list, found: list, layer: keras.Layer) -> bool:
-    """Whether two lists of arrays are equal up to rounding."""
-    halves = [i for i in layers_within(layer) if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
-    tolerance = 1e-2 if halves else 1e-5
-    if len(expected) != len(found):
-        return False
-    for a, b in zip(expected, found, strict=True):
-        if a is None or b is None:
-            if a is not b:
-                return False
-        elif not distance(a, b) <= tolerance * max(float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0)), 1e-6):
-            return False
-    return True
-
-
-@contextlib.contextmanager
-def other_weights(layer: keras.Layer) -> Iterator[None]:
-    """Gives a layer other weights for a while; those that are positive stay so."""
-    generator = np.random.default_rng(0)
-    before = [(v, as_array(v)) for v in layer.weights if "float" in str(v.dtype)]
-    try:
-        for variable, value in before:
-            variable.assign(value * generator.uniform(1.0, 1.3, value.shape) + generator.uniform(0, 0.05, value.shape))
-        yield
-    finally:
-        for variable, value in before:
-            variable.assign(value)

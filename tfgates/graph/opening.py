@@ -8,7 +8,7 @@ from keras import tree
 
 from tfgates.anatomy.weightless import is_input
 from tfgates.graph.any_size import for_any_size
-from tfgates.graph.opened import check_opened
+from tfgates.graph.opened import Comparison, Found
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, unroll
 from tfgates.keras_internals import call_of, history_of, holds_layers
 
@@ -29,18 +29,21 @@ def may_be_opened(op: Any) -> bool:
     return isinstance(op, keras.Layer) and holds_layers(op) and not rule_for(op).known
 
 
-def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks: bool = True) -> tuple[Unrolled, list]:
+def open_layer(
+    layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks: bool = True, known: dict[Any, Found] | None = None
+) -> tuple[Unrolled, list]:
     """The calls that a layer makes when it is called, proven to compute what it does.
 
     `layer.call` is called on symbolic tensors. Where it needs sizes that are left open (`ops.shape(x)[0]`
     is None for them) it is followed for two sets of sizes: see `tfgates.graph.any_size`. What comes out is
-    compared with the layer on random inputs: see `check_opened`.
+    compared with the layer on random inputs: see `tfgates.graph.opened.Comparison`.
 
     Args:
         layer: the layer, built.
         args, kwargs: the arguments of the call, symbolic tensors in them.
         outputs: what the call returned, flat.
         masks: bool, whether anything reads the masks that the outputs carry.
+        known: what was found in comparisons before, see `Comparison.check`; it grows.
 
     Returns:
         Pair of the calls and of the tensors among the arguments, in the order of their inputs.
@@ -61,6 +64,8 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks:
     if any(is_sparse(t) or t.dtype == "string" for t in tensors):
         raise NotOpenedError("it reads sparse tensors or strings")
 
+    comparison, known = Comparison(layer, tensors, args, kwargs, masks), {} if known is None else known
+
     def proven(unrolled: Unrolled) -> Unrolled:
         found, wanted = ([(len(y.shape), y.dtype) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
@@ -68,9 +73,9 @@ def open_layer(layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks:
         lost = [(a, b) for a, b in zip(unrolled.outputs, outputs, strict=True) if loses_sizes(a, b)]
         if lost:
             # What reads it may need them: a Flatten and a Dense behind it, say.
-            sizes, known = (tuple(tensor.shape) for tensor in lost[0])
-            raise NotOpenedError(f"followed, its `call` gives a tensor of shape {sizes}, not {known}")
-        check_opened(layer, unrolled, tensors, args, kwargs, masks)
+            sizes, wished = (tuple(tensor.shape) for tensor in lost[0])
+            raise NotOpenedError(f"followed, its `call` gives a tensor of shape {sizes}, not {wished}")
+        comparison.check(unrolled, known)
         return unrolled
 
     try:

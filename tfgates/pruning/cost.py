@@ -8,6 +8,7 @@ import numpy as np
 from tfgates.costs import cost_named
 from tfgates.graph.counted import incomplete
 from tfgates.graph.lengths import lengthened
+from tfgates.graph.shared import networks_shared
 from tfgates.pruning.plan import PruningPlan
 from tfgates.results import Result, number
 from tfgates.selection import Unchanged, expected_cost_of
@@ -193,7 +194,7 @@ def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1,
     Raises:
         ValueError: if the model is no graph of layers, or its budget cannot be kept.
     """
-    with lengthened(model, length):
+    with lengthened(model, length), networks_shared():
         return NetworkCost(model, chosen, min_units, round_to)
 
 

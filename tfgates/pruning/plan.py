@@ -9,8 +9,8 @@ from tfgates.costs import registered_costs
 from tfgates.costs.terms import Counted, counted
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.gate_places import gate_of, gate_places
-from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_of
+from tfgates.graph.shared import network_of
 from tfgates.graph.slices import Slices
 from tfgates.graph.walk import Walk
 from tfgates.pruning.before import against_before
@@ -56,7 +56,7 @@ class PruningPlan(Result):
     ) -> None:
         self.rounding = Rounding(min_units, round_to)
         self.model = model
-        self.network = Network(model)
+        self.network = network_of(model)
         self.costs = registered_costs()
         choice: Selection | Unchanged | None = selection or choose_units(model, self.rounding)
         while choice is not None:

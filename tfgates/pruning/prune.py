@@ -24,6 +24,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.randomness import random_reason
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.rule import rule_of
+from tfgates.graph.shared import network_of, networks_shared
 from tfgates.keras_internals import layers_within, learning_rate_of
 from tfgates.notices import GatesWarning
 from tfgates.pruning.lineage import remember_origins
@@ -48,6 +49,7 @@ class PruningError(RuntimeError):
     """The pruned network does not compute what the original does: a bug, never returned as a result."""
 
 
+@networks_shared()
 def prune(
     model: Any,
     min_units: int = 0,
@@ -106,13 +108,13 @@ def prune(
     if plan.empty:
         raise closed_layer(plan.empty[0])
     if plan.removes_nothing:
-        warnings.warn(nothing_removed(plan), GatesWarning, stacklevel=2)
+        warnings.warn(nothing_removed(plan), GatesWarning, stacklevel=3)
     warning = plan.selection.warning()
     if warning:
-        warnings.warn(warning, GatesWarning, stacklevel=2)
+        warnings.warn(warning, GatesWarning, stacklevel=3)
     methods = own_methods(type(model))
     if methods:
-        warnings.warn(not_along(model, methods), GatesWarning, stacklevel=2)
+        warnings.warn(not_along(model, methods), GatesWarning, stacklevel=3)
     pruned, surgery = rebuilt(plan)
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
@@ -172,7 +174,7 @@ def check_plain(model: Any, pruned: Any) -> None:
 
 def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | None = None) -> None:
     """Raises a `PruningError` unless both models give the same outputs at inference, called in each of its ways."""
-    network = Network(model)
+    network = network_of(model)
     given, tolerance = tolerance, default_tolerance(model) if tolerance is None else tolerance
     for x, call in examples(network, inputs):
         try:

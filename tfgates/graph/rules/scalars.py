@@ -7,7 +7,7 @@ import numpy as np
 
 from tfgates.graph import rule as rules
 from tfgates.graph.network import Network, Node
-from tfgates.graph.opened import other_weights
+from tfgates.graph.observed import other_weights
 from tfgates.graph.rule import Term
 from tfgates.graph.rules.probed import ProbedRule
 from tfgates.graph.values import through_weights

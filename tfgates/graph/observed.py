@@ -1,0 +1,143 @@
+"""Calling a layer on random inputs, and all that can be seen of it: outputs, masks, state."""
+
+import contextlib
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfgates.graph.equality import distance, state_kept
+from tfgates.graph.unrolling import NotOpenedError, first_line, in_mode
+from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
+
+# Tried in this order where sizes besides the batch are left open.
+SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
+
+# One for each tensor.
+Sizes = tuple[int, ...]
+
+# A prime number: so many random numbers are made for a weight at most.
+REPEATS = 65_537
+
+
+def runnable_sizes(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> list[Sizes]:
+    """Sizes of the axes that are left open, the batch apart, with which the layer can be called.
+
+    The same for all tensors, and, where it takes them, others for all and different ones.
+    """
+    is_open = any(None in t.shape[1:] for t in tensors)
+    found: list[Sizes] = []
+    different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
+    trials = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
+    for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
+        if len(found) > 1 and sizes is not different:
+            continue
+        values = random_values(layer, tensors, 2, sizes, seed=0)
+        try:
+            with state_kept(layer):
+                call_layer(layer, tensors, values, args, kwargs, training=False)
+        except Exception as error:
+            # A layer of the user's can raise anything here.
+            reason = first_line(error)
+        else:
+            found.append(sizes)
+    if not found:
+        raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
+    return found
+
+
+def random_values(layer: keras.Layer, tensors: list, batch: int, sizes: Sizes, seed: int) -> list:
+    """A backend tensor for each symbolic one, with a mask where that has one."""
+    generator = np.random.default_rng(seed)
+    limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
+    limit = min([n for n in limits if isinstance(n, int)], default=2)
+    values = []
+    for tensor, size in zip(tensors, sizes, strict=True):
+        shape = tuple(s or (size if i else batch) for i, s in enumerate(tensor.shape))
+        if tensor.dtype == "bool":
+            value = generator.random(shape) < 0.7
+        elif "int" in tensor.dtype:
+            value = generator.integers(0, limit, shape).astype(tensor.dtype)
+        else:
+            value = generator.standard_normal(shape)
+        value = ops.convert_to_tensor(value, dtype=tensor.dtype)
+        mask = mask_of(tensor)
+        if mask is not None:
+            mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))
+            give_mask(value, ops.convert_to_tensor(generator.random(mask_shape) < 0.7))
+        values.append(value)
+    return values
+
+
+def call_layer(layer: keras.Layer, tensors: list, values: list, args: Any, kwargs: Any, training: bool) -> list:
+    """The outputs of the layer as a flat list, with `values` in place of `tensors`."""
+    known = {id(t): v for t, v in zip(tensors, values, strict=True)}
+    args, kwargs = tree.map_structure(lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs))
+    return [y for y in tree.flatten(layer(*args, **in_mode(layer, kwargs, training))) if y is not None]
+
+
+class Within(keras.Layer):
+    """Runs a function as a model runs its parts: layers in it are told by it whether they train."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        self._function()
+        return x
+
+
+def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list, list, list]:
+    """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
+    with state_kept(layer):
+        forget_losses(layer)
+        outputs: list = []
+        Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
+        state = [as_array(v) for v in layer.non_trainable_variables]
+        # Sums, since each call makes the terms anew.
+        state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in layer.losses]).sum())
+        forget_losses(layer)
+    masks = [mask_of(y) for y in outputs]
+    return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
+
+
+def as_array(x: Any) -> np.ndarray:
+    """A tensor or variable as an array; half precision and booleans as float32."""
+    value = ops.convert_to_tensor(x)
+    exact = "int" in keras.backend.standardize_dtype(value.dtype)
+    return np.asarray(ops.convert_to_numpy(value if exact else ops.cast(value, "float32")))
+
+
+def same(expected: list, found: list, layer: keras.Layer) -> bool:
+    """Whether two lists of arrays are equal up to rounding."""
+    halves = [i for i in layers_within(layer) if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
+    tolerance = 1e-2 if halves else 1e-5
+    if len(expected) != len(found):
+        return False
+    for a, b in zip(expected, found, strict=True):
+        if a is None or b is None:
+            if a is not b:
+                return False
+        elif not distance(a, b) <= tolerance * max(float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0)), 1e-6):
+            return False
+    return True
+
+
+@contextlib.contextmanager
+def other_weights(layer: keras.Layer) -> Iterator[None]:
+    """Gives a layer other weights for a while; those that are positive stay so."""
+    generator = np.random.default_rng(0)
+    before = [(v, as_array(v)) for v in layer.weights if "float" in str(v.dtype)]
+    try:
+        for variable, value in before:
+            # Large weights get the same numbers again and again, not in step with any axis.
+            factor, more = (np.resize(generator.random(min(value.size, REPEATS), "float32"), value.shape) for _ in "ab")
+            variable.assign(value * (1.0 + 0.3 * factor) + 0.05 * more)
+        yield
+    finally:
+        for variable, value in before:
+            variable.assign(value)
