@@ -57,6 +57,13 @@ def test_a_layer_that_mixes_channels_with_other_weights_stays_whole():
     assert "or mixes them" in dict(report.skipped)["first"] and "second" in dict(report.gated)
 
 
+def test_an_operator_that_is_given_a_weight_is_not_trusted_for_what_it_does_now():
+    """With a weight of -200 it keeps 0; what training makes of the weight is not known."""
+    number = keras.Variable(-200.0)
+    trusted, given = (tfgates.gate_model(network(lambda x, y=y: ops.logaddexp(x, y))).report for y in (-200.0, number))
+    assert "first" in dict(trusted.gated) and "is given a weight" in dict(given.skipped)["first"]
+
+
 @keras.saving.register_keras_serializable(package="tests")
 class Talkative(K.Layer):
     """Writes down what it works out, and what `shown` says."""

@@ -6,10 +6,11 @@ from typing import Any, NoReturn
 import numpy as np
 from keras import ops
 
-from tfgates.constraints.budget import GAIN, Budget
+from tfgates.constraints.budget import GAIN, Bound, Budget
 from tfgates.constraints.reference import DenseReference
 from tfgates.costs import cost_named
 from tfgates.costs.expected import ExpectedCost
+from tfgates.costs.remainder import BudgetError, Holder
 from tfgates.graph.counted import incomplete
 
 
@@ -77,16 +78,22 @@ class Structure:
         for bound in self.bounds:
             if np.isnan(bound.dense):
                 self._refuse("budget", bound.name)
-        least = self.cost.least_open()
+        least = self.cost.layers(self.cost.least_open())
         for bound in self.bounds:
-            reachable = bound.of(self.cost, least)
+            reachable = bound.of_table(least)
             if bound.target < reachable:
-                raise ValueError(
+                raise BudgetError(
                     f"`budget` cannot be reached: with one unit left in each gated layer, {bound} is still "
-                    f"{reachable:,.0f}, which is {reachable / bound.dense:.4f} of the dense network's. "
-                    f"Received: a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f}); a share is "
-                    "a float of at most 1, and an integer above 1 an absolute number"
+                    f"{reachable:,.0f}, which is {reachable / bound.dense:.4f} of the dense network's.",
+                    f"a target of {bound.target:,.0f} ({bound.target / bound.dense:.4f}); a share is "
+                    "a float of at most 1, and an integer above 1 an absolute number",
+                    self.holders(bound, least[:, bound.column]),
                 )
+
+    def holders(self, bound: Bound, left: np.ndarray) -> list[Holder]:
+        """The layers that hold what a bound counts where each of them costs `left`, and why."""
+        of_bound = True if bound.layer is None else np.arange(len(left)) == bound.layer
+        return self.cost.holders(np.where(of_bound, left, 0.0))
 
     def _refuse(self, argument: str, name: str) -> NoReturn:
         raise ValueError(

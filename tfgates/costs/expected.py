@@ -11,6 +11,7 @@ from keras import ops
 from tfgates.costs.circuit import Circuit
 from tfgates.costs.protocol import Cost
 from tfgates.costs.registry import registered_costs
+from tfgates.costs.remainder import Holder, holders, why_stays
 from tfgates.costs.terms import Counted, counted, with_existence
 from tfgates.costs.widths import Widths
 from tfgates.graph.formula import FALSE, TRUE
@@ -60,6 +61,7 @@ class ExpectedCost:
         self._sides: list[dict[int, float]] = [{}]
         self._side_ids: dict[frozenset, int] = {}
         self.names: list[str] = []
+        self._reasons: list[str] = []
         self.kinds = [type(node.op).__name__ for node in walk.network.nodes]
         self.unknown: dict[str, list[tuple[str, str]]] = {}
         rows: list[tuple] = []
@@ -71,6 +73,7 @@ class ExpectedCost:
             for summand, exists in summands[-1]:
                 rows.extend(self._rows(summand, exists, len(self.names)))
             self.names.append(node.name)
+            self._reasons.append(why_stays(walk, node) if found else "")
             for name, why in reasons.items():
                 self.unknown.setdefault(name, []).append((node.name, why))
         self._pack(rows)
@@ -212,6 +215,14 @@ class ExpectedCost:
     def left(self, values: Sequence[Any]) -> np.ndarray:
         """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""
         return self._counts(values)[self._whole] > 0.0
+
+    def holders(self, left: np.ndarray) -> list[Holder]:
+        """The layers that hold the most of what is left, and why.
+
+        Args:
+            left: what each of them costs.
+        """
+        return holders(self.names, self._reasons, left)
 
     def least_open(self) -> list[np.ndarray]:
         """Gate values with one unit open in each gate, none in a gate on a whole branch."""

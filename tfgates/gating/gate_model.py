@@ -5,6 +5,7 @@ from typing import Any
 
 from tfgates import gates
 from tfgates.constraints import Budget
+from tfgates.costs.remainder import BudgetError
 from tfgates.gates.arguments import check_choice
 from tfgates.gating.blocks import block_places, proven_blocks
 from tfgates.gating.check import check_gated
@@ -13,7 +14,7 @@ from tfgates.gating.heads import head_places
 from tfgates.gating.likely import likely_candidates
 from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, proven, unit_places
-from tfgates.gating.report import complete
+from tfgates.gating.report import complete, skipped_by_name
 from tfgates.gating.subclasses import carry_over, gated_class
 from tfgates.gating.written_out import carried_by, places_written_out
 from tfgates.graph.configs import is_foreign
@@ -238,7 +239,10 @@ def gate_network(
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)
     sizes = length or length_of(model) or shapes_of(network.functional.inputs, example)
-    gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget, length=sizes)
+    try:
+        gated = kind(inputs, outputs, name=model.name, penalty=penalty, budget=budget, length=sizes)
+    except BudgetError as error:
+        raise error.explained(skipped_by_name(network, report, builder.successor)) from None
     builder.finish()
     carry_over(network, gated, builder.successor)
     check_gated(network, gated, () if compensate else builder.gates, example)

@@ -1,5 +1,6 @@
 """Every layer with weights in the report: gated, carried along, or skipped and why."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -78,3 +79,14 @@ def reason(walk: Walk, node: Node) -> str:
     for prefix in (f"{node.name} ({type(node.op).__name__}): ", f"{node.name}: "):
         why = why.removeprefix(prefix)
     return why
+
+
+def skipped_by_name(network: Network, report: Report, successor: Callable[[Any], Any]) -> dict[str, str]:
+    """Why layers got no gate and go with none, by the names of what was made of them.
+
+    Args:
+        successor: function from a layer to what was made of it, or None.
+    """
+    skipped = {name: why for name, why in report.skipped if name not in report.carried}
+    made = [(node.name, successor(node.op)) for node in network.nodes if node.name in skipped]
+    return {layer.name: skipped[name] for name, layer in made if layer is not None}

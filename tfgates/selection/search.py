@@ -16,11 +16,16 @@ TRIES = 200
 
 
 class CannotFitError(ValueError):
-    """With as little as possible left, the cost is still above a bound; `found` is what the bounds count."""
+    """With as little as possible left, the cost is still above a bound.
 
-    def __init__(self, found: np.ndarray) -> None:
+    Args:
+        found: what the bounds count, an array.
+        table: what each layer costs, an array `(layers, costs)`.
+    """
+
+    def __init__(self, found: np.ndarray, table: np.ndarray) -> None:
         super().__init__(f"{found}")
-        self.found = found
+        self.found, self.table = found, table
 
 
 class Search:
@@ -73,7 +78,7 @@ class Search:
                 return chosen
         least = np.concatenate([np.zeros(0), *self._cost.least_open()]).astype(bool)
         if not self._fits(least):
-            raise CannotFitError(self.costs(least))
+            raise CannotFitError(self.costs(least), self._widths.table(*self._kept(least)))
         return least
 
     def _one_each(self, thrifty: bool) -> np.ndarray | None:

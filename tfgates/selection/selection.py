@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from tfgates.costs import Cost, ExpectedCost, registered_costs
+from tfgates.costs.remainder import BudgetError
 from tfgates.graph.lengths import length_of
 from tfgates.selection.ranking import Ranking, as_array
 from tfgates.selection.rounding import Rounding
@@ -61,7 +62,8 @@ class Selection:
         try:
             self._chosen = chosen = self._search.chosen()
         except CannotFitError as error:
-            raise self._impossible(error.found) from None
+            columns = {bound.name: error.table[:, bound.column] for bound in self._bounds}
+            raise self._impossible(error.found, columns) from None
         self.values = {}
         for i, (gate, test) in enumerate(zip(self._gates, ranking.values, strict=True)):
             keep = chosen[ranking.units(i)]
@@ -87,7 +89,7 @@ class Selection:
         if not above.any():
             return None
         if self._round == ROUNDS:
-            raise self._impossible(found)
+            raise self._impossible(found, table)
         excess = found - targets
         # By as much as it is above; where that is far, by the same factor, so as not to go below what fits.
         lower = np.where(excess < 0.1 * targets, self._targets - excess, self._targets * targets / np.maximum(found, 1))
@@ -95,9 +97,9 @@ class Selection:
         try:
             return Selection(self._structure, self._rounding, self._scores, self._in_order, targets, self._round + 1)
         except ValueError:
-            raise self._impossible(found) from None
+            raise self._impossible(found, table) from None
 
-    def _impossible(self, found: np.ndarray) -> ValueError:
+    def _impossible(self, found: np.ndarray, table: Mapping[str, np.ndarray]) -> ValueError:
         least = self._rounding.least
         asked = f" (for {self._rounding})" if self._rounding.asks else ""
         pairs = [
@@ -105,9 +107,12 @@ class Selection:
             for bound, cost in zip(self._bounds, found, strict=True)
             if cost > bound.target
         ]
-        return ValueError(
-            f"`budget` cannot be kept: with {least} left in each gated layer{asked} it is exceeded. "
-            f"Received: {'; '.join(pairs) or [str(bound) for bound in self._bounds]}"
+        above = (bound for bound, cost in zip(self._bounds, found, strict=True) if cost > bound.target)
+        first = next(above, self._bounds[0])
+        return BudgetError(
+            f"`budget` cannot be kept: with {least} left in each gated layer{asked} it is exceeded.",
+            f"{'; '.join(pairs) or [str(bound) for bound in self._bounds]}",
+            self._structure.holders(first, table[first.name]),
         )
 
     # What it says of itself.

@@ -19,7 +19,10 @@ from tfgates.graph.walk import Walk
 
 
 class ProbedRule(MergeRule):
-    """`f(x1, x2, ...)` position by position, smaller tensors broadcast, for any f that is tried and found so."""
+    """`f(x1, x2, ...)` position by position, smaller tensors broadcast, for any f that is tried and found so.
+
+    What is tried holds after training too: f has no weights of its own, and is given none.
+    """
 
     multiplies = True
 
@@ -46,7 +49,12 @@ class ProbedRule(MergeRule):
         known = walk.network.proofs.setdefault("along", {})
         if (node.index, axis) not in known:
             shapes = [walk.shape(tensor) for tensor in (node.inputs[0], *node.outputs)]
-            same = len(shapes) == 2 and len(shapes[0]) == len(shapes[1]) and shapes[0][axis] == shapes[1][axis]
+            same = (
+                not is_given_weights(node)
+                and len(shapes) == 2
+                and len(shapes[0]) == len(shapes[1])
+                and shapes[0][axis] == shapes[1][axis]
+            )
             shape = tuple(s or size for s, size in zip(shapes[0], SIZES, strict=False))
             dtype = walk.network.dtypes[node.inputs[0]]
             known[node.index, axis] = same and dtype != "string" and along(self.function(node), shape, axis, dtype)
@@ -68,6 +76,8 @@ class ProbedRule(MergeRule):
         """Why the call is not elementwise in its tensors, or None; see `tfgates.graph.probe.obstacle`."""
         if len(node.outputs) != 1:
             return "has several outputs"
+        if is_given_weights(node):
+            return "is given a weight, of whose values to come trying it says nothing"
         operands = self.operands(node)
         shapes = [tuple(s or size for s, size in zip(network.shapes[t.tensor], SIZES, strict=False)) for t in operands]
         shape = tuple(s or size for s, size in zip(network.shapes[node.outputs[0]], SIZES, strict=False))
@@ -117,6 +127,11 @@ class ProbedRule(MergeRule):
             return evaluate(self.function(node), *given).reshape(-1)
 
         return combine_constants(call, values)
+
+
+def is_given_weights(node: Node) -> bool:
+    """Whether variables are among the arguments of a call."""
+    return any(isinstance(x, keras.Variable) for x in tree.flatten((node.args, node.kwargs)))
 
 
 # For sizes that the model leaves open, the batch first.
