@@ -28,4 +28,5 @@ with tempfile.TemporaryDirectory() as folder:
     small.save(path)
     again = keras.saving.load_model(path)
 np.testing.assert_allclose(again.predict(data[0], verbose=0), small.predict(data[0], verbose=0), rtol=1e-5)
-print(f"tfgates {tfgates.__version__}, Keras {keras.__version__}: pruned to {small.count_params()} parameters")
+print(f"{tfgates.__file__}: tfgates {tfgates.__version__}, Keras {keras.__version__}")
+print(f"pruned to {small.count_params()} parameters")
