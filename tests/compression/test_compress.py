@@ -9,7 +9,7 @@ import tfgates
 from tests.interruption.methods import Interrupt, TrainingEndedError
 from tfgates.compression.compress import fine_tuning_epochs
 from tfgates.testing import METHODS
-from tfgates.training.steps import steps_of, steps_per_epoch
+from tfgates.training.steps import example_of, steps_of, steps_per_epoch
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -54,6 +54,15 @@ def test_steps_of():
     assert steps_of({"x": x, "epochs": 3, "validation_split": 0.5, "batch_size": 2}) == 9
     assert steps_of({"x": data.repeat(), "epochs": 5, "initial_epoch": 3, "steps_per_epoch": 7}) == 14
     assert steps_of({"x": data.repeat(), "epochs": 5}) is None
+
+
+def test_of_arrays_two_examples_are_compared_and_not_all():
+    """All of them, in one call of each network, once took gigabytes."""
+    x = np.zeros((50, 2))
+    assert example_of((x, x[:, 0])).shape == (2, 2)
+    assert [part.shape for part in example_of(({"a": x, "b": x[:, :1]}, x)).values()] == [(2, 2), (2, 1)]
+    data = tf.data.Dataset.from_tensor_slices((x, x)).batch(5)
+    assert example_of(data).shape == (None, 2)
 
 
 def test_sizes_that_are_open_and_the_page_of_the_run(capsys, tmp_path):

@@ -107,6 +107,10 @@ def test_names():
             {"estimator": "reparameterise"},
             r"`estimator` must be one of .*Received: estimator='reparameterise'",
         ),
+        (
+            {"estimator": "ugc", "sampling": "example"},
+            r"`sampling` must be 'batch' with `estimator='ugc'`.*Received: sampling='example'",
+        ),
         ({"threshold": 1.0}, r"`threshold` must lie strictly between 0 and 1. Received: threshold=1.0"),
         ({"test_gate": "mean"}, r"`test_gate` must be one of .*Received: test_gate='mean'"),
         ({"initial_open_probability": 0.0}, r"`initial_open_probability` must lie strictly"),

@@ -9,7 +9,6 @@ from tfgates.gates.estimators import (
     augment_reinforce,
     augment_reinforce_merge,
     disarm,
-    reinforce_leave_one_out,
 )
 
 PROBABILITIES = [0.02, 0.3, 0.5, 0.85, 0.99]
@@ -26,11 +25,14 @@ def loss(state):
 
 def estimates(estimator, p):
     """The estimates for a fine grid of u; for two independent draws, for a grid of pairs."""
-    if estimator is reinforce_leave_one_out:
+    (sources,) = (sources for function, sources in ESTIMATORS.values() if function is estimator)
+    u, other = NOISE, 1.0 - NOISE
+    if "independent" in sources:
         u, other = (grid.ravel() for grid in np.meshgrid(NOISE[::400], NOISE[::400]))
-    else:
-        u, other = NOISE, 1.0 - NOISE
-    states = ((u < p).astype(float), (other < p).astype(float))
+    states = [(u < p).astype(float), (other < p).astype(float)]
+    if "flipped" in sources:
+        # Of one unit that one is flipped each time; behind all other states.
+        states = [*states[: len(sources)], 1.0 - states[0]]
     losses = tuple(loss(state) for state in states)
     return ops.convert_to_numpy(estimator(losses, states, u, np.full_like(u, p)))
 
@@ -39,7 +41,7 @@ def estimates(estimator, p):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_unbiased(name, p):
     found = np.mean(estimates(ESTIMATORS[name][0], p).astype("float64"))
-    tolerance = 1e-2 if name == "reinforce_leave_one_out" else 1e-4
+    tolerance = 1e-2 if "independent" in ESTIMATORS[name][1] else 1e-4
     assert found == pytest.approx(p * (1.0 - p) * EXACT, abs=tolerance * abs(EXACT), rel=0)
 
 
@@ -59,8 +61,18 @@ def test_disarm_is_arm_with_the_noise_integrated_out(p):
         np.testing.assert_allclose(arm[chosen].mean(), rao_blackwell[chosen].mean(), rtol=2e-3)
 
 
+def test_ugc_flips_where_a_difference_of_antithetic_states_is_seldom():
+    losses, states = (0.0, 1.0, 3.0), [np.zeros(3), np.ones(3), np.ones(3)]
+    p = np.array([0.04, 0.06, 0.97])
+    arguments = (losses, states, None, p, 10)
+    found = ops.convert_to_numpy(ESTIMATORS["ugc"][0](*arguments))
+    flips, antithetic = (ops.convert_to_numpy(ESTIMATORS[name][0](*arguments)) for name in ("bitflip", "disarm"))
+    np.testing.assert_array_equal(found, [flips[0], antithetic[1], flips[2]])
+    np.testing.assert_allclose(flips, 10 * p * (1 - p) * 3.0, rtol=1e-6)
+
+
 def test_equal_losses_give_exactly_no_gradient():
     states = (np.ones(4), np.zeros(4))
-    for name in ("arm", "disarm", "reinforce_leave_one_out"):
+    for name in sorted(set(ESTIMATORS) - {"ar"}):
         found = ESTIMATORS[name][0]((3.0, 3.0), states, np.full(4, 0.3), np.full(4, 0.6))
         np.testing.assert_array_equal(found, 0.0)

@@ -66,24 +66,34 @@ def estimated(model: GatedModel, step: Callable[[], Any], batch: int) -> list[np
         for each in np.broadcast_to(p, size_of(gate, batch)).reshape(-1).astype("float64"):
             options.append(cells(float(each), gate.estimator))
     variables = [gate.logits for gate in model.gates]
+    choices = choices_of(model)
 
-    def loss_of(*noises: Any) -> Any:
+    def loss_of(choice: Any, *noises: Any) -> Any:
+        flipping = [gate for gate in model.gates if gate.flips]
         for index, gate in enumerate(model.gates):
-            gate.uniform = noise_of([noise[index] for noise in noises])
+            own = [noise[index] for noise in noises]
+            # The first gate of which units may be flipped draws which.
+            gate.uniform = noise_of([*own, choice] if gate in flipping[:1] else own)
         return step()
 
     gradients_of = differentiated(loss_of, variables, compiled=True)
     total = [np.zeros(gate.unit_shape) for gate in model.gates]
     weight = 0.0
-    for combination in itertools.product(*options):
-        chance = float(np.prod([p for p, _ in combination]))
+    for combination, choice in itertools.product(itertools.product(*options), choices):
+        chance = float(np.prod([p for p, _ in combination])) / len(choices)
         draws = max(len(u) for _, u in combination)
         noises = [split([u[min(k, len(u) - 1)] for _, u in combination], model, batch) for k in range(draws)]
         weight += chance
-        for sum_, gradient in zip(total, gradients_of(*as_tensors(noises)), strict=True):
+        for sum_, gradient in zip(total, gradients_of(*as_tensors([choice, *noises])), strict=True):
             sum_ += chance * gradient
     np.testing.assert_allclose(weight, 1.0, rtol=1e-6)
     return total
+
+
+def choices_of(model: GatedModel) -> list[np.ndarray]:
+    """Noise that flips each unit as often as the others, of all gates that have one flipped."""
+    units = sum(int(np.prod(gate.unit_shape)) for gate in model.gates if gate.flips)
+    return [np.array([(k + 0.5) / units], "float32") for k in range(units)] or [np.zeros(1, "float32")]
 
 
 def as_tensors(values: Any) -> Any:

@@ -161,6 +161,11 @@ def test_all_of_the_loss_is_seen(kind: str, estimator: str, sampling: str) -> No
 
 # Quick ones for each link; the others of every estimator, link and sampling are slow.
 QUICK = {("disarm", "sigmoid", "example"), ("ar", "hard_sigmoid", "batch"), ("arm", "callable", "batch")}
+QUICK |= {
+    ("ugc", "sigmoid", "batch"),
+    ("bitflip", "sigmoid", "example"),
+    ("double_control_variates", "sigmoid", "example"),
+}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +173,8 @@ QUICK = {("disarm", "sigmoid", "example"), ("ar", "hard_sigmoid", "batch"), ("ar
     [
         pytest.param(*case, marks=() if case in QUICK else pytest.mark.slow)
         for case in itertools.product(ESTIMATORS, LINKS, ("batch", "example"))
+        # A flip is of the whole batch.
+        if "flipped" not in ESTIMATORS[case[0]][1] or case[2] == "batch"
     ],
 )
 def test_every_link(estimator: str, link: str, sampling: str) -> None:
@@ -190,6 +197,29 @@ def test_an_estimator_of_three_passes_fits(monkeypatch: pytest.MonkeyPatch) -> N
     x = gated_dense(1, keras.regularizers.L2(0.5), estimator="three_samples")(inputs)
     x = gated_dense(2, estimator="disarm")(keras.layers.Dense(2)(x))
     model = GatedModel(inputs, keras.layers.Dense(1)(x))
+    model.compile("sgd", "mse")
+    generator = np.random.default_rng(1)
+    x, y = (ops.convert_to_tensor(generator.normal(size=(BATCH, k)), "float32") for k in (FEATURES, 1))
+    step = plain_step(model, x, y)
+    assert_gradients(estimated(model, step, BATCH), exact(model, step, BATCH))
+
+
+@pytest.mark.parametrize(
+    ("estimators", "samplings"),
+    [
+        (("ugc", "disarm"), ("batch", "batch")),
+        (("bitflip", "ugc"), ("batch", "batch")),
+        (("disarm", "double_control_variates"), ("batch", "batch")),
+    ],
+)
+def test_gates_of_different_estimators_stand_beside_each_other(estimators: Any, samplings: Any) -> None:
+    """A flip has a pass of its own, in which no other gate differs from the first."""
+    inputs = x = keras.Input((FEATURES,))
+    for units, estimator, sampling in zip((2, 1), estimators, samplings, strict=True):
+        x = gated_dense(units, estimator=estimator, sampling=sampling)(x)
+    model = GatedModel(inputs, keras.layers.Dense(1)(x))
+    # Some of the probabilities are so near to 0 that `ugc` flips those units.
+    model.gates[0].logits.assign([-0.4, 0.1])
     model.compile("sgd", "mse")
     generator = np.random.default_rng(1)
     x, y = (ops.convert_to_tensor(generator.normal(size=(BATCH, k)), "float32") for k in (FEATURES, 1))

@@ -10,6 +10,7 @@ from tfgates.gates.base import Gate
 from tfgates.gates.bernoulli import BernoulliGate
 from tfgates.gates.hard_concrete import HardConcreteGate, hard_concrete
 from tfgates.gates.of_model import gates_of
+from tfgates.gates.reinmax import ReinMaxGate
 from tfgates.gates.scaling import ScalingGate
 
 # Each name that `gate=` accepts, and the gate that it makes from keyword arguments.
@@ -17,10 +18,14 @@ NAMES: dict[str, Callable[..., Gate]] = {
     "ar": functools.partial(BernoulliGate, estimator="ar"),
     "arm": functools.partial(BernoulliGate, estimator="arm"),
     "bernoulli": BernoulliGate,
+    "bitflip": functools.partial(BernoulliGate, estimator="bitflip"),
     "disarm": functools.partial(BernoulliGate, estimator="disarm"),
+    "double_control_variates": functools.partial(BernoulliGate, estimator="double_control_variates"),
     "hard_concrete": HardConcreteGate,
     "reinforce_leave_one_out": functools.partial(BernoulliGate, estimator="reinforce_leave_one_out"),
+    "reinmax": ReinMaxGate,
     "scaling": functools.partial(ScalingGate, nonnegative=True),
+    "ugc": functools.partial(BernoulliGate, estimator="ugc"),
 }
 
 
@@ -45,4 +50,14 @@ def get(identifier: Any, **arguments: Any) -> Gate:
     )
 
 
-__all__ = ["NAMES", "BernoulliGate", "Gate", "HardConcreteGate", "ScalingGate", "gates_of", "get", "hard_concrete"]
+__all__ = [
+    "NAMES",
+    "BernoulliGate",
+    "Gate",
+    "HardConcreteGate",
+    "ReinMaxGate",
+    "ScalingGate",
+    "gates_of",
+    "get",
+    "hard_concrete",
+]

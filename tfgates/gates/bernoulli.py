@@ -6,11 +6,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfgates.gates import links, recording
-from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability
-from tfgates.gates.base import Gate
+from tfgates.gates import recording
+from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice
+from tfgates.gates.binary import BinaryGate
 from tfgates.gates.dues import Due
-from tfgates.gates.estimators import ESTIMATORS
+from tfgates.gates.estimators import ESTIMATORS, WITH_FIRST_ORDER, first_order
 from tfgates.gates.step import step
 
 
@@ -25,7 +25,7 @@ def attached(states: Any, value: Any) -> Any:
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class BernoulliGate(Gate):
+class BernoulliGate(BinaryGate):
     """Gate that is exactly 0 or 1, with the gradient of its logits by an unbiased estimator.
 
     While training `z ~ Bernoulli(p)` with `p = g(logits)`, by `link`,
@@ -42,9 +42,14 @@ class BernoulliGate(Gate):
     `"arm"`: `(f(b) - f(b~)) * (u - 1/2)`, two forward passes;
     `"disarm"`: `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`, two forward passes;
     `"reinforce_leave_one_out"`: `(f(z1) - f(z2)) * (z1 - z2) / 2`, two forward passes with
-    independent z1, z2.
-    The two passes differ in the gates alone. Outside of a GatedModel asking for the gradient is an
-    error.
+    independent z1, z2;
+    `"double_control_variates"`: `(f(z2) - f(z1) - f'(z1) . (z2 - z1)) * (z2 - p) + p * (1 - p) * f'(z1)`, of which the
+    gradient f' with respect to the units of this gate comes with the backward pass, two forward passes;
+    `"bitflip"`: `K * p * (1 - p) * (f(z') - f(z)) * (z' - z)`, where z' is z with one of the K units of the network
+    flipped, two forward passes;
+    `"ugc"`: `"bitflip"` for units with `min(p, 1 - p) < 1 / (2 K)`, `"disarm"` for the others, three forward passes.
+    The passes differ in the gates alone. The last two need `sampling="batch"`. Outside of a GatedModel asking for the
+    gradient is an error.
 
     With `sampling="batch"` f is the loss of the batch, and the estimate is unbiased for every
     network. With `sampling="example"` f is the loss of each example, which must be a compiled loss
@@ -57,8 +62,7 @@ class BernoulliGate(Gate):
         link: `"sigmoid"`, `"hard_sigmoid"` or a non-decreasing callable of keras.ops from logits to
             probabilities. Defaults to `"sigmoid"`.
         slope: float > 0, k of the paper, for the two named links. Defaults to 7.
-        estimator: `"ar"`, `"arm"`, `"disarm"` or `"reinforce_leave_one_out"`. Defaults to
-            `"disarm"`.
+        estimator: one of the above. Defaults to `"disarm"`.
         threshold: float in (0, 1), tau of the paper. Defaults to 0.5.
         test_gate: `"soft"` or `"hard"`. Defaults to `"soft"`.
         axis, groups, sampling, l0, initial_open_probability, seed: see `tfgates.gates.Gate`.
@@ -79,8 +83,6 @@ class BernoulliGate(Gate):
     # Tells `GatedModel` that the gradient of this gate has to be estimated from the loss.
     estimated = True
 
-    closed_below = 0.01
-
     def __init__(
         self,
         axis: int | None = -1,
@@ -96,34 +98,20 @@ class BernoulliGate(Gate):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(axis, groups, sampling, l0, initial_open_probability, seed, **kwargs)
-        if not slope > 0:
-            raise ValueError(f"`slope` must be a positive number. Received: slope={slope}")
-        if isinstance(link, dict):
-            link = keras.saving.deserialize_keras_object(link)
-        self.slope = float(slope)
-        self.link = links.get(link, self.slope)
-        self._link_argument = link
+        super().__init__(
+            axis, groups, sampling, l0, initial_open_probability, link, slope, threshold, test_gate, seed, **kwargs
+        )
         self.estimator = check_choice("estimator", estimator, tuple(ESTIMATORS))
-        self.threshold = check_probability("threshold", threshold)
-        self.test_gate = check_choice("test_gate", test_gate, ("soft", "hard"))
-        self._initial_value = self.link.inverse(self.initial_open_probability)
+        if self.flips and sampling != "batch":
+            raise ValueError(
+                f"`sampling` must be 'batch' with `estimator={estimator!r}`: a unit of each example would be flipped "
+                f"at once, and the losses of all change with them. Received: sampling={sampling!r}"
+            )
 
     @property
-    def is_trained(self) -> bool:
-        """Whether a gradient is wanted; a gate without a variable has its logits from a generator."""
-        return bool(self.trainable_variables) or not self.weights
-
-    def initial_value(self) -> float:
-        return self._initial_value
-
-    def probability_from(self, value: Any) -> Any:
-        return self.link.probability(value)
-
-    def test_gates_from(self, value: Any) -> Any:
-        p = self.probability_from(value)
-        is_open = ops.cast(p > self.threshold, "float32")
-        return is_open if self.test_gate == "hard" else p * is_open
+    def flips(self) -> bool:
+        """Whether the estimator needs a pass in which one unit of the network is flipped."""
+        return "flipped" in ESTIMATORS[self.estimator][1]
 
     def sample_from(self, value: Any, noise: Any) -> Any:
         if not self.is_trained:
@@ -133,10 +121,19 @@ class BernoulliGate(Gate):
             return record.next_states(self)
         draw = None if record is None else record.find(self, noise)
         if draw is None:
-            draw = recording.Draw(self, value, noise, self.states_from(value, ops.cast(noise, "float32")))
+            draw = self._drawn(value, noise, record)
         if record is not None:
             record.add(draw)
-        return attached(draw.states[0], value)
+        z = attached(draw.states[0], value)
+        if self.estimator not in WITH_FIRST_ORDER:
+            return z
+        p = ops.stop_gradient(self.probability_from(value))
+        return z + first_order(draw.states, p, self.link.log_odds(value))
+
+    def _drawn(self, value: Any, noise: Any, record: Any) -> recording.Draw:
+        if self.flips and record is not None and record.choice is None:
+            record.choice = self.uniform((1,))
+        return recording.Draw(self, value, noise, self.states_from(value, ops.cast(noise, "float32")), self.flips)
 
     def dues(self) -> list[Any]:
         if recording.is_replaying():
@@ -146,12 +143,13 @@ class BernoulliGate(Gate):
         return [[estimate], *super().dues()]
 
     def states_from(self, value: Any, noise: Any) -> tuple[Any, ...]:
-        """The gate values of each pass, without gradient."""
+        """The gate values of each pass but one with a flip, without gradient."""
         p = ops.stop_gradient(self.probability_from(value))
         # 1 - u rather than 1 - p: near p = 1 the latter has few digits left.
         others = [
             1.0 - noise if source == "antithetic" else self.uniform(ops.shape(noise))
             for source in ESTIMATORS[self.estimator][1]
+            if source != "flipped"
         ]
         return tuple(ops.cast(u < p, "float32") for u in (noise, *others))
 
@@ -160,25 +158,18 @@ class BernoulliGate(Gate):
 
         Args:
             draw: a `tfgates.gates.recording.Draw` of this gate.
-            losses: list of the losses of the passes, scalars or tensors of shape `(batch,)`.
+            losses: list of the losses of the passes, scalars or tensors of shape `(batch,)`; that with a flip,
+                where there is one, is the last.
         """
         noise = ops.cast(draw.noise, "float32")
         p = self.probability_from(draw.value)
         if len(losses[0].shape) > 0:
             ones = (1,) * (len(noise.shape) - 1)
             losses = [ops.reshape(loss, (-1, *ones)) for loss in losses]
-        estimate = ESTIMATORS[self.estimator][0](losses, draw.states, noise, p)
+        states = draw.states if draw.flipped is None else (*draw.states, draw.flipped)
+        estimate = ESTIMATORS[self.estimator][0](losses, states, noise, p, draw.units)
         log_odds = self.link.log_odds(draw.value)
         return ops.sum(ops.stop_gradient(estimate) * (log_odds - ops.stop_gradient(log_odds)))
 
     def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        link = self._link_argument
-        config.update(
-            link=keras.saving.serialize_keras_object(link) if callable(link) else link,
-            slope=self.slope,
-            estimator=self.estimator,
-            threshold=self.threshold,
-            test_gate=self.test_gate,
-        )
-        return config
+        return {**super().get_config(), "estimator": self.estimator}

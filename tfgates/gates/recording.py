@@ -5,8 +5,12 @@ the model keep anything: replicas of `tf.distribute` share both and interleave, 
 """
 
 import contextlib
+import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from keras import ops
 
 from tfgates.gates.dues import Due
 from tfgates.gates.step import step
@@ -25,14 +29,20 @@ class Draw:
         gate: the gate.
         value: what the gate was computed from, a tensor through which gradients flow.
         noise: the uniform noise of the first state.
-        states: tuple of float tensors, the gate values in each pass.
+        states: tuple of float tensors, the gate values in each pass but the one with a flip.
+        flips: whether the estimator needs a pass in which one unit of the network is flipped.
+        flipped: the gate values in that pass, once the first pass is over; None without one.
+        units: of how many units one is flipped.
     """
 
-    def __init__(self, gate: Any, value: Any, noise: Any, states: tuple) -> None:
+    def __init__(self, gate: Any, value: Any, noise: Any, states: tuple, flips: bool = False) -> None:
         self.gate = gate
         self.value = value
         self.noise = noise
         self.states = states
+        self.flips = flips
+        self.flipped: Any = None
+        self.units = 1
 
 
 class Recording:
@@ -47,6 +57,7 @@ class Recording:
         noise: the states of generators that no variable holds, before the first pass.
         draws: list of `Draw`.
         outputs: what the first pass returned.
+        choice: uniform noise `(1,)`, which unit is flipped; None where none is.
         due: settled once the loss has got the gradient that the draws themselves do not pass on.
     """
 
@@ -61,13 +72,37 @@ class Recording:
         """Starts anew: what was drawn before was for building the model."""
         self.state, self.noise = state, list(noise)
         self.draws: list[Draw] = []
+        self.choice: Any = None
         self._calls: list[Draw] = []
         self._pass = self._next_call = 0
 
     @property
     def passes(self) -> int:
         """The number of passes that the gates need."""
-        return max((len(draw.states) for draw in self.draws if draw.gate.is_trained), default=1)
+        return self._drawn + any(draw.flips for draw in self._trained)
+
+    @property
+    def _trained(self) -> list[Draw]:
+        return [draw for draw in self.draws if draw.gate.is_trained]
+
+    @property
+    def _drawn(self) -> int:
+        """The number of passes before that with a flip."""
+        return max((len(draw.states) for draw in self._trained), default=1)
+
+    def flip(self) -> None:
+        """Flips one of all units whose estimators need that, once it is known how many there are."""
+        flipping = [draw for draw in self._trained if draw.flips]
+        if not flipping:
+            return
+        units = [math.prod(draw.gate.unit_shape) for draw in flipping]
+        # Noise of 1, which rounding can make, is of the last unit.
+        number = ops.minimum(ops.floor(ops.cast(self.choice, "float32") * sum(units)), sum(units) - 1.0)
+        for draw, count, before in zip(flipping, units, itertools.accumulate(units, initial=0), strict=False):
+            places = ops.arange(before, before + count, dtype="float32")
+            chosen = ops.reshape(ops.equal(number, places), draw.gate.unit_shape)
+            draw.flipped = ops.where(chosen, 1.0 - draw.states[0], draw.states[0])
+            draw.units = sum(units)
 
     @property
     def replaying(self) -> bool:
@@ -110,8 +145,10 @@ class Recording:
         if position >= len(self._calls) or self._calls[position].gate is not gate:
             raise self._out_of_order()
         self._next_call = position + 1
-        states = self._calls[position].states
-        return states[self._pass] if self._pass < len(states) else states[0]
+        draw = self._calls[position]
+        if self._pass == self._drawn:
+            return draw.states[0] if draw.flipped is None else draw.flipped
+        return draw.states[self._pass] if self._pass < len(draw.states) else draw.states[0]
 
     def _out_of_order(self) -> ValueError:
         return ValueError(

@@ -27,6 +27,7 @@ def with_estimates(
     model, draws = record.model, [draw for draw in record.draws if draw.gate.is_trained]
     if not draws:
         return total
+    record.flip()
     examples = any(draw.gate.sampling == "example" for draw in draws)
     constant = constant_losses(model)
     losses = [observed(model, loss, constant, bound.arguments, examples)]

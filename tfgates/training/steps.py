@@ -4,6 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 
 def steps_of(arguments: Mapping[str, Any]) -> int | None:
     """Number of training steps of a call of `fit`, or None if it cannot be told.
@@ -39,8 +41,11 @@ def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | Non
 
 
 def example_of(data: Any) -> Any:
-    """Something of the shapes and types of what a model reads of its training data, or None."""
+    """Something of the shapes and types of what a model reads of its training data, or None; of arrays two examples.
+
+    Networks are compared on it in one call each: all of the images would take gigabytes.
+    """
     if isinstance(data, (tuple, list)):
-        return data[0]
+        return keras.tree.map_structure(lambda part: part[:2], data[0])
     spec = getattr(data, "element_spec", None)
     return spec[0] if isinstance(spec, tuple) else spec
