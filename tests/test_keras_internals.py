@@ -120,6 +120,8 @@ def graphs():
     assert internals.holds_layers(outer) and not internals.holds_layers(K.Dense(1))
     layers, ids = internals.tracked_layers(outer)
     assert id(outer.layers[0]) in ids and outer.layers[0] in layers
+    outer.inner = inner = K.Dense(1)
+    assert internals.attributes_of_object(outer)["inner"] is inner
 
 
 def masks():

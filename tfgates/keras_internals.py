@@ -6,6 +6,8 @@ Each function says why nothing public does. `tests/test_keras_internals.py` fail
 from collections.abc import Iterator
 from typing import Any
 
+import keras
+
 # What classes of tfgates override, or build upon, because no public method is in its place:
 # how a loss of a layer enters the sum; what `fit` builds before its first step, which must be fed one worker's batch;
 # the layer behind the heads, which has a gate in it here.
@@ -130,6 +132,15 @@ def give_added_losses(layer: Any, losses: list[Any]) -> None:
 def own_trainable_variables(owner: Any) -> list[Any]:
     """The variables that were made trainable in a layer itself, or those that an optimizer updates, frozen or not."""
     return owner._trainable_variables
+
+
+def attributes_of_object(holder: Any) -> dict[str, Any]:
+    """`vars(holder)`, and the layers among its attributes, which with PyTorch are no entries of it."""
+    if keras.backend.backend() != "torch":
+        return dict(vars(holder))
+    # Beside the layers it is the tensors of all variables, which Keras gathers for PyTorch.
+    modules = {name: module for name, module in holder._modules.items() if name != "_torch_params"}
+    return {**vars(holder), **modules}
 
 
 def tracked_layers(holder: Any) -> tuple[list[Any], set[int]]:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from tests.calculus import array
 from tests.graph.odd_layers import OddSteps
 from tfgates import gates, layers
 
@@ -489,7 +490,7 @@ def randomise(model, seed, closed=0.5, zeros=0.2):
                 if variable.name in ("bias", "alpha") and not variable.path.count("cell"):
                     variable.assign(generator.normal(size=variable.shape))
                 if variable.name == "kernel" and "recurrent" not in variable.path and generator.random() < 0.5:
-                    kernel = np.array(variable)
+                    kernel = array(variable)
                     kernel[..., generator.random(kernel.shape[-1]) < zeros] = 0.0
                     variable.assign(kernel)
 

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import tfgates
+from tests.calculus import array
 from tests.graph.odd_layers import flags
 from tests.graph.oracle import macs_of
 from tests.graph.random_networks import random_network, randomise
@@ -29,11 +30,11 @@ pytestmark = [
 
 def outputs_of(model, x):
     with equality.state_kept(model):
-        return [np.asarray(y) for y in keras.tree.flatten(model(x, training=False))]
+        return [array(y) for y in keras.tree.flatten(model(x, training=False))]
 
 
 # How a network is called, on how many examples, from which seed.
-WAYS = (({"training": False}, 2, 1), ({}, 2, 2), ({}, 5, 3))
+WAYS = (({"training": False}, 2, 1), ({}, 2, 2), ({}, 3, 3))
 
 
 def inputs_of(network, seed, examples=2):
@@ -73,7 +74,7 @@ def lambda_inside(error):
 def check(model, min_units=0, round_to=1):
     """Prunes and compares; returns what came of it, a word."""
     plan = tfgates.plan_pruning(model, min_units, round_to)
-    weights = [np.array(v) for v in model.variables]
+    weights = [array(v) for v in model.variables]
     if plan.empty:
         assert min_units == 0
         with pytest.raises(ClosedLayerError, match=plan.empty[0]):
@@ -95,7 +96,7 @@ def check(model, min_units=0, round_to=1):
     again = tfgates.plan_pruning(pruned)
     assert (again.dense_params, again.dense_macs) == (plan.params, plan.macs)
     for before, variable in zip(weights, model.variables, strict=True):
-        np.testing.assert_array_equal(before, np.array(variable))
+        np.testing.assert_array_equal(before, array(variable))
     if min_units == 0 and round_to == 1:
         cost = tfgates.cost(model)
         assert (cost.params, cost.macs) == (plan.params, plan.macs)
@@ -112,7 +113,7 @@ def check_slices(plan):
     assert {id(heir.variable) for heir in heirs} >= {id(v) for v in pruned.weights}
     for heir in heirs:
         value = heir.value()
-        np.testing.assert_allclose(np.array(heir.variable), value.reshape(heir.variable.shape), rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(array(heir.variable), value.reshape(heir.variable.shape), rtol=1e-6, atol=1e-7)
         assert heir.folds or heir.source is not None
     sources = {id(heir.source.variable) for heir in heirs if heir.source is not None}
     for each in slices:
@@ -151,7 +152,7 @@ def check_gating(model, seed, residual):
     for gate in gated.gates:
         gate.logits.assign(np.full(gate.unit_shape, 5.0))
     # With its gates open it trains alike, too.
-    assert_same(Network(model), model, gated, (*WAYS, ({"training": True}, 5, 5)))
+    assert_same(Network(model), model, gated, (*WAYS, ({"training": True}, 3, 5)))
     # Training leaves other weights than those that the places were found with.
     randomise(gated, seed + 1)
     return check(gated)
@@ -185,25 +186,31 @@ def test_networks_are_gated_as_they_are(data, steps, seed, residual):
     check_gating(model, seed, residual)
 
 
+# How many networks come of a seed, and how many seeds: 2,000 and 200 with TensorFlow, 300 and 60 elsewhere, in parts that a
+# backend which compiles slowly goes through in minutes.
+ELSEWHERE = keras.backend.backend() != "tensorflow"
+PRUNED, GATED = ((20, 15), (10, 6)) if ELSEWHERE else ((100, 20), (50, 4))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(GATED[1]))
 def test_two_hundred_networks_are_gated(seed):
     generator = np.random.default_rng(seed)
     found = {"smaller": 0, "equal": 0, "refused": 0}
-    for i in range(50):
+    for i in range(GATED[0]):
         draw = from_generator(generator)
         model = network(draw, int(generator.integers(3, 14)), int(generator.integers(2**16)), gated=False)
         found[check_gating(model, i, draw(RESIDUAL))] += 1
-    assert found["smaller"] > 10, found
+    assert found["smaller"] > 0.2 * GATED[0], found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(PRUNED[1]))
 def test_two_thousand_networks(seed):
-    """100 networks each from numpy's generator of this seed."""
+    """Networks from numpy's generator of this seed."""
     generator = np.random.default_rng(seed)
     found = {"smaller": 0, "equal": 0, "refused": 0}
-    for _ in range(100):
+    for _ in range(PRUNED[0]):
         model = network(from_generator(generator), int(generator.integers(3, 14)), int(generator.integers(2**16)))
         found[check(model, *((1, 8) if generator.random() < 0.25 else (0, 1)))] += 1
-    assert found["smaller"] > 15, found
+    assert found["smaller"] > 0.15 * PRUNED[0], found

@@ -265,6 +265,14 @@ def test_mixed_precision():
         keras.mixed_precision.set_global_policy("float32")
 
 
+def test_layers_that_take_no_mode_behind_one_that_is_told_it():
+    """What comes behind a call with `training` goes by it too, whether a layer takes it or not."""
+    inputs = keras.Input((7, 5))
+    x = K.Dropout(0.3)(inputs, training=True)
+    cost = tfgates.cost(keras.Model(inputs, K.Dense(2)(Loop(2)(Loop(3)(x)))))
+    assert cost.uncounted == [] and cost.macs == (3 + 2) * 7 * 25 + 7 * 5 * 2
+
+
 def test_nothing_of_the_layers_changes():
     model = model_of(everywhere, (7, 6))
     model(np.ones((2, 7, 6), "float32"), training=True)

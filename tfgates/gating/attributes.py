@@ -10,7 +10,7 @@ import numpy as np
 
 from tfgates.graph.frozen import copy_flags
 from tfgates.graph.state import complete, copy_state, set_value
-from tfgates.keras_internals import layers_within
+from tfgates.keras_internals import attributes_of_object, layers_within
 
 # What Keras sets on a model that was compiled, trained, evaluated, saved or built for a graph.
 _LATER = {
@@ -42,7 +42,7 @@ class NotCarriedError(ValueError):
 
 def attributes_of(model: keras.Model) -> dict[str, Any]:
     """What the user's class, or the user, has set on a model."""
-    return {name: value for name, value in vars(model).items() if name not in _of_keras()}
+    return {name: value for name, value in attributes_of_object(model).items() if name not in _of_keras()}
 
 
 def _of_keras() -> set[str]:

@@ -11,7 +11,7 @@ import keras
 from tfgates.gating.attributes import Carrier, NotCarriedError, attributes_of
 from tfgates.graph.classes import is_own, own_methods, user_class
 from tfgates.graph.network import Network
-from tfgates.keras_internals import layers_within
+from tfgates.keras_internals import attributes_of_object, layers_within
 from tfgates.training.gated_model import FunctionalGatedModel, GatedModel
 
 # What says of which layers a model is made, which for a gated network its graph does.
@@ -198,7 +198,8 @@ def carry_over(network: Network, gated: Any, successor: Callable[[Any], Any]) ->
     if not isinstance(gated, GatedSubclass):
         return
     model = network.model
-    attributes = {name: value for name, value in attributes_of(model).items() if name not in vars(gated)}
+    held = attributes_of_object(gated)
+    attributes = {name: value for name, value in attributes_of(model).items() if name not in held}
     check_names(type(model), sorted({*attributes_of(model)} & names_of_gated_models()))
     gated._original = weakref.ref(model)
     inside = {id(layer) for node in network.nodes if node.layer is not None for layer in layers_within(node.op)}

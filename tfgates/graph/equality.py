@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.anatomy.weightless import noise_attributes
+from tfgates.backend import noise_from, unkept_noise
 from tfgates.gates import Gate
 from tfgates.graph.kept import values_kept
 from tfgates.graph.state import states_of
@@ -115,10 +116,15 @@ def outputs_of(model: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> l
     return [np.asarray(ops.convert_to_numpy(ops.cast(y, "float32"))) for y in flat]
 
 
-def state_kept(model: Any) -> contextlib.AbstractContextManager[None]:
-    """Puts back what calls change in a model: seeds, averages and states of layers told to train."""
+@contextlib.contextmanager
+def state_kept(model: Any) -> Iterator[None]:
+    """Puts back what calls change in a model: seeds, averages and states of layers told to train.
+
+    With PyTorch its own generator too, from which dropout without a seed draws.
+    """
     states = [state for layer in layers_within(model) for state in states_of(layer)]
-    return values_kept([*model.non_trainable_variables, *states])
+    with values_kept([*model.non_trainable_variables, *states]), noise_from(unkept_noise()):
+        yield
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import math
 import weakref
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -60,21 +61,37 @@ def _sizes(network: Network) -> tuple[list[Any], int]:
 
 def specs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
     """A `KerasTensor` for each output of a call on arguments with a `KerasTensor` in place of each tensor."""
-    traceable = keras.backend.backend() == "tensorflow"
     try:
         found = tree.flatten(node.op.compute_output_spec(*args, **kwargs))
     except Exception:
-        # That calls the layer without the change of types that mixed precision makes around it.
-        if not traceable:
-            raise
-    else:
-        given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
-        # Some layers know less of their outputs than what they read tells.
-        vague = any(None in tuple(x.shape) for x in found) and not any(None in tuple(x.shape) for x in given)
-        if not (traceable and vague):
-            return found
-    outputs = graph_of(node, args, kwargs).structured_outputs
-    return [keras.KerasTensor(tuple(x.shape), x.dtype.name) for x in tree.flatten(outputs)]
+        # That calls the layer without what `__call__` does around it: the change of types that mixed precision makes,
+        # `training` for those alone that take it.
+        return specs_of_call(node, args, kwargs)
+    given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+    # Some layers know less of their outputs than what they read tells.
+    vague = any(None in tuple(x.shape) for x in found) and not any(None in tuple(x.shape) for x in given)
+    return specs_of_call(node, args, kwargs) if vague else found
+
+
+def specs_of_call(node: Node, args: Any, kwargs: Any) -> list[Any]:
+    """A `KerasTensor` for each output, by the backend's own tracing of the call."""
+    if keras.backend.backend() == "tensorflow":
+        outputs = graph_of(node, args, kwargs).structured_outputs
+        return [keras.KerasTensor(tuple(x.shape), x.dtype.name) for x in tree.flatten(outputs)]
+    call, tensors = function_of(node, args, kwargs)
+    with untouched(node):
+        return tree.flatten(_Call(call).compute_output_spec(*tensors))
+
+
+class _Call(keras.Operation):
+    """A function of tensors, of which Keras tells what comes out."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def call(self, *tensors: Any) -> Any:
+        return self._function(*tensors)
 
 
 def graph_of(node: Node, args: Any, kwargs: Any) -> Any:

@@ -9,7 +9,7 @@ import keras
 from keras import tree
 
 from tfgates.gates import Gate
-from tfgates.keras_internals import has_graph, layers_within, tracked_layers
+from tfgates.keras_internals import attributes_of_object, has_graph, layers_within, tracked_layers
 
 # What every layer has, beside what its class gives it.
 _OF_KERAS = set(vars(keras.Layer()))
@@ -72,9 +72,10 @@ def parts_of(new: Any, old: Any) -> Iterator[tuple[Any, Any, Callable[[Any], Non
     if isinstance(old, keras.Model) and has_graph(old):
         # Its graph holds them too.
         return
-    for name, value in vars(old).items():
-        if name not in _OF_KERAS and name in vars(new):
-            yield from _places(new, vars(new)[name], value, functools.partial(setattr, new, name))
+    held = attributes_of_object(new)
+    for name, value in attributes_of_object(old).items():
+        if name not in _OF_KERAS and name in held:
+            yield from _places(new, held[name], value, functools.partial(setattr, new, name))
 
 
 def _places(holder: Any, new: Any, old: Any, put: Callable[[Any], None]) -> Iterator[tuple[Any, Any, Any]]:
