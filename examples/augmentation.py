@@ -5,19 +5,10 @@ the number of threads.
 """
 
 import tensorflow as tf
-
-# Small images are padded by this many pixels before a crop.
-PADDING = 4
+from plain_data import NORMALIZATION, PADDING
 
 # Photographs: the shorter side before the central crop, relative to the crop (256 for 224).
 CENTRAL = 256 / 224
-
-# Mean and deviation of the channels, of images in [0, 1].
-NORMALIZATION = {
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)),
-    "cifar100": ((0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762)),
-    "imagenet2012": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-}
 
 
 def seeds(seed):

@@ -1,12 +1,18 @@
-"""Data sets as tf.data pipelines: training, validation (held out from training), test."""
+"""Data sets as tf.data pipelines, or as arrays without TensorFlow: training, validation (held out), test."""
 
 import dataclasses
+import importlib.util
 import os
+from typing import Any
 
-import augmentation
 import numpy as np
-import tensorflow as tf
+import plain_data
 from failure import Failure
+
+HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+if HAS_TENSORFLOW:
+    import augmentation
+    import tensorflow as tf
 
 # Decoded images of up to this many bytes are kept in memory.
 CACHE_LIMIT = 2_000_000_000
@@ -20,11 +26,11 @@ FRAMING = 16
 
 @dataclasses.dataclass
 class Data:
-    """Batched pipelines of (image, label), and what is known of them."""
+    """Batches of (image, label), each a tf.data.Dataset or a `plain_data.Batches`, and what is known of them."""
 
-    train: tf.data.Dataset
-    validation: tf.data.Dataset
-    test: tf.data.Dataset
+    train: Any
+    validation: Any
+    test: Any
     input_shape: tuple
     classes: int
     train_examples: int
@@ -49,8 +55,9 @@ def load(
 
     Args:
         name: `"digits"` (scikit-learn's 1,797 scans of 8 x 8, which come with it) or a name that
-            tensorflow-datasets knows, of images with one label each.
-        data_dir: folder of tensorflow-datasets; not used for digits.
+            tensorflow-datasets knows, of images with one label each. Without TensorFlow, of a file
+            `NAME.npz` in `data_dir`, as keras.datasets has them.
+        data_dir: folder of tensorflow-datasets, or of such files; not used for digits.
         batch_size: int.
         image_size: int, images are resized to this height and width. Defaults to 28 for digits, to 224
             where the images differ in size and to the images' own size otherwise.
@@ -65,6 +72,11 @@ def load(
     """
     if not 0.0 < validation_share < 1.0:
         raise ValueError(f"`validation_share` must lie in (0, 1). Received: {validation_share}")
+    if not HAS_TENSORFLOW:
+        batches, *known = plain_data.load(
+            name, data_dir, batch_size, image_size, validation_share, seed, augment, examples
+        )
+        return Data(*batches, *known)
     if name == "digits":
         splits, shape, classes, counts = _digits(validation_share, seed)
         image_size = image_size or 28
@@ -110,17 +122,9 @@ def mapped(images, function):
 
 
 def _digits(validation_share, seed):
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    # The scans are counts from 0 to 16.
-    images = (digits.images[..., None] / 16.0 * 255.0).astype("float32")
-    order = np.random.default_rng(seed).permutation(len(images))
-    test = len(images) // 5
-    validation = round((len(images) - test) * validation_share)
-    parts = order[test + validation :], order[test : test + validation], order[:test]
-    splits = [tf.data.Dataset.from_tensor_slices((images[p], digits.target[p])) for p in parts]
-    return splits, (8, 8, 1), 10, [len(p) for p in parts]
+    splits = plain_data.digits(validation_share, seed)
+    counts = [len(labels) for _, labels in splits]
+    return [tf.data.Dataset.from_tensor_slices(split) for split in splits], (8, 8, 1), 10, counts
 
 
 def _tensorflow_dataset(name, data_dir, validation_share, download):

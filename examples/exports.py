@@ -8,14 +8,19 @@ import warnings
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from tfgates.files import export_whole, write_whole
 from tfgates.pruning import compressed_bytes
 
-HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", "tf2onnx"))
+BACKEND = keras.backend.backend()
+HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
+# TensorFlow follows its own operations and those of JAX.
+HAS_SAVED_MODEL = HAS_TENSORFLOW and BACKEND != "torch"
+CONVERTER = "onnxscript" if BACKEND == "torch" else "tf2onnx"
+HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", CONVERTER))
 NOTHING = "-"
-NO_ONNX = 'No ONNX: it needs the packages onnx and tf2onnx, pip install "tfgates[onnx]"'
+NO_SAVED_MODEL = "No SavedModel and no LiteRT: they need TensorFlow, installed beside JAX or as the backend of Keras"
+NO_ONNX = f'No ONNX: it needs the packages onnx and {CONVERTER}, pip install "tfgates[onnx]"'
 
 
 def figures(model, folder, name, images):
@@ -31,23 +36,25 @@ def figures(model, folder, name, images):
     Returns:
         A dict from what was measured to text, and a list of what did not work, with the reason.
     """
-    cells, notes = {}, []
-    saved = folder / f"{name}_saved_model"
-    export_whole(model, saved)
+    cells, notes, times = {}, [], {}
     write_whole(folder / f"{name}.keras", model.save)
-    cells["SavedModel"] = kib(size(saved))
-    cells["SavedModel, packed"] = kib(compressed_bytes(saved))
+    if HAS_SAVED_MODEL:
+        saved = folder / f"{name}_saved_model"
+        export_whole(model, saved)
+        cells["SavedModel"] = kib(size(saved))
+        cells["SavedModel, packed"] = kib(compressed_bytes(saved))
+        serve = saved_model(saved)
+        for count in sorted({1, len(images)}):
+            times[f"SavedModel latency, {count} image{'s' * (count > 1)}"] = ms(latency(serve, images[:count]))
+        try:
+            cells["LiteRT"] = kib(export_as("litert", model, folder / f"{name}.tflite"))
+            times["LiteRT latency, 1 image"] = ms(latency(litert(folder / f"{name}.tflite"), images[:1]))
+        # A converter may raise anything; the other formats are no worse for it.
+        except Exception as error:
+            notes.append(f"No LiteRT of the {name} network: {first_line(error)}")
+    else:
+        notes.append(NO_SAVED_MODEL)
     cells[".keras"] = kib(bytes_without_optimizer(folder / f"{name}.keras"))
-    times = {}
-    serve = saved_model(saved)
-    for count in sorted({1, len(images)}):
-        times[f"SavedModel latency, {count} image{'s' * (count > 1)}"] = ms(latency(serve, images[:count]))
-    try:
-        cells["LiteRT"] = kib(export_as("litert", model, folder / f"{name}.tflite"))
-        times["LiteRT latency, 1 image"] = ms(latency(litert(folder / f"{name}.tflite"), images[:1]))
-    # A converter may raise anything; the other formats are no worse for it.
-    except Exception as error:
-        notes.append(f"No LiteRT of the {name} network: {first_line(error)}")
     if HAS_ONNX:
         try:
             cells["ONNX"] = kib(export_as("onnx", model, folder / f"{name}.onnx"))
@@ -104,12 +111,16 @@ def size(path):
 
 def saved_model(folder):
     """A function that calls the SavedModel in `folder`."""
+    import tensorflow as tf
+
     artifact = tf.saved_model.load(str(folder))
     return lambda images: artifact.serve(tf.constant(images)).numpy()
 
 
 def litert(file):
     """A function that calls the LiteRT model in `file`, which takes batches of one example."""
+    import tensorflow as tf
+
     with warnings.catch_warnings():
         # TensorFlow advertises another package of the same interpreter.
         warnings.simplefilter("ignore")

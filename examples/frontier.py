@@ -15,7 +15,7 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if __name__ == "__main__":
-    print("Starting TensorFlow", flush=True)
+    print("Starting Keras", flush=True)
 
 import data as datasets
 import frontiers
@@ -34,8 +34,8 @@ METHODS = sorted([*tfgates.gates.NAMES, *GENERATED])
 
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
-flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
-flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
+flags.DEFINE_string("dataset", "digits", "digits, a name that tensorflow-datasets knows, or NAME of a NAME.npz.")
+flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets, or of NAME.npz without TensorFlow.")
 flags.DEFINE_bool("download", False, "Download a data set that is not in --data_dir into it.")
 flags.DEFINE_list("gate", ["hard_concrete"], f"Methods, of {METHODS}.")
 flags.DEFINE_list("macs", [], "Budgets: fractions of the dense MACs, or absolute such as 2M.")

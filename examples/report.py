@@ -16,13 +16,21 @@ import tfgates
 COLUMNS = ("dense", "gated", "pruned")
 
 # Runs where tfgates cannot be imported: what is exported must not need it.
-RELOAD = """
+RELOAD_SAVED_MODEL = """
 import sys
 sys.modules["tfgates"] = None
 import numpy as np
 import tensorflow as tf
 artifact = tf.saved_model.load(sys.argv[1])
 np.save(sys.argv[3], artifact.serve(tf.constant(np.load(sys.argv[2]))).numpy())
+"""
+RELOAD_FILE = """
+import sys
+sys.modules["tfgates"] = None
+import keras
+import numpy as np
+model = keras.saving.load_model(sys.argv[1], compile=False)
+np.save(sys.argv[3], model.predict(np.load(sys.argv[2]), verbose=0))
 """
 
 
@@ -32,12 +40,13 @@ def kernel_weights(model):
     return sum(int(np.prod(kernel.shape)) for kernel in kernels)
 
 
-def reload_difference(folder, images, expected, scratch):
-    """Largest difference of the SavedModel's outputs, in a process without tfgates, from `expected`."""
+def reload_difference(path, images, expected, scratch):
+    """Largest difference from `expected` of what a SavedModel or a .keras file gives in a process without tfgates."""
     scratch = pathlib.Path(scratch)
     given, made = scratch / "reload_inputs.npy", scratch / "reload_outputs.npy"
     np.save(given, images)
-    subprocess.run([sys.executable, "-c", RELOAD, str(folder), str(given), str(made)], check=True)
+    code = RELOAD_FILE if path.suffix == ".keras" else RELOAD_SAVED_MODEL
+    subprocess.run([sys.executable, "-c", code, str(path), str(given), str(made)], check=True)
     difference = float(np.max(np.abs(np.load(made) - expected)))
     given.unlink()
     made.unlink()
@@ -83,12 +92,13 @@ def measure(dense, gated, small, plan, data, out, dense_is_trained):
     Returns:
         `Found`.
     """
-    images = next(iter(data.validation))[0].numpy()
+    images = np.asarray(next(iter(data.validation))[0])
     exported, notes = exports.side_by_side(
         {"dense": (dense, None), "gated": (gated, out), "pruned": (small, out)}, images
     )
     expected = keras.ops.convert_to_numpy(small(images, training=False))
-    difference = reload_difference(folders(out)["pruned"], images, expected, out)
+    kept = folders(out)["pruned"] if exports.HAS_SAVED_MODEL else out / "pruned.keras"
+    difference = reload_difference(kept, images, expected, out)
     if difference > 1e-5:
         raise RuntimeError(f"The exported network differs by {difference:.2e} from the pruned one")
 

@@ -12,8 +12,8 @@ import tfgates
 FLAGS = flags.FLAGS
 flags.DEFINE_enum("recipe", None, sorted(recipes.RECIPES), "A paper's settings; other flags override them.")
 flags.DEFINE_enum("model", "lenet5", sorted(tfgates.applications.__all__), "Network.")
-flags.DEFINE_string("dataset", "digits", "digits, or a name that tensorflow-datasets knows.")
-flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets.")
+flags.DEFINE_string("dataset", "digits", "digits, a name that tensorflow-datasets knows, or NAME of a NAME.npz.")
+flags.DEFINE_string("data_dir", None, "Folder of tensorflow-datasets, or of NAME.npz without TensorFlow.")
 flags.DEFINE_bool("download", False, "Download a data set that is not in --data_dir into it.")
 flags.DEFINE_bool("augment", False, "Crop and flip training images at random.")
 flags.DEFINE_enum("gate", "hard_concrete", networks.GATES, "Method; dep_hc is hard concrete with a generator.")

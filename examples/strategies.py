@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 
-import tensorflow as tf
+import keras
 from failure import Failure
 
 STRATEGIES = ("none", "mirrored", "multiworker")
@@ -66,6 +66,13 @@ def _cluster():
 
 
 def _strategy(name, replicas):
+    if keras.backend.backend() != "tensorflow":
+        raise Failure(
+            "--strategy must be none with other backends than TensorFlow; with JAX, set a keras.distribution."
+            f"DataParallel in a program of your own. Received: --strategy={name} with {keras.backend.backend()}"
+        )
+    import tensorflow as tf
+
     gpus = tf.config.list_physical_devices("GPU")
     if replicas is None:
         replicas = max(1, len(gpus))

@@ -13,9 +13,10 @@ import pathlib
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 if __name__ == "__main__":
-    print("Starting TensorFlow", flush=True)
+    print("Starting Keras", flush=True)
 
 import data as datasets
+import exports
 import frontiers
 import keras
 import networks
@@ -23,7 +24,6 @@ import optimization
 import report
 import settings
 import strategies
-import tensorflow as tf
 import write_report
 from absl import app, flags, logging
 from failure import Failure
@@ -93,7 +93,7 @@ def train(data, place, logs):
             metrics=["accuracy"],
             gate_optimizer=gates_optimizer(data, epochs),
         )
-    callbacks = [keras.callbacks.TensorBoard(logs), tfgates.callbacks.SparsityMonitor(logs)]
+    callbacks = [*boards(logs), tfgates.callbacks.SparsityMonitor(logs)]
     if FLAGS.gate == "scaling":
         # It puts an optimizer of its own in charge of the factors.
         callbacks.insert(0, tfgates.callbacks.SparseScaling(FLAGS.scaling_strength))
@@ -117,7 +117,7 @@ def train_dense(data, place, logs):
             loss="sparse_categorical_crossentropy",
             metrics=["accuracy"],
         )
-    history = fit(model, data, FLAGS.epochs, [keras.callbacks.TensorBoard(os.path.join(logs, "dense"))])
+    history = fit(model, data, FLAGS.epochs, boards(os.path.join(logs, "dense")))
     return place.local(model, lambda: plain(data)), history
 
 
@@ -128,9 +128,13 @@ def finetune(model, data, logs):
     decay = FLAGS.weight_decay if FLAGS.finetune_optimizer == FLAGS.optimizer else 0.0
     optimizer = optimization.optimizer(FLAGS.finetune_optimizer, rate, FLAGS.momentum, FLAGS.nesterov, decay)
     model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    board = keras.callbacks.TensorBoard(os.path.join(logs, "finetune"))
-    callbacks = [board, tfgates.callbacks.SparsityMonitor(logs)]
+    callbacks = [*boards(os.path.join(logs, "finetune")), tfgates.callbacks.SparsityMonitor(logs)]
     return fit(model, data, FLAGS.epochs, callbacks, initial_epoch=FLAGS.epochs - FLAGS.finetune_epochs)
+
+
+def boards(folder):
+    """Keras's callback for TensorBoard, which writes by TensorFlow; what is of gates is written without."""
+    return [keras.callbacks.TensorBoard(folder)] if datasets.HAS_TENSORFLOW else []
 
 
 def fit(model, data, epochs, callbacks, initial_epoch=0):
@@ -144,7 +148,10 @@ def fit(model, data, epochs, callbacks, initial_epoch=0):
             shuffle=False,  # The pipeline shuffles.
             verbose=FLAGS.verbose,
         ).history
-    except tf.errors.DataLossError as error:
+    except Exception as error:
+        # Of TensorFlow, which need not be there.
+        if type(error).__name__ != "DataLossError":
+            raise
         raise Failure(f"The data set {FLAGS.dataset} is corrupt: {error.message.splitlines()[0]}") from error
 
 
@@ -204,7 +211,8 @@ def main(argv):
     given = {name: getattr(FLAGS, name) for name in own_flags()}
     write_report.write(out, title, found, plan, history, dense_history, given, runs, later)
     for name, folder in report.folders(out).items():
-        print(f"{name.capitalize()}: {folder}, {folder.parent / name}.keras")
+        saved = f"{folder}, " if exports.HAS_SAVED_MODEL else ""
+        print(f"{name.capitalize()}: {saved}{folder.parent / name}.keras")
     print(f"Reloaded without tfgates: outputs equal to {found.difference:.1e}.")
     print(f"Report: {out / 'report.md'}, in one page: {out / 'report.html'}")
     print(f"TensorBoard: tensorboard --logdir {logs}")

@@ -11,7 +11,7 @@ from tfgates.files import write_whole
 from tfgates.pruning import PruningReport, write_page
 from tfgates.pruning.picture import draw_plan, summary_line
 
-PACKAGES = ("tfgates", "keras", "tensorflow", "tensorflow-datasets", "numpy")
+PACKAGES = ("tfgates", "keras", "tensorflow", "jax", "torch", "tensorflow-datasets", "numpy")
 FOLLOWED = ("open_units", "expected_open_units", "params", "expected_params", "macs", "expected_macs")
 
 

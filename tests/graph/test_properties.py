@@ -186,8 +186,8 @@ def test_networks_are_gated_as_they_are(data, steps, seed, residual):
     check_gating(model, seed, residual)
 
 
-# How many networks come of a seed, and how many seeds: 2,000 and 200 with TensorFlow, 300 and 60 elsewhere, in parts that a
-# backend which compiles slowly goes through in minutes.
+# How many networks come of a seed, and how many seeds: 2,000 and 200 with TensorFlow; 300 and 60 elsewhere, in small
+# parts for a backend that compiles slowly.
 ELSEWHERE = keras.backend.backend() != "tensorflow"
 PRUNED, GATED = ((20, 15), (10, 6)) if ELSEWHERE else ((100, 20), (50, 4))
 
