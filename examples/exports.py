@@ -16,11 +16,14 @@ BACKEND = keras.backend.backend()
 HAS_TENSORFLOW = importlib.util.find_spec("tensorflow") is not None
 # TensorFlow follows its own operations and those of JAX.
 HAS_SAVED_MODEL = HAS_TENSORFLOW and BACKEND != "torch"
-CONVERTER = "onnxscript" if BACKEND == "torch" else "tf2onnx"
+CONVERTER = {"torch": "onnxscript", "jax": "jax2onnx"}.get(BACKEND, "tf2onnx")
 HAS_ONNX = all(importlib.util.find_spec(name) for name in ("onnx", CONVERTER))
 NOTHING = "-"
 NO_SAVED_MODEL = "No SavedModel and no LiteRT: they need TensorFlow, installed beside JAX or as the backend of Keras"
-NO_ONNX = f'No ONNX: it needs the packages onnx and {CONVERTER}, pip install "tfgates[onnx]"'
+NO_ONNX = (
+    f"No ONNX: it needs the packages onnx and {CONVERTER}, "
+    f'pip install "tfgates[{"onnx-jax" if BACKEND == "jax" else "onnx"}]"'
+)
 
 
 def figures(model, folder, name, images):

@@ -114,3 +114,6 @@ def test_what_a_backend_cannot_export(monkeypatch, tmp_path):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "tensorflow" else found(name))
     with pytest.raises(ImportError, match=r'pip install "tfgates\[tensorflow\]".*Received: .*without'):
         gated.export(tmp_path / "model")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "jax2onnx" else found(name))
+    with pytest.raises(ImportError, match=r'pip install "tfgates\[onnx-jax\]".*Received: .*without \[\'jax2onnx\'\]'):
+        gated.export(tmp_path / "model.onnx", format="onnx")

@@ -5,9 +5,12 @@ from typing import Any
 
 import keras
 
-# The packages that Keras needs for ONNX: with PyTorch its own exporter takes others.
-ONNX = {"torch": ("onnx", "onnxscript")}
-ONNX_ELSEWHERE = ("onnx", "tf2onnx")
+# The packages that Keras needs for ONNX, and the extra that has them.
+ONNX = {
+    "torch": (("onnx", "onnxscript"), "onnx"),
+    "jax": (("onnx", "jax2onnx"), "onnx-jax"),
+}
+ONNX_ELSEWHERE = (("onnx", "tf2onnx"), "onnx")
 
 
 def check_export(format: Any) -> None:
@@ -22,7 +25,8 @@ def check_export(format: Any) -> None:
     """
     backend = keras.backend.backend()
     if format == "onnx":
-        _check_packages("ONNX", ONNX.get(backend, ONNX_ELSEWHERE), "onnx", format)
+        packages, extra = ONNX.get(backend, ONNX_ELSEWHERE)
+        _check_packages("ONNX", packages, extra, format)
     elif format == "tf_saved_model" and backend == "torch":
         raise ValueError(
             "`format` must be one that PyTorch can make: TensorFlow cannot follow what runs with it. Save the model as "
