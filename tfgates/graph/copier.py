@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfgates.graph.configs import config_of, give_functions, give_functions_within, is_foreign, layer_from
+from tfgates.graph.fresh import draw, wait
 from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rebuild import rebuild
@@ -66,6 +67,7 @@ class Copier:
         layer = layer_from(kind, dict(config, name=name) if "name" in config else config)
         # A class of the user's may take no name.
         layer.name = name
+        wait(layer)
         self._made[id(node.op)] = layer
         self._pending.append((layer, weights, node.op))
         return layer
@@ -177,8 +179,8 @@ class Copier:
                     copy_flags(layer, source)
                 except Exception as error:
                     raise uncopyable(source, error) from error
-            else:
-                fill(layer, weights, source)
+            given = {id(v) for v in layer.variables} if weights is None else fill(layer, weights, source)
+            draw(layer, given)
         self._check_ties()
 
     def _check_ties(self) -> None:
@@ -196,9 +198,10 @@ class Copier:
                     )
 
 
-def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
-    """Gives a layer that was made from `source` its weights, and what is known of their flags."""
+def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> set[int]:
+    """Gives a layer that was made from `source` its weights, and what is known of their flags; the ids of these."""
     weights = dict(weights)
+    given = {id(v) for v in activation_variables(layer)}
     variables, values = activation_variables(layer), weights.pop("activation", ())
     for variable, value, old in zip(variables, values, activation_variables(source), strict=True):
         set_value(variable, value)
@@ -209,11 +212,13 @@ def fill(layer: Any, weights: dict[str, Any], source: keras.Layer) -> None:
             variable, old = getattr(variable, part), getattr(old, part, None)
         set_value(variable, value.reshape(variable.shape))
         copy_flag(variable, old)
+        given.add(id(variable))
     for state, old in zip(states_of(layer), states_of(source), strict=True):
         if state.shape == old.shape:
             set_value(state, old)
     if kinds_inside(layer) == kinds_inside(source) and len(layer.variables) == len(source.variables):
         copy_flags(layer, source)
+    return given
 
 
 def kinds_inside(layer: keras.Layer) -> list[type]:
