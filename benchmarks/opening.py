@@ -3,10 +3,9 @@
     git worktree add /tmp/before 6a9fe20
     python benchmarks/opening.py --before=/tmp/before --rounds=1 --json=opening.json
 
-Each case runs once in a process of its own, the versions in turns: what it takes to find out what a network costs, to gate
-it, to prune it, to judge its units, and to make it smaller in the midst of training. Weights are random. BERT-base and
-ViT-B/16 need `keras-hub`. Networks that are laid out (and their layers
-opened) and walks through them are counted too.
+Each case runs once in a process of its own, the versions in turns: what it takes to find out what a network costs, to
+gate it, to prune it, to judge its units, and to make it smaller in the midst of training. Weights are random. BERT-base
+and ViT-B/16 need `keras-hub`. Networks that are laid out (and their layers opened) and walks through them are counted.
 """
 
 import argparse

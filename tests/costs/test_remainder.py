@@ -74,6 +74,15 @@ def test_widths_that_cannot_be_held_name_the_layer_of_the_bound_alone():
     assert [each.name for each in error.value.holders] == ["inner"]
 
 
+def test_a_plan_names_what_no_gate_moves():
+    gated = tfgates.gate_model(residual(), budget=tfgates.Budget(macs=0.9), layers="inner")
+    plan = tfgates.plan_pruning(gated)
+    (stem, why), (stream, _) = sorted(plan.unmoved)
+    assert (stem, stream) == ("stem", "stream") and "% of the macs that are left: 3 of its 3 inputs stay" in why
+    assert plan.to_dict()["unmoved"][0]["layer"] in str(plan).rpartition("no gate moves it:")[2]
+    assert tfgates.plan_pruning(tfgates.gate_model(residual())).unmoved == []
+
+
 def test_the_largest_are_named_until_they_make_up_most():
     left = np.array([1.0, 60.0, 0.0, 35.0, 4.0])
     assert holders(list("abcde"), ["why"] * 5, left) == [Holder("b", 0.6, "why"), Holder("d", 0.35, "why")]

@@ -79,3 +79,17 @@ def test_too_many_terms_become_what_they_have_in_common():
     for unit in range(1, MOST_TERMS + 2):
         wide = int(made.either(wide, made.both(shared, made.literal(unit))))
     assert wide == shared
+
+
+def test_arrays_are_what_single_pairs_are(table):
+    made, found = table
+    a, b = (each.ravel() for each in np.meshgrid(found, found))
+    for kind, whole in (("and", made.both(a, b)), ("or", made.either(a, b))):
+        assert whole.tolist() == [made._pair(kind, int(x), int(y)) for x, y in zip(a, b, strict=True)]
+
+
+def test_what_holds_another_conjunction_is_left_out(table):
+    made, found = table
+    for formula in found:
+        terms = made.terms[formula]
+        assert not any(one < other for one, other in itertools.permutations(terms, 2))

@@ -11,7 +11,7 @@ from keras import ops
 from tfgates.costs.circuit import Circuit
 from tfgates.costs.protocol import Cost
 from tfgates.costs.registry import registered_costs
-from tfgates.costs.remainder import Holder, holders, why_stays
+from tfgates.costs.remainder import WORTH_NAMING, Holder, holders, why_stays
 from tfgates.costs.terms import Counted, counted, with_existence
 from tfgates.costs.widths import Widths
 from tfgates.graph.formula import FALSE, TRUE
@@ -223,6 +223,15 @@ class ExpectedCost:
             left: what each of them costs.
         """
         return holders(self.names, self._reasons, left)
+
+    def unmoved(self, left: np.ndarray) -> list[Holder]:
+        """The layers that cost the same whatever the gates do and hold a tenth or more of what is left, and why.
+
+        Args:
+            left: what each of them costs.
+        """
+        found = holders(self.names, self._reasons, np.where(self.gated_layers(), 0.0, left), float(left.sum()))
+        return [each for each in found if each.share >= WORTH_NAMING]
 
     def least_open(self) -> list[np.ndarray]:
         """Gate values with one unit open in each gate, none in a gate on a whole branch."""

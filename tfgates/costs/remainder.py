@@ -12,6 +12,9 @@ from tfgates.graph.walk import Walk
 # So many layers are named, and no more once they make up this share.
 MOST, ENOUGH = 5, 0.9
 
+# The share from which on a layer that no gate moves is named in a plan.
+WORTH_NAMING = 0.1
+
 # Of a layer that is no larger than it must be.
 AT_LEAST = "a unit of each gate stays"
 
@@ -34,15 +37,16 @@ class Holder:
         return f"{self.name} {self.share:.0%} ({self.why})"
 
 
-def holders(names: Sequence[str], reasons: Sequence[str], left: np.ndarray) -> list[Holder]:
+def holders(names: Sequence[str], reasons: Sequence[str], left: np.ndarray, total: float | None = None) -> list[Holder]:
     """The layers that hold the most of what is left, the largest first.
 
     Args:
         names: of the layers.
         reasons: for each of them why it stays.
         left: what each of them costs.
+        total: what shares are of. Defaults to None: the sum of `left`.
     """
-    total, found, so_far = float(left.sum()), list[Holder](), 0.0
+    total, found, so_far = float(left.sum()) if total is None else total, list[Holder](), 0.0
     for i in np.argsort(-left, kind="stable"):
         if left[i] <= 0.0 or len(found) == MOST or so_far > ENOUGH * total:
             break

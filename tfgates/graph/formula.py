@@ -28,6 +28,10 @@ class Formulas:
     def _intern(self, terms: frozenset[frozenset[int]]) -> int:
         if len(terms) > 1:
             terms = frozenset(t for t in terms if not any(other < t for other in terms))
+        return self._store(terms)
+
+    def _store(self, terms: frozenset[frozenset[int]]) -> int:
+        """The number of a disjunction in which no conjunction holds another one."""
         if len(terms) > MOST_TERMS:
             terms = frozenset([frozenset.intersection(*terms)])
         if terms not in self._ids:
@@ -55,18 +59,27 @@ class Formulas:
         key = (kind, a, b)
         if key not in self._memo:
             left, right = self.terms[a], self.terms[b]
-            terms = frozenset(x | y for x in left for y in right) if kind == "and" else left | right
-            self._memo[key] = self._intern(terms)
+            if kind == "and":
+                self._memo[key] = self._intern(frozenset(x | y for x in left for y in right))
+            else:
+                # Within each of them no conjunction holds another one.
+                kept = [t for t in left if not any(other <= t for other in right)]
+                self._memo[key] = self._store(frozenset([*kept, *(t for t in right if not any(k < t for k in kept))]))
         return self._memo[key]
 
     def _arrays(self, kind: str, a: Any, b: Any) -> np.ndarray:
         a, b = np.broadcast_arrays(np.asarray(a, np.int64), np.asarray(b, np.int64))
-        if a.size == 0:
-            return a.copy()
-        pairs, inverse = np.unique(a.ravel() * len(self.terms) + b.ravel(), return_inverse=True)
-        size = len(self.terms)
-        found = np.array([self._pair(kind, int(p // size), int(p % size)) for p in pairs], np.int64)
-        return found[inverse].reshape(a.shape)
+        neutral, other = (TRUE, FALSE) if kind == "and" else (FALSE, TRUE)
+        result = np.where(b == neutral, a, b)
+        result[(a == other) | (b == other)] = other
+        # What is left are pairs of two different formulas, neither of them a constant.
+        pairs = (a > TRUE) & (b > TRUE) & (a != b)
+        if pairs.any():
+            size = len(self.terms)
+            distinct, inverse = np.unique(a[pairs] * size + b[pairs], return_inverse=True)
+            found = np.array([self._pair(kind, int(p // size), int(p % size)) for p in distinct], np.int64)
+            result[pairs] = found[inverse]
+        return result
 
     def both(self, a: Any, b: Any) -> np.ndarray:
         """Elementwise conjunction of two arrays of formulas."""

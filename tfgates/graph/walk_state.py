@@ -213,6 +213,9 @@ class WalkState:
         return np.repeat(self._gates[key], size // units)
 
     def _mark(self, alive: np.ndarray, roots: np.ndarray, formulas: np.ndarray) -> None:
+        # Each pair once: many places have the same one.
+        _, once = np.unique(roots * len(self.formulas.terms) + formulas, return_index=True)
+        roots, formulas = roots[np.sort(once)], formulas[np.sort(once)]
         order = np.argsort(roots, kind="stable")
         roots, formulas = roots[order], formulas[order]
         while len(roots):

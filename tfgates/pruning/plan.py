@@ -35,6 +35,8 @@ class PruningPlan(Result):
         unknown: dict from the name of each cost that is not known of all layers to such pairs.
         kept: list of pairs (layer, reason): closed units that have to stay.
         alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
+        unmoved: of a model with a budget, list of pairs (layer, reason): layers that hold a tenth or more of what is
+            left of its first bound, and cost the same whatever gates do.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
         selection: the choice of units with which the model keeps its budget (`tfgates.selection`); the
@@ -65,6 +67,7 @@ class PruningPlan(Result):
             # None if what is left fits the budget.
             choice = self.selection.tighter(self._table())
         self.chosen = self.selection.changes()
+        self.unmoved = self.selection.unmoved(self._table())
         self._explain()
 
     def _follow(self) -> None:
@@ -241,6 +244,7 @@ class PruningPlan(Result):
             "chosen": [{"gate": name, "change": change} for name, change in self.chosen],
             "kept": [{"gate": name, "reason": reason} for name, reason in self.kept],
             "alone": [{"layer": name, "reason": reason} for name, reason in self.alone],
+            "unmoved": [{"layer": name, "reason": reason} for name, reason in self.unmoved],
             "uncounted": [{"layer": name, "reason": reason} for name, reason in self.uncounted],
             "dropped": list(self.dropped),
             "empty": list(self.empty),
@@ -256,6 +260,7 @@ class PruningPlan(Result):
             "chosen to keep the budget": self.chosen,
             "stays although closed": self.kept,
             "left as it is": self.alone,
+            "holds much of what is left, and no gate moves it": self.unmoved,
             **{
                 f"{cost.title} not known, so there is no total of them": self.unknown.get(cost.name, [])
                 for cost in self.costs

@@ -129,6 +129,16 @@ class Selection:
                 found.append((gate.name, text))
         return found
 
+    def unmoved(self, table: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
+        """Pairs (layer, how much of what is left it holds whatever gates do, and why), for the first bound.
+
+        Args:
+            table: see `tighter`.
+        """
+        name = self._bounds[0].name
+        found = self._structure.cost.unmoved(table[name])
+        return [(each.name, f"{each.share:.0%} of the {name} that are left: {each.why}") for each in found]
+
     def warning(self) -> str | None:
         """What to say where more than a tenth of what training had left open is closed, else None."""
         if self._ranking.scored:
@@ -169,6 +179,9 @@ class Unchanged:
         return Ranking(gates, {gate: as_array(gate.open_probability()) for gate in gates}).of_groups(places, root)
 
     def changes(self) -> list[tuple[str, str]]:
+        return []
+
+    def unmoved(self, table: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
         return []
 
     def warning(self) -> str | None:

@@ -53,6 +53,9 @@ class Closed:
     def changes(self) -> list[tuple[str, str]]:
         return []
 
+    def unmoved(self, table: Any) -> list[tuple[str, str]]:
+        return []
+
     def warning(self) -> str | None:
         return None
 

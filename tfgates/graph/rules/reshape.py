@@ -120,8 +120,9 @@ class ReshapeRule(EntriesRule):
             return walk.need(x, np.repeat(y.need, walk.notes(node).width))
         channel = walk.notes(node).channel
         order = np.argsort(channel, kind="stable").reshape(len(x), -1)
-        for column in order.T:
-            walk.need(x, y.need[column])
+        # Most places need the same of all channels.
+        for need in np.unique(y.need[order].T, axis=0):
+            walk.need(x, need)
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         walk = surgery.walk
