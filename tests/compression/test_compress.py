@@ -7,9 +7,13 @@ import tensorflow as tf
 
 import tfgates
 from tests.interruption.methods import Interrupt, TrainingEndedError
+from tfgates.compression import phases
 from tfgates.compression.compress import fine_tuning_epochs
+from tfgates.gating import check
+from tfgates.graph.equality import outputs_of
+from tfgates.graph.examples import AT_A_TIME, in_parts
 from tfgates.testing import METHODS
-from tfgates.training.steps import example_of, steps_of, steps_per_epoch
+from tfgates.training.steps import steps_of, steps_per_epoch
 
 LOSS = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
@@ -56,13 +60,20 @@ def test_steps_of():
     assert steps_of({"x": data.repeat(), "epochs": 5}) is None
 
 
-def test_of_arrays_two_examples_are_compared_and_not_all():
-    """All of them, in one call of each network, once took gigabytes."""
-    x = np.zeros((50, 2))
-    assert example_of((x, x[:, 0])).shape == (2, 2)
-    assert [part.shape for part in example_of(({"a": x, "b": x[:, :1]}, x)).values()] == [(2, 2), (2, 1)]
-    data = tf.data.Dataset.from_tensor_slices((x, x)).batch(5)
-    assert example_of(data).shape == (None, 2)
+def test_no_layer_sees_the_training_data_whole_before_the_training(monkeypatch):
+    # A whole training set at once fills the memory with what each layer makes of it.
+    sizes = []
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(8, activation="relu"), keras.layers.Dense(2)])
+    data = np.ones((200, 4), "float32"), np.ones((200, 2), "float32")
+    monkeypatch.setattr(check, "outputs_of", lambda model, x, call: sizes.append(len(x)) or outputs_of(model, x, call))
+    monkeypatch.setattr(phases.GatesPhase, "finished", lambda self, trained: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        tfgates.compress(model, data, tfgates.Budget(params=0.7), "mse", epochs=2, batch_size=100, verbose=0)
+    assert max(sizes) == AT_A_TIME
+    assert [len(x) for x in in_parts(np.ones((70, 4)))] == [32, 32, 6]
+    one, scalar = {"a": np.ones((70, 4)), "b": np.ones((70,))}, {"a": np.ones((70, 4)), "b": np.float32(1.0)}
+    assert [{k: len(v) for k, v in x.items()} for x in in_parts(one)][-1] == {"a": 6, "b": 6}
+    assert list(in_parts(scalar)) == [scalar] and len(list(in_parts([["a"]] * 70))) == 1
 
 
 def test_sizes_that_are_open_and_the_page_of_the_run(capsys, tmp_path):

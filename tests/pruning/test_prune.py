@@ -94,6 +94,11 @@ def test_outputs_on_given_inputs_are_compared_too(monkeypatch):
     tfgates.prune(model)
     with pytest.raises(PruningError):
         tfgates.prune(model, inputs=1e3 * np.ones((2, 4), "float32"))
+    # The last of many examples is compared as well.
+    many = np.ones((70, 4), "float32")
+    many[-1] = 1e3
+    with pytest.raises(PruningError):
+        tfgates.prune(model, inputs=many)
 
 
 def test_tolerance():

@@ -15,7 +15,7 @@ from tfgates.graph.equality import (
     is_random,
     outputs_of,
 )
-from tfgates.graph.examples import NoExamplesError, batches
+from tfgates.graph.examples import NoExamplesError, batches, in_parts
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.graph.randomness import random_reason
@@ -86,4 +86,4 @@ def examples(network: Network, inputs: Any) -> Any:
     with contextlib.suppress(NoExamplesError):
         yield from zip(batches(network, like=inputs), CALLS, strict=True)
     if inputs is not None:
-        yield from ((inputs, call) for call in CALLS)
+        yield from ((x, call) for x in in_parts(inputs) for call in CALLS)

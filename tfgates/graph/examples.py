@@ -21,6 +21,9 @@ SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512)
 # Of several inputs with open sizes so many combinations of different sizes are tried.
 MOST_COMBINATIONS = len(SIZES) ** 2
 
+# Given examples are compared so many at a time: what all layers make of a whole training set does not fit into memory.
+AT_A_TIME = 32
+
 # Keras writes messages in bold.
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
 
@@ -59,6 +62,17 @@ def batches(network: Network, like: Any = None) -> list[Any]:
     ]
     found = [numbers_of(network, shapes, seed=0), numbers_of(network, more, seed=1)]
     return [tree.pack_sequence_as(inputs_structure(network.functional), x) for x in found]
+
+
+def in_parts(inputs: Any) -> Iterator[Any]:
+    """Given inputs, `AT_A_TIME` examples at a time, in their structure; whole where their examples cannot be told."""
+    sizes = {tuple(getattr(x, "shape", ()))[:1] for x in tree.flatten(inputs)}
+    count = sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None
+    if count is None or count <= AT_A_TIME or isinstance(tree.flatten(inputs)[0], keras.KerasTensor):
+        yield inputs
+        return
+    for start in range(0, count, AT_A_TIME):
+        yield tree.map_structure(lambda x, start=start: x[start : start + AT_A_TIME], inputs)
 
 
 def check_numbers(network: Network) -> None:

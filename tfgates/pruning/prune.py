@@ -17,7 +17,7 @@ from tfgates.graph.equality import (
     is_random,
     outputs_of,
 )
-from tfgates.graph.examples import NoExamplesError, batches
+from tfgates.graph.examples import NoExamplesError, batches, in_parts
 from tfgates.graph.keras_faults import MISPLACED, astray
 from tfgates.graph.lengths import length_of, set_length
 from tfgates.graph.network import Network
@@ -176,11 +176,11 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
     """Raises a `PruningError` unless both models give the same outputs at inference, called in each of its ways."""
     network = network_of(model)
     given, tolerance = tolerance, default_tolerance(model) if tolerance is None else tolerance
-    for x, call in examples(network, inputs):
+    for x, call, was_given in examples(network, inputs):
         try:
             expected = outputs_of(model, x, call)
         except Exception as error:
-            if x is inputs:
+            if was_given:
                 raise
             if inputs is None:
                 raise ValueError(
@@ -209,15 +209,16 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
         )
 
 
-def examples(network: Network, inputs: Any) -> Iterator[tuple[Any, Any]]:
-    """What to compare on, and how it is called: random inputs, where they can be made up, and those that are given."""
+def examples(network: Network, inputs: Any) -> Iterator[tuple[Any, dict[str, Any], bool]]:
+    """What to compare on, how it is called, and whether it was given: random inputs, if they can be made up, first."""
     try:
-        yield from zip(batches(network, like=inputs), CALLS, strict=True)
+        for x, call in zip(batches(network, like=inputs), CALLS, strict=True):
+            yield x, call, False
     except NoExamplesError:
         if inputs is None:
             raise
     if inputs is not None:
-        yield from ((inputs, call) for call in CALLS)
+        yield from ((x, call, True) for x in in_parts(inputs) for call in CALLS)
 
 
 def fresh_optimizer(optimizer: Any) -> Any:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import keras
+from tfgates.graph.examples import in_parts
 
 
 def steps_of(arguments: Mapping[str, Any]) -> int | None:
@@ -41,11 +41,8 @@ def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | Non
 
 
 def example_of(data: Any) -> Any:
-    """Something of the shapes and types of what a model reads of its training data, or None; of arrays two examples.
-
-    Networks are compared on it in one call each: all of the images would take gigabytes.
-    """
+    """Something of the shapes and types of what a model reads of its training data: a few examples, a spec, or None."""
     if isinstance(data, (tuple, list)):
-        return keras.tree.map_structure(lambda part: part[:2], data[0])
+        return next(in_parts(data[0]))
     spec = getattr(data, "element_spec", None)
     return spec[0] if isinstance(spec, tuple) else spec
