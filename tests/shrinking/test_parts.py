@@ -17,7 +17,7 @@ Y = X[:, :2] * 0.5
 SETTINGS = Shrinking(checks=1, least_saving=0.1, rebuild=0.0)
 
 
-def gated(optimizer=None, names=("first", "second", "last"), **arguments):
+def gated(optimizer=None, names=("first", "second", "last"), compiled=None, **arguments):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6,))
     x = keras.layers.Dense(16, activation="relu", name=names[0])(inputs)
@@ -26,7 +26,7 @@ def gated(optimizer=None, names=("first", "second", "last"), **arguments):
     budget = tfgates.Budget(macs=0.3, warm_up=0, ramp=12)
     model = tfgates.gate_model(dense, seed=2, budget=budget, **arguments)
     optimizer = keras.optimizers.Adam(0.01) if optimizer is None else optimizer
-    model.compile(optimizer, "mse", gate_optimizer=keras.optimizers.Adam(0.6))
+    model.compile(optimizer, "mse", gate_optimizer=keras.optimizers.Adam(0.6), **(compiled or {}))
     return model
 
 
@@ -174,6 +174,25 @@ def test_settings_are_checked(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"`{name}` must .*Received: {name}="):
         Shrinking(**arguments)
+
+
+def test_several_steps_at_once_shrink_as_steps_one_by_one():
+    one, two = (trained(gated(compiled={"steps_per_execution": steps}), epochs=5) for steps in (1, 2))
+    assert two.model.removals and two.model.steps_per_execution == 2
+    assert [each["gates"] for each in two.model.removals] == [each["gates"] for each in one.model.removals]
+    assert two.history["rebuilds"] == one.history["rebuilds"]
+    for a, b in zip(one.model.weights, two.model.weights, strict=True):
+        np.testing.assert_allclose(np.array(b), np.array(a), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_compiled_by_xla_it_shrinks():
+    # Its noise is another one, so that other units go.
+    history = trained(gated(compiled={"jit_compile": True}), epochs=5)
+    small = history.model
+    assert small.removals and small.jit_compile and small.removals[-1]["step"] < 20 == int(small.optimizer.iterations)
+    assert sum(gate.units for gate in small.gates) == 32 - sum(each["units"] for each in small.removals)
+    assert np.isfinite(history.history["loss"]).all()
 
 
 def test_scaling_factors_go_once_they_are_zero():
