@@ -1,5 +1,6 @@
 """Packaging of tfgates: what pyproject.toml says, and the links of README, absolute where the project has a place."""
 
+import os
 import pathlib
 import re
 import tomllib
@@ -33,6 +34,8 @@ def urls(places):
 
 if __name__ == "__main__":
     PLACES = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["tfgates"]
+    # A release knows where it is built from, before anybody has written it down.
+    PLACES["repository"] = PLACES["repository"] or os.environ.get("TFGATES_REPOSITORY", "")
     README = (ROOT / "README.md").read_text(encoding="utf-8")
     setup(
         long_description=absolute(README, PLACES["repository"]),

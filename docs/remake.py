@@ -7,7 +7,7 @@
 
 The ```python blocks of a page are one program, run in a folder of its own; a ```text block is what was printed since
 the one before it. A block below `<!-- not run -->` is left alone. A picture that the program writes takes the place of
-the one of that name in docs/images.
+the one of that name in docs/images; of an HTML page that it writes, a picture of that name is taken by Chromium.
 """
 
 import contextlib
@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -58,6 +59,16 @@ def run(text, name, epochs=None):
     return BLOCK.sub(replaced, text), names
 
 
+def photograph(page, picture, width=1100, height=735):
+    """Takes a picture of the top of an HTML page, as a browser without a window shows it."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        raise SystemExit(f"docs/remake.py: a picture of {page.name} needs Chromium")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--window-size={width},{height}"]
+    command = [browser, *flags, f"--screenshot={picture}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=600)
+
+
 def remake(page):
     """Runs a page in a folder of its own and writes it anew."""
     page = pathlib.Path(page).resolve()
@@ -71,6 +82,8 @@ def remake(page):
         for picture in pathlib.Path(folder).iterdir():
             if picture.suffix in (".png", ".svg") and f"images/{picture.name}" in text:
                 shutil.copy(picture, DOCS / "images" / picture.name)
+            if picture.suffix == ".html" and f"images/{picture.stem}.png" in text:
+                photograph(picture, DOCS / "images" / f"{picture.stem}.png")
     page.write_text(text, "utf-8")
 
 

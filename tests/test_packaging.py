@@ -20,14 +20,34 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 ENDS = ("-py3-none-any.whl", ".tar.gz")
 
 
-@pytest.fixture(scope="module")
-def given():
+def given_to_setuptools(**environment):
     """What setup.py gives to setuptools."""
     arguments = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("setuptools.setup", lambda **given: arguments.update(given))
+        patch.delenv("TFGATES_REPOSITORY", raising=False)
+        for name, value in environment.items():
+            patch.setenv(name, value)
         runpy.run_path(str(ROOT / "setup.py"), run_name="__main__")
     return arguments
+
+
+@pytest.fixture(scope="module")
+def given():
+    return given_to_setuptools()
+
+
+def test_a_release_has_absolute_links():
+    """As the hosted workflow builds it: the package index shows README without the files around it."""
+    given = given_to_setuptools(TFGATES_REPOSITORY="https://host/owner/name")
+    text = re.sub(r"^```.*?^```$", "", given["long_description"], flags=re.M | re.S)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    assert targets and all(target.startswith(("https://", "#")) for target in targets)
+    pictures = re.findall(r"!\[[^\]]*\]\(([^)\s]+)\)", text)
+    assert pictures and all(picture.startswith("https://host/owner/name/raw/main/docs/") for picture in pictures)
+    assert given["project_urls"]["Source"] == "https://host/owner/name"
+    release = (ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8")
+    assert "TFGATES_REPOSITORY: ${{ github.server_url }}/${{ github.repository }}" in release
 
 
 def test_what_is_installed():
