@@ -48,6 +48,11 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
     logits by name, `gate(y, logits=logits[i])`, creates no variable of its own, and finds the
     generator again when the model is loaded.
 
+    A kernel is stored as `W * limit * (its number of inputs)`, so that a step of an optimizer such as Adam, which moves
+    each entry as far, moves a logit as far through all entries of W together as through its bias. Stored as W itself
+    they moved it further by that factor: the logits of all gates but the first jumped to their limits within some
+    steps, before anything had been learnt, and stayed there.
+
     All weights are float32. Evaluated once per forward pass; the number of operations is
     linear in the number of gates.
 
@@ -89,6 +94,9 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
 
     # Tells the walk over the graph that this layer is no part of the pruned network.
     feeds_gates = True
+
+    # Of a generator in a network that has shrunk: the units of the dense one, by which its kernels are stored.
+    dense_units: list[int] | None = None
 
     def __init__(
         self,
@@ -185,6 +193,7 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
                 bias = ops.zeros(shape[1:])
                 flow = None if flow is None else ops.relu(flow)
             name = f"{number}" if last else f"{number}_{layer}"
+            kernel = kernel * self.spread(number, layer)
             pairs.append((self._weight(f"kernel_{name}", kernel), self._weight(f"bias_{name}", bias)))
         return pairs
 
@@ -198,14 +207,24 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
     def _chain(self) -> list[Any]:
         (first,) = self._links[0]
         logits = [self.limit * ops.tanh(ops.convert_to_tensor(first))]
-        for link in self._links[1:]:
+        for number, link in enumerate(self._links[1:], 1):
             flow = ops.expand_dims(logits[-1], 0)
-            for kernel, bias in link[:-1]:
-                flow = ops.relu(ops.matmul(flow, kernel) + bias)
-            kernel, bias = link[-1]
-            flow = ops.squeeze(ops.matmul(flow, kernel), 0) + bias
+            for layer, (kernel, bias) in enumerate(link):
+                flow = ops.matmul(flow, kernel) / self.spread(number, layer) + bias
+                flow = ops.relu(flow) if layer < len(link) - 1 else ops.squeeze(flow, 0)
             logits.append(self.limit * ops.tanh(flow))
         return logits if self.order == "forward" else logits[::-1]
+
+    def spread(self, number: int, layer: int = 0) -> float:
+        """What the stored kernel of a link is divided by: how far a step of 1 of all its entries moves what it makes.
+
+        Args:
+            number: int > 0, which of the links.
+            layer: int, which of its kernels. Defaults to 0, the one that reads the logits before.
+        """
+        units = self.units if self.dense_units is None else self.dense_units
+        before = units[number - 1] if self.order == "forward" else units[-number]
+        return self.limit * (before, *self.hidden)[layer]
 
     def call(self, inputs: Any) -> list[Any]:
         return self._chain()
@@ -222,8 +241,18 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
     def compute_output_spec(self, inputs: Any) -> list[keras.KerasTensor]:
         return [keras.KerasTensor((size,), dtype="float32") for size in self.units]
 
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Any:
+        config = dict(config)
+        dense = config.pop("dense_units", None)
+        generator = super().from_config(config)
+        generator.dense_units = dense
+        return generator
+
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
+        if self.dense_units is not None:
+            config["dense_units"] = self.dense_units
         config.update(
             units=self.units,
             order=self.order,

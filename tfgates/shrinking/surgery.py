@@ -95,6 +95,7 @@ class ShrinkingSurgery(Surgery):
             config["units"] = node.op.units if gates[0] is None else len(self.units_left(gates[0]))
         else:
             config["units"] = [len(each) for each in self._chain(node)]
+            config["dense_units"] = node.op.units if node.op.dense_units is None else node.op.dense_units
         return self.make(node, type(node.op), config, {})
 
     def _chain(self, node: Node) -> list[np.ndarray]:
@@ -167,6 +168,7 @@ def links(new: GateGenerator, old: GateGenerator, left: list[np.ndarray]) -> Any
             yield kernel, old_kernel, rows | ({} if columns is None else {1: columns}), ()
             folds: tuple[Fold, ...] = ()
             if place == 0 and len(gone):
-                added = logits[number - 1][gone] @ np.asarray(ops.convert_to_numpy(old_kernel), np.float64)[gone]
+                stored = np.asarray(ops.convert_to_numpy(old_kernel), np.float64)
+                added = logits[number - 1][gone] @ stored[gone] / old.spread(number)
                 folds = (Fold(offset=added if columns is None else added[columns]),)
             yield bias, old_bias, {} if columns is None else {0: columns}, folds
