@@ -21,8 +21,10 @@ from tfgates.graph.configs import is_foreign
 from tfgates.graph.copier import copy_of
 from tfgates.graph.lengths import length_of, shapes_of
 from tfgates.graph.network import Network
+from tfgates.graph.original import original_from, set_original
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.unrolling import calls_forgotten
+from tfgates.selection.target_shape import BRANCH
 from tfgates.training.gated_model import GatedModel
 from tfgates.training.report import Report
 from tfgates.unknown import arguments_of, check_known
@@ -248,4 +250,10 @@ def gate_network(
     check_gated(network, gated, () if compensate else builder.gates, example)
     gated.report = report
     gated._origins = origins_of(network, builder.successor)
+    original = original_from(network, builder.successor)
+    if original is not None:
+        for place in places:
+            word = BRANCH if place.axis is None else word_for(place)
+            original.places.setdefault(builder.gates_by_key[place.key].name, []).append((place.layer, word))
+        set_original(gated, original)
     return gated, places, builder.gates_by_key

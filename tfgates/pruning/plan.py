@@ -17,7 +17,7 @@ from tfgates.pruning.before import against_before
 from tfgates.pruning.rows import LayerPlan, table_of
 from tfgates.pruning.slices import slices_of
 from tfgates.results import Result, number
-from tfgates.selection import Rounding, Selection, Side, Unchanged, choose_units, held
+from tfgates.selection import PresetSelection, Rounding, Selection, Side, Unchanged, choose_units, held
 
 
 class PruningPlan(Result):
@@ -54,13 +54,13 @@ class PruningPlan(Result):
         model: Any,
         min_units: int = 0,
         round_to: int = 1,
-        selection: Selection | Unchanged | None = None,
+        selection: Selection | PresetSelection | Unchanged | None = None,
     ) -> None:
         self.rounding = Rounding(min_units, round_to)
         self.model = model
         self.network = network_of(model)
         self.costs = registered_costs()
-        choice: Selection | Unchanged | None = selection or choose_units(model, self.rounding)
+        choice: Selection | PresetSelection | Unchanged | None = selection or choose_units(model, self.rounding)
         while choice is not None:
             self.selection = choice
             self._follow()
@@ -280,7 +280,7 @@ class PruningPlan(Result):
         return table_of(self, cost)
 
 
-def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1) -> PruningPlan:
+def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1, preset: bool = False) -> PruningPlan:
     """Says what `tfgates.prune` would remove, what would stay, and why. Nothing is changed.
 
     Args:
@@ -289,6 +289,10 @@ def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1) -> PruningPl
             Defaults to 0: a layer without any open unit is reported, and `prune` refuses.
         round_to: int. The number of units left in a layer is rounded up to a multiple of it by
             keeping closed ones, which hardware likes. Defaults to 1.
+        preset: bool. True: what the class of the network that was gated can say by its arguments: one width of the
+            MLPs of all layers (`intermediate_dim`), fewer heads where it has a `head_dim`, fewer layers (`num_layers`)
+            where all branches of one are closed and nothing else stays of it. `round_to` is then of the width.
+            What is closed and stays for the width of its layer counts nothing. Defaults to False.
 
     Of a model with a budget as many units stay as fit it, the likeliest first (`tfgates.selection`): where
     the gates leave more, the least certain close, where they leave less, more are opened. Widths are
@@ -301,4 +305,8 @@ def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1) -> PruningPl
         ValueError: if the model is no graph of layers, a gate's value is not finite, or the budget cannot
             be kept with these widths.
     """
-    return PruningPlan(model, min_units, round_to)
+    selection = PresetSelection(model, Rounding(min_units, round_to)) if preset else None
+    if preset:
+        # The width is rounded already.
+        min_units, round_to = 0, 1
+    return PruningPlan(model, min_units, round_to, selection)

@@ -28,10 +28,11 @@ from tfgates.graph.shared import network_of, networks_shared
 from tfgates.keras_internals import layers_within, learning_rate_of
 from tfgates.notices import GatesWarning
 from tfgates.pruning.lineage import remember_origins
-from tfgates.pruning.plan import PruningPlan
+from tfgates.pruning.plan import PruningPlan, plan_pruning
+from tfgates.pruning.preset import as_preset
 from tfgates.pruning.report import remember
 from tfgates.pruning.surgery import Surgery, closed_layer
-from tfgates.selection import held
+from tfgates.selection import PresetSelection, held
 
 # Of `keras.Model.compile`.
 PLAIN_SETTINGS = (
@@ -57,6 +58,7 @@ def prune(
     inputs: Any = None,
     tolerance: float | None = None,
     plan: PruningPlan | None = None,
+    preset: bool = False,
 ) -> Any:
     """Removes everything that is closed and returns a plain Keras model with equal outputs.
 
@@ -80,6 +82,9 @@ def prune(
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
             Defaults to 1e-4 (2e-2 where a layer computes in half precision).
         plan: a `PruningPlan` for this very model, to save making it again.
+        preset: bool. True: the result is an instance of the class that `gate_model` was given, a backbone or a task of
+            KerasHub say, made by its arguments, so that all layers get one width; see `tfgates.plan_pruning`. A task
+            keeps its preprocessor in the process in which it was gated. Defaults to False.
 
     Returns:
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
@@ -91,8 +96,8 @@ def prune(
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
         ValueError: if the model is no graph of layers, if `inputs` are needed, if the outputs of `model`
-            are random with the same seeds too, if a layer that stays whole holds gates, and if its budget cannot be
-            kept.
+            are random with the same seeds too, if a layer that stays whole holds gates, if its budget cannot be
+            kept, and with `preset=True` where the class cannot say what is left.
         PruningError: if the outputs differ by more than `tolerance`.
 
     Warns:
@@ -100,10 +105,15 @@ def prune(
             to keep the budget.
     """
     if plan is None:
-        plan = PruningPlan(model, min_units, round_to)
+        plan = plan_pruning(model, min_units, round_to, preset)
     elif plan.model is not model:
         raise ValueError(
             f"`plan` must be made for this model. Received: a plan for {plan.model.name!r}, model {model.name!r}"
+        )
+    elif isinstance(plan.selection, PresetSelection) != preset:
+        raise ValueError(
+            f"`plan` must be made with the same `preset`: `plan_pruning(model, preset={preset})`. "
+            f"Received: preset={preset}"
         )
     if plan.empty:
         raise closed_layer(plan.empty[0])
@@ -113,9 +123,11 @@ def prune(
     if warning:
         warnings.warn(warning, GatesWarning, stacklevel=3)
     methods = own_methods(type(model))
-    if methods:
+    if methods and not preset:
         warnings.warn(not_along(model, methods), GatesWarning, stacklevel=3)
     pruned, surgery = rebuilt(plan)
+    if preset:
+        pruned = as_preset(plan, surgery)
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
     compile_like(pruned, model)

@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from tfgates.anatomy import variable_of
+from tfgates.anatomy.weightless import is_dropout
 from tfgates.gates import Gate
 from tfgates.graph import Walk
 from tfgates.graph.configs import config_of
@@ -173,9 +174,14 @@ def fold_gates(walk: Walk, used: set[int]) -> tuple[dict[int, np.ndarray], dict[
         factor = None if x is None else values_at(walk, node, x)
         if factor is None:
             continue
-        before: Any = walk.network.producer[node.inputs[0]]
+        tensor = node.inputs[0]
+        before: Any = walk.network.producer[tensor]
+        while before is not None and is_dropout(before.op):
+            # What is scaled in front of it is scaled behind it.
+            tensor = before.inputs[0]
+            before = walk.network.producer[tensor]
         behind = only_reader(node.outputs[0])
-        alone = before is not None and walk.network.reader(node.inputs[0], used) is node
+        alone = before is not None and walk.network.reader(tensor, used) is node
         once = alone and calls[id(before.op)] == 1 and free(walk, before, factors)
         fits = behind is not None and free(walk, behind, input_factors)
         if once and rule_of(before).scales_outputs(before, factor):

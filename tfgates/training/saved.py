@@ -6,6 +6,7 @@ import keras
 
 from tfgates.graph.frozen import flags_of, set_flags
 from tfgates.graph.lengths import length_of
+from tfgates.graph.original import Original, original_of, set_original
 from tfgates.training.functional import Functional
 from tfgates.training.report import Report
 
@@ -31,6 +32,9 @@ class SavedWithGates(MixedInto):
             config["length"] = {k: list(v) for k, v in length.items()} if isinstance(length, dict) else length
         if self.report is not None:
             config["report"] = self.report.to_dict()
+        original = original_of(self)
+        if original is not None:
+            config["original"] = original.to_dict()
         if self._origins:
             config["origins"] = self._origins
         if self.removals:
@@ -49,8 +53,10 @@ class SavedWithGates(MixedInto):
             if config.get(name) is not None:
                 config[name] = keras.saving.deserialize_keras_object(config[name], custom_objects)
         report, frozen, origins = config.pop("report", None), config.pop("frozen", {}), config.pop("origins", {})
-        removals = config.pop("removals", [])
+        removals, original = config.pop("removals", []), config.pop("original", None)
         model = super().from_config(config, custom_objects=custom_objects)
+        if original is not None:
+            set_original(model, Original.from_dict(original))
         model.removals = [dict(each) for each in removals]
         if report is not None:
             model.report = Report.from_dict(report)
