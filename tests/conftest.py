@@ -12,6 +12,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import pytest
 
+from tests.forked import Forking
 from tests.matrices import pytest_terminal_summary  # noqa: F401 (pytest finds hooks here)
 from tests.reload import ReloadProcess
 
@@ -29,7 +30,8 @@ def clean_state():
 
 
 @pytest.fixture(scope="session", autouse=True)
-def close_reload_process():
-    """Ends the process that reloads models, if a test started it."""
+def close_shared_processes():
+    """Ends the processes that tests share, if one has started them."""
     yield
     ReloadProcess.close()
+    Forking.close()

@@ -7,10 +7,10 @@ with the process that saved the model.
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
+
+from tests.forked import Program
 
 WORKER = pathlib.Path(__file__).with_name("reload_worker.py")
 
@@ -18,19 +18,13 @@ WORKER = pathlib.Path(__file__).with_name("reload_worker.py")
 class ReloadProcess:
     """The processes in use, by whether tfgates is kept out of them."""
 
-    running: dict[bool, subprocess.Popen] = {}
+    running: dict[bool, Program] = {}
 
     @classmethod
     def ask(cls, request, plain):
         process = cls.running.get(plain)
         if process is None or process.poll() is not None:
-            process = subprocess.Popen(
-                [sys.executable, str(WORKER), *(["--plain"] if plain else [])],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-            )
-            cls.running[plain] = process
+            process = cls.running[plain] = Program([WORKER, *(["--plain"] if plain else [])], talks=True)
         process.stdin.write(json.dumps(request) + "\n")
         process.stdin.flush()
         line = process.stdout.readline()

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 import tfgates
+from tests.slow import others_slow
 from tfgates import layers
 from tfgates.costs.expected import ExpectedCost
 from tfgates.gates import HardConcreteGate as Gate
@@ -107,15 +108,16 @@ def sigmoid(x):
     return 1.0 / (1.0 + np.exp(-x))
 
 
+@pytest.mark.parametrize("draws", [25, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", NETWORKS)
-def test_expected_cost_is_the_mean_of_the_actual_cost(network):
+def test_expected_cost_is_the_mean_of_the_actual_cost(network, draws):
     model = build(network)
     expected = ExpectedCost(model)
     assert {gate.name for gate in expected.gates} == {gate.name for gate in model.gates}
     probabilities = [np.asarray(gate.open_probability()) for gate in model.gates]
     generator = np.random.default_rng(1)
     found = []
-    while len(found) < 80:
+    while len(found) < draws:
         states = [generator.random(p.shape) < p for p in probabilities]
         if any(not s.any() for gate, s in zip(model.gates, states, strict=True) if gate.axis is not None):
             # What `ExpectedCost` takes for granted; happens less than once in a hundred draws.
@@ -150,7 +152,7 @@ def test_expected_cost_of_a_certain_state_is_the_actual_cost(network):
         assert expected.layers(values).sum(axis=0) == pytest.approx((plan.params, plan.macs))
 
 
-@pytest.mark.parametrize("network", [chain, three_summands, flatten, blocks])
+@pytest.mark.parametrize("network", others_slow([three_summands, blocks, chain, flatten], 2))
 def test_fractions_equal_numpy_and_their_gradient_finite_differences(network):
     model = build(network)
     expected = ExpectedCost(model)

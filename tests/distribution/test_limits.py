@@ -2,20 +2,14 @@
 
 import json
 import pathlib
-import subprocess
-import sys
+
+from tests import forked
 
 WORKER = pathlib.Path(__file__).with_name("limits_worker.py")
 
 
 def test_what_keras_cannot_do_is_refused_with_a_message():
-    done = subprocess.run(
-        [sys.executable, str(WORKER)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=pathlib.Path(__file__).parents[2],
-    )
+    done = forked.run([WORKER], cwd=pathlib.Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-3000:]
     messages = json.loads(done.stdout.splitlines()[-1])
     where = "under MirroredStrategy with 2 replicas"

@@ -1,14 +1,16 @@
 """The guides run as they stand, with fewer epochs."""
 
+import functools
 import json
 import os
 import pathlib
 import re
-import subprocess
-import sys
+import tempfile
 
 import keras
 import pytest
+
+from tests import forked
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
 
@@ -19,6 +21,7 @@ GUIDES = {
     "transfer_learning": ["2", "0.5"],
     "from_training_to_litert": ["2", "litert"],
 }
+OTHERS = tuple(name for name in GUIDES if name != "gate_your_own_model")
 
 # In one process, one after the other: to import TensorFlow takes as long as a guide.
 RUN_ALL = """
@@ -36,38 +39,37 @@ print("\\n" + json.dumps(printed))
 """
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+@functools.cache
+def finished(*names):
     """What each guide printed, and the folder that they ran in."""
-    folder = tmp_path_factory.mktemp("guides")
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL, str(EXAMPLES), json.dumps(GUIDES)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+    folder = pathlib.Path(tempfile.mkdtemp())
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    done = forked.run(
+        ["-c", RUN_ALL, EXAMPLES, json.dumps({name: GUIDES[name] for name in names})], cwd=folder, env=environment
     )
     assert done.returncode == 0, done.stderr
     return folder, json.loads(done.stdout.splitlines()[-1])
 
 
-def test_gate_your_own_model(finished):
-    folder, printed = finished
+def test_gate_your_own_model():
+    """The other guides are slow."""
+    folder, printed = finished("gate_your_own_model")
     text = printed["gate_your_own_model"]
     assert re.search(r"^  inner +64 units", text, re.MULTILINE)
     assert re.search(r"Test accuracy of the pruned network: [\d.]+ %, dense: [\d.]+ %", text)
     assert keras.saving.load_model(folder / "small.keras").count_params() < 301_130
 
 
-def test_choose_a_method(finished):
-    _, printed = finished
+@pytest.mark.slow
+def test_choose_a_method():
+    _, printed = finished(*OTHERS)
     rows = [line.split()[0] for line in printed["choose_a_method"].splitlines() if line.endswith(tuple("0123456789"))]
     assert rows == ["dense", "hard_concrete", "disarm", "ar", "scaling"]
 
 
-def test_transfer_learning(finished):
-    _, printed = finished
+@pytest.mark.slow
+def test_transfer_learning():
+    _, printed = finished(*OTHERS)
     text = printed["transfer_learning"]
     assert re.search(
         r"backbone's layers: conv2d, batch_normalization, re_lu, conv2d_1, .*global_average_pooling2d$", text, re.M
@@ -75,8 +77,9 @@ def test_transfer_learning(finished):
     assert re.search(r"pruned network: [\d.]+ %, dense: [\d.]+ %, of the head on the frozen backbone: [\d.]+ %", text)
 
 
-def test_from_training_to_litert(finished):
-    folder, printed = finished
+@pytest.mark.slow
+def test_from_training_to_litert():
+    folder, printed = finished(*OTHERS)
     assert re.search(r"pruned network: [\d.]+ %, dense: [\d.]+ %", printed["from_training_to_litert"])
     sizes = {}
     for line in printed["from_training_to_litert"].splitlines():

@@ -5,7 +5,6 @@ import importlib.util
 import json
 import os
 import pathlib
-import subprocess
 import sys
 import types
 
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests import forked
 from tests.reload import predict_in_fresh_process
 
 # A result of frontier.py, with figures that no run would give.
@@ -42,11 +42,22 @@ def load_example(monkeypatch):
 
 
 def run(*flags):
-    return subprocess.run(
-        [sys.executable, str(EXAMPLES / "train.py"), *flags], capture_output=True, text=True, check=False
-    )
+    return forked.run([EXAMPLES / "train.py", *flags])
 
 
+def test_digits_from_training_to_a_report(tmp_path):
+    """Without the network to compare with; with it, and with all that is exported, it is slow."""
+    done = run("--epochs=2", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=128", "--macs=0.5", "--nodense")
+    assert done.returncode == 0, done.stderr
+    for text in ("expected_params: ", "open_units: ", "test accuracy", "weights removed"):
+        assert text in done.stdout
+    small = keras.saving.load_model(tmp_path / "pruned.keras")
+    assert 0 < tfgates.cost(small).macs <= 0.5 * 2_293_000
+    assert "| conv2 | GatedConv2D |" in (tmp_path / "report.md").read_text()
+    assert "<td>--macs</td><td>0.5</td>" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.slow
 def test_digits_from_training_to_saved_model(tmp_path):
     (tmp_path / "frontier.json").write_text(json.dumps([FINISHED, {**FINISHED, "dataset": "mnist", "params": 777}]))
     done = run("--epochs=2", "--finetune_epochs=1", f"--out={tmp_path}", "--batch_size=128", "--macs=0.5")
@@ -199,14 +210,7 @@ def endings(tmp_path_factory):
     (folder / "broken").mkdir()
     (folder / "broken" / "frontier.json").write_text("[{")
     environment = {name: value for name, value in os.environ.items() if name != "TF_CONFIG"}
-    done = subprocess.run(
-        [sys.executable, "-c", TRY_ALL, str(EXAMPLES), json.dumps(list(MISTAKES))],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=folder,
-        env=environment,
-    )
+    done = forked.run(["-c", TRY_ALL, EXAMPLES, json.dumps(list(MISTAKES))], cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -313,9 +317,7 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def made_of_flags():
-    done = subprocess.run(
-        [sys.executable, "-c", RECIPES, str(EXAMPLES), json.dumps(FLAGS)], capture_output=True, text=True, check=False
-    )
+    done = forked.run(["-c", RECIPES, EXAMPLES, json.dumps(FLAGS)])
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -2,14 +2,13 @@
 
 import importlib.util
 import pathlib
-import subprocess
-import sys
 
 import keras
 import numpy as np
 import pytest
 
 import tfgates
+from tests import forked
 from tests.matrices import MATRICES
 from tfgates.pruning import compressed_bytes
 
@@ -103,7 +102,7 @@ def exported(request, tmp_path_factory):
     inputs = [draw.normal(size=(size, *model.input_shape[1:])).astype("float32") for size in BATCHES]
     np.savez(folder / "given.npz", *inputs)
     expected = [keras.ops.convert_to_numpy(model(x, training=False)) for x in inputs]
-    done = subprocess.run([sys.executable, str(READER), str(root)], capture_output=True, text=True, check=False)
+    done = forked.run([READER, root])
     assert done.returncode == 0, done.stderr[-3000:]
     return folder, expected, (small.count_params(), model.count_params())
 

@@ -1,8 +1,6 @@
 """What the class of a model says of its training holds for the gated network, or is refused by name."""
 
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import keras
@@ -11,6 +9,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests import forked
 from tfgates import Budget, GatedModel, gate_model
 from tfgates.gating.attributes import attributes_of
 from tfgates.graph.classes import own_methods
@@ -154,8 +153,8 @@ def test_load_in_a_fresh_process(tmp_path: Any) -> None:
     gated.compile(keras.optimizers.SGD(0.01), "mse")
     gated.fit(X, Y, verbose=0)
     gated.save(tmp_path / "model.keras")
-    command = [sys.executable, "-c", FRESH, str(tmp_path / "model.keras"), str(tmp_path / "found.npy")]
-    subprocess.run(command, check=True, cwd=pathlib.Path(__file__).parents[2])
+    command = ["-c", FRESH, tmp_path / "model.keras", tmp_path / "found.npy"]
+    assert forked.run(command, cwd=pathlib.Path(__file__).parents[2]).returncode == 0
     np.testing.assert_allclose(np.load(tmp_path / "found.npy"), gated.predict(X, verbose=0), rtol=1e-5)
 
 

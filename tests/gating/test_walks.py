@@ -1,10 +1,13 @@
 """How often a network is walked through: once before gates are placed, once after, and not in training."""
 
+import dataclasses
+
 import keras
 import numpy as np
 import pytest
 
 import tfgates
+from tfgates.gating.blocks import block_places
 from tfgates.gating.placement import candidates_of, unit_places
 from tfgates.graph.network import Network
 from tfgates.graph.walk import Walk
@@ -42,14 +45,37 @@ def residual():
     return keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(x)))
 
 
+def attention():
+    """Gates on heads; the convolution of the stream joins what comes from outside."""
+    inputs = keras.Input((4, 6))
+    x = K.Add()([inputs, K.MultiHeadAttention(2, 3)(inputs, inputs)])
+    for _ in range(2):
+        x = K.Add()([x, K.Dense(6)(K.Dense(5, activation="relu")(x))])
+    return keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling1D()(x)))
+
+
+@pytest.mark.parametrize(
+    "network, residual, gates",
+    [
+        (plain, "inner", 1),
+        (residual, "inner", 1),
+        (residual, "tied", 2),
+        (residual, "block", 1),
+        (residual, ("inner", "tied", "block"), 3),
+        (attention, "inner", 3),
+        (attention, "tied", 3),
+        (attention, ("inner", "block"), 6),
+    ],
+)
+def test_gating_walks_once_before_and_once_after(network, residual, gates, walks):
+    gated = tfgates.gate_model(network(), residual=residual, budget=tfgates.Budget(macs=0.9))
+    assert walks == [True, True] and len(gated.gates) == gates
+
+
 @pytest.mark.parametrize("network", [plain, residual])
-def test_gating_walks_once_before_and_once_after(network, walks):
-    model = network()
-    gated = tfgates.gate_model(model)
-    assert walks == [True] and len(gated.gates) == 1
-    walks.clear()
-    tfgates.gate_model(model, budget=tfgates.Budget(macs=0.7))
-    assert walks == [True, True]
+def test_without_a_budget_nothing_is_walked_after(network, walks):
+    tfgates.gate_model(network())
+    assert walks == [True]
 
 
 def test_training_does_not_walk(walks):
@@ -79,18 +105,42 @@ def test_a_model_without_a_budget_is_walked_once_in_all_its_training(walks):
     assert walks == [True]
 
 
-def test_what_is_taken_for_granted_of_fewer_gates_is_what_a_walk_finds():
-    """Of the walk with gates everywhere, those taken out that cannot be: nothing stays that a walk lets go."""
+def verdict(walk):
+    """For each group the formula under which it stays, in units that are told apart by their gate and number."""
+    return [
+        frozenset(frozenset(walk.units[unit] for unit in term) for term in walk.formulas.terms[formula])
+        for formula in walk.alive
+    ]
+
+
+def tie(place):
+    """The gates of the stream made one."""
+    return dataclasses.replace(place, key="stream") if place.units == 4 else place
+
+
+def coarser(place):
+    return dataclasses.replace(place, units=2) if place.units == 4 else place
+
+
+def without_the_stream(place):
+    return None if place.units == 4 else place
+
+
+@pytest.mark.parametrize("change", [tie, coarser, without_the_stream])
+def test_what_follows_for_other_gates_is_what_a_walk_finds(change):
+    """Of the walk with gates everywhere, those taken out, tied or made coarser that cannot be as they are."""
+    network = Network(residual())
+    places = [*unit_places(network, None, Report(), {}), *block_places(network, None, Report())]
+    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
+    others = candidates_of([place for place in map(change, places) if place is not None])
+    known, own = walk.given(others), Walk(network, symbolic=True, candidates=others)
+    assert verdict(known) == verdict(own) != verdict(walk)
+    assert known.given(candidates_of(places)) is None or change is tie
+
+
+def test_nothing_follows_for_gates_that_are_elsewhere_or_finer():
     network = Network(residual())
     places = unit_places(network, None, Report(), {})
-    walk = Walk(network, symbolic=True, candidates=candidates_of(places))
-    gone = {places[0].key, places[2].key}
-    fewer = [place for place in places if place.key not in gone]
-    known, own = walk.with_open(gone), Walk(network, symbolic=True, candidates=candidates_of(fewer))
-    assert known.candidates == own.candidates
-    for mine, theirs in zip(known.alive, own.alive, strict=True):
-        terms = [
-            frozenset(frozenset(each.units[unit] for unit in term) for term in each.formulas.terms[formula])
-            for each, formula in ((known, mine), (own, theirs))
-        ]
-        assert terms[0] == terms[1]
+    walk = Walk(network, symbolic=True, candidates=candidates_of([coarser(place) for place in places[:-1]]))
+    assert walk.given(candidates_of(places)) is None
+    assert walk.given(candidates_of(places[:-1])) is None

@@ -3,12 +3,11 @@
 import json
 import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 
+from tests.forked import Program
 from tfgates.callbacks.resume import epochs_in, path_of
 
 WORKER = pathlib.Path(__file__).with_name("killed_worker.py")
@@ -19,14 +18,7 @@ class Tries:
     """The process that forks the tries."""
 
     def __enter__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, str(WORKER)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
+        self.process = Program([WORKER], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, talks=True)
         return self
 
     def __exit__(self, *args):

@@ -9,7 +9,8 @@ from keras import ops
 
 from tfgates.optimizers import APG
 
-STEPS = 300
+# In the quick suite, and in the slow one, where what is wrong in a late step shows too.
+STEPS = [90, pytest.param(1000, marks=pytest.mark.slow)]
 
 
 def gradient_at(x, target, step):
@@ -17,10 +18,10 @@ def gradient_at(x, target, step):
     return (x - target) * np.float32(0.5) + np.float32(0.05) * np.sin(np.float32(0.1) * step)
 
 
-def recursion(x, target, rate, momentum, strength, nonnegative, clip=None):
+def recursion(x, target, rate, momentum, strength, nonnegative, steps, clip=None):
     """The update of arXiv 1707.01213 in numpy float64: x after each step."""
     x, v, path = x.astype("float64"), np.zeros(x.shape), []
-    for step in range(STEPS):
+    for step in range(steps):
         eta, gamma = rate(step), strength(step)
         gradient = gradient_at(x, target, step)
         if clip is not None:
@@ -35,10 +36,10 @@ def recursion(x, target, rate, momentum, strength, nonnegative, clip=None):
     return np.array(path)
 
 
-def run(optimizer, start, target, steps=range(STEPS), variable=None):
+def run(optimizer, start, target, steps):
     """x after each step."""
-    variable, path = keras.Variable(start) if variable is None else variable, []
-    for step in steps:
+    variable, path = keras.Variable(start), []
+    for step in range(steps):
         gradient = gradient_at(ops.convert_to_numpy(variable), target, step).astype("float32")
         optimizer.apply([ops.convert_to_tensor(gradient)], [variable])
         path.append(np.array(variable))
@@ -51,21 +52,24 @@ def problem():
     return np.abs(generator.normal(size=50)).astype("float32"), target
 
 
+@pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
 @pytest.mark.parametrize("nonnegative", [True, False])
-def test_equals_the_recursion(momentum, nonnegative):
+def test_equals_the_recursion(momentum, nonnegative, steps):
     start, target = problem()
-    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([89, 179], [0.1, 0.05, 0.01])
-    strength = keras.optimizers.schedules.PolynomialDecay(0.0, 60, end_learning_rate=0.3)
+    first, second, full = int(0.3 * steps) - 1, int(0.6 * steps) - 1, int(0.2 * steps)
+    schedule = keras.optimizers.schedules.PiecewiseConstantDecay([first, second], [0.1, 0.05, 0.01])
+    strength = keras.optimizers.schedules.PolynomialDecay(0.0, full, end_learning_rate=0.3)
     optimizer = APG(schedule, momentum, strength, nonnegative)
-    found = run(optimizer, start, target)
+    found = run(optimizer, start, target, steps)
     expected = recursion(
         start,
         target,
-        lambda step: 0.1 if step <= 89 else 0.05 if step <= 179 else 0.01,
+        lambda step: 0.1 if step <= first else 0.05 if step <= second else 0.01,
         momentum,
-        lambda step: 0.3 * min(step / 60, 1.0),
+        lambda step: 0.3 * min(step / full, 1.0),
         nonnegative,
+        steps,
     )
     # Every step: the end alone forgets what happened on the way, such as a rate that changes too late.
     np.testing.assert_allclose(found, expected, atol=2e-6)
@@ -74,19 +78,21 @@ def test_equals_the_recursion(momentum, nonnegative):
         assert 0 < np.count_nonzero(found[-1]) < 50
 
 
-def test_clipping():
+@pytest.mark.parametrize("steps", STEPS)
+def test_clipping(steps):
     start, target = problem()
-    variable = run(APG(0.1, 0.9, 0.2, clipvalue=0.1), start, target)
-    expected = recursion(start, target, lambda _: 0.1, 0.9, lambda _: 0.2, True, clip=0.1)
+    variable = run(APG(0.1, 0.9, 0.2, clipvalue=0.1), start, target, steps)
+    expected = recursion(start, target, lambda _: 0.1, 0.9, lambda _: 0.2, True, steps, clip=0.1)
     np.testing.assert_allclose(variable, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("steps", STEPS)
 @pytest.mark.parametrize("momentum", [0.0, 0.9])
-def test_is_nesterov_without_strength(momentum):
+def test_is_nesterov_without_strength(momentum, steps):
     start, target = problem()
     schedule = keras.optimizers.schedules.ExponentialDecay(0.1, 100, 0.9)
-    apg = run(APG(schedule, momentum, 0.0, nonnegative=False), start, target)
-    sgd = run(keras.optimizers.SGD(schedule, momentum, nesterov=True), start, target)
+    apg = run(APG(schedule, momentum, 0.0, nonnegative=False), start, target, steps)
+    sgd = run(keras.optimizers.SGD(schedule, momentum, nesterov=True), start, target, steps)
     # With PyTorch Keras's SGD has kernels of its own, which round otherwise.
     rounding = 1e-5 if keras.backend.backend() == "torch" else 0.0
     np.testing.assert_allclose(apg, sgd, rtol=rounding, atol=rounding)

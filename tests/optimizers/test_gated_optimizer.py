@@ -1,5 +1,6 @@
 """To callbacks and loggers the learning rate of a gated model is that of its weights; gates keep their pace."""
 
+import itertools
 import json
 
 import keras
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 
 import tfgates
+from tests.slow import others_slow
 from tfgates.optimizers import GatedOptimizer, ScalingOptimizer
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
@@ -37,8 +39,10 @@ CALLBACKS = {
 }
 
 
-@pytest.mark.parametrize("callback", CALLBACKS)
-@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize(
+    ("scaled", "callback"),
+    others_slow(itertools.product([False, True], CALLBACKS), [(False, "scheduler"), (True, "plateau")]),
+)
 def test_callbacks_set_the_rate_of_the_weights(callback, scaled, tmp_path):
     optimizer = keras.optimizers.Adam(1e-3)
     # It holds from the first step, so that both callbacks see each epoch.
@@ -75,7 +79,9 @@ def test_a_schedule_counts_the_steps_of_the_weights():
 
 
 @pytest.mark.parametrize(
-    "arguments", [{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}], ids=str
+    "arguments",
+    others_slow([{"jit_compile": True}, {"steps_per_execution": 2}, {"run_eagerly": True}], 1),
+    ids=str,
 )
 def test_the_rate_that_was_set_is_the_one_that_is_used(arguments):
     """At a rate of 0 weights stand still while gates move, and the reverse."""

@@ -26,12 +26,10 @@ CELLS = [
     if not (budget and gate == "scaling")
 ]
 QUICK = [
-    ("mixed_float16", "disarm", True),
     ("mixed_float16", "scaling", False),
     ("mixed_bfloat16", "generator", True),
     ("jit_compile", "disarm", True),
     ("accumulation", "hard_concrete", True),
-    ("averages", "hard_concrete", True),
 ]
 
 X = np.random.default_rng(0).normal(size=(48, 6, 6, 2)).astype("float32")

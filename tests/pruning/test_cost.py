@@ -6,6 +6,7 @@ import pytest
 
 import tfgates
 from tests.graph.oracle import macs_of
+from tests.slow import others_slow
 from tfgates import layers
 
 K = keras.layers
@@ -22,7 +23,7 @@ PUBLISHED = {
 }
 
 
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", others_slow(PUBLISHED, ["MobileNetV2"]))
 def test_dense_cost_is_the_published_one(name):
     params, macs, tolerance = PUBLISHED[name]
     model = getattr(keras.applications, name)(weights=None)

@@ -7,6 +7,7 @@ import http.server
 import importlib.util
 import inspect
 import io
+import itertools
 import json
 import math
 import tempfile
@@ -20,6 +21,7 @@ import tensorflow as tf
 
 import tfgates
 from tests.interruption.methods import TrainingEndedError
+from tests.slow import others_slow
 from tfgates.training.within_budget import holds
 
 EPOCHS, GATED_EPOCHS = 20, 12
@@ -103,12 +105,23 @@ def test_every_callback_that_keras_exports_has_a_row():
     assert exported == set(ROWS)
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", [
+NAMES = (
     "BackupAndRestore", "CSVLogger", "Callback", "CallbackList", "EarlyStopping", "History", "LambdaCallback",
     "LearningRateScheduler", "ModelCheckpoint", "OrbaxCheckpoint", "ProgbarLogger", "ReduceLROnPlateau",
     "RemoteMonitor", "SwapEMAWeights", "TensorBoard", "TerminateOnNaN",
-])  # fmt: skip
+)  # fmt: skip
+# In the slow suite alone: trainings of their own that show what another quick case shows.
+SLOW = [
+    ("EarlyStopping", "fit"),
+    ("LearningRateScheduler", "fit"),
+    ("OrbaxCheckpoint", "fit"),
+    ("SwapEMAWeights", "fit"),
+]
+SLOW += [("ReduceLROnPlateau", "compress"), ("LearningRateScheduler", "compress"), ("SwapEMAWeights", "compress")]
+CASES = [*itertools.product(NAMES, WAYS)]
+
+
+@pytest.mark.parametrize(("name", "way"), others_slow(CASES, [case for case in CASES if case not in SLOW]))
 def test_callback(name, way, tmp_path):
     ROWS[name](way, tmp_path)
 

@@ -1,6 +1,7 @@
 """GatedModel trains Bernoulli gates: against exact enumeration, through compile and fit."""
 
 import functools
+import itertools
 
 import keras
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
+from tests.slow import others_slow
 from tests.training import enumeration
 from tests.training.enumeration import assert_unbiased, exact_gradients, fit_moments, network
 from tfgates import GatedModel, gates, layers
@@ -122,12 +124,16 @@ def logits_change(model, x, y, **settings):
 
 
 # Keras compiles nothing when it runs eagerly.
-@pytest.mark.parametrize("run_eagerly, jit_compile", [(False, False), (False, True), (True, False)])
-@pytest.mark.parametrize("make", [OwnCall, OwnInit, lambda: functional("arm"), lambda: functional("ar")])
-def test_kinds_of_model_train(make, run_eagerly, jit_compile):
-    model = make()
+KINDS = {"call": OwnCall, "init": OwnInit, "arm": lambda: functional("arm"), "ar": lambda: functional("ar")}
+WAYS = {"graph": {}, "compiled": {"jit_compile": True}, "eager": {"run_eagerly": True}}
+QUICK = [("call", "graph"), ("init", "eager"), ("arm", "compiled"), ("ar", "graph")]
+
+
+@pytest.mark.parametrize(("kind", "way"), others_slow(itertools.product(KINDS, WAYS), QUICK))
+def test_kinds_of_model_train(kind, way):
+    model = KINDS[kind]()
     x, y = batch(3 if isinstance(model, OwnInit) else 2)
-    assert np.any(logits_change(model, x, y, run_eagerly=run_eagerly, jit_compile=jit_compile) != 0.0)
+    assert np.any(logits_change(model, x, y, **{"jit_compile": False, **WAYS[way]}) != 0.0)
 
 
 def test_a_functional_model_leaves_the_class_usable_for_subclasses():

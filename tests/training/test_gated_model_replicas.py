@@ -2,11 +2,11 @@
 
 import json
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+
+from tests import forked
 
 PROGRAM = """
 import json, sys
@@ -43,13 +43,7 @@ print(json.dumps([single, mirrored]))
 
 def trained(sampling, normalise):
     """The logits after a few steps on one device and on two."""
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, sampling, str(normalise)],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=pathlib.Path(__file__).parents[2],
-    )
+    done = forked.run(["-c", PROGRAM, sampling, normalise], cwd=pathlib.Path(__file__).parents[2])
     assert done.returncode == 0, done.stderr[-3000:]
     return np.array(json.loads(done.stdout.splitlines()[-1]))
 

@@ -147,9 +147,17 @@ def assert_gradients(found: list[np.ndarray], expected: list[np.ndarray]) -> Non
 
 CASES = [(kind, "disarm", "batch") for kind in MODELS]
 CASES += [pytest.param(kind, "arm", "batch", marks=pytest.mark.slow) for kind in MODELS if kind != "added"]
-CASES += [("added", "arm", "batch")]
-CASES += [("added", "ar", "batch"), ("added", "reinforce_leave_one_out", "batch"), ("own_loss", "ar", "batch")]
-CASES += [("several_outputs", "disarm", "example"), ("own_loss", "arm", "example"), ("added", "ar", "example")]
+CASES += [("added", "ar", "batch"), ("own_loss", "arm", "example")]
+CASES += [
+    pytest.param(*case, marks=pytest.mark.slow)
+    for case in [
+        ("added", "arm", "batch"),
+        ("added", "reinforce_leave_one_out", "batch"),
+        ("own_loss", "ar", "batch"),
+        ("several_outputs", "disarm", "example"),
+        ("added", "ar", "example"),
+    ]
+]
 
 
 @pytest.mark.parametrize(("kind", "estimator", "sampling"), CASES)

@@ -14,10 +14,11 @@ from tfgates.gates import dues, recording
 from tfgates.gates.arguments import INITIAL_OPEN_PROBABILITY, check_choice, check_probability, with_full_precision
 from tfgates.gates.seeds import SeededLayer
 from tfgates.gates.source import LogitsSource
+from tfgates.gates.units import UnitsAlongAxis
 from tfgates.keras_internals import history_of
 
 
-class Gate(SeededLayer):
+class Gate(UnitsAlongAxis, SeededLayer):
     """Multiplies its input by one gate value `z` per unit: the base of every method.
 
     A unit is one position along `axis`, a group of neighbouring positions (`groups`), or the
@@ -120,28 +121,7 @@ class Gate(SeededLayer):
     # What everything else uses.
 
     def build(self, input_shape: Any) -> None:
-        self.build_units(self._unit_shape_of(input_shape))
-
-    def _unit_shape_of(self, input_shape: Any) -> tuple[int, ...]:
-        if self.axis is None:
-            return (1,)
-        rank = len(input_shape)
-        if not -rank <= self.axis < rank or self.axis % rank == 0:
-            raise ValueError(
-                f"`axis` must name an axis of the input other than the batch axis, here one of "
-                f"1 to {rank - 1} or -1 to {1 - rank}. "
-                f"Received: axis={self.axis}, input shape {tuple(input_shape)}"
-            )
-        size = input_shape[self.axis]
-        if size is None:
-            raise ValueError(
-                f"The length of `axis` must be known. Received: axis={self.axis}, input shape {tuple(input_shape)}"
-            )
-        if self.groups is None:
-            return (size,)
-        if size % self.groups:
-            raise ValueError(f"`groups` must divide the length of `axis`, {size}. Received: groups={self.groups}")
-        return (self.groups,)
+        self.build_units(self.unit_shape_of(input_shape))
 
     def build_units(self, unit_shape: Iterable[int]) -> None:
         """Creates the trainable variable with one entry per unit."""
@@ -201,16 +181,6 @@ class Gate(SeededLayer):
         gate.weights_per_unit = weights_per_unit
         gate.dense_weights_per_unit = dense
         return gate
-
-    @property
-    def units(self) -> int:
-        """Number of units, an int; known once the gate is built."""
-        if self.unit_shape is None:
-            raise ValueError(f"Gate `{self.name}` has no units yet: call it on a tensor or build it first.")
-        units = 1
-        for size in self.unit_shape:
-            units *= size
-        return units
 
     def travel(self) -> float:
         """How far the variable goes between an open probability of 0.95 and one of 0.05, a float.
@@ -289,12 +259,6 @@ class Gate(SeededLayer):
         # No gradient is taken of a pass that is repeated.
         return [] if recording.is_replaying() else dues.dues_of(self)
 
-    def positions(self, z: Any, size: int) -> Any:
-        """Repeats `z` (units last) so that it has one entry for each of `size` positions."""
-        if self.groups is None or size == self.groups:
-            return z
-        return ops.repeat(z, size // self.groups, axis=-1)
-
     def counted_weights(self) -> int:
         """The number of weights that `l0` counts for one unit: those of the dense network."""
         return self.weights_per_unit if self.dense_weights_per_unit is None else self.dense_weights_per_unit
@@ -305,19 +269,6 @@ class Gate(SeededLayer):
         if self.l0 and not recording.is_replaying():
             value = self.value() if logits is None else ops.cast(logits, "float32")
             self.add_loss(self.l0 * self.counted_weights() * ops.sum(self.probability_from(value)))
-
-    def broadcastable(self, z: Any, shape: Any) -> Any:
-        """Reshapes `z` from `draw` so that it multiplies a tensor of `shape`."""
-        rank = len(shape)
-        if self.axis is None:
-            return ops.reshape(z, (-1,) + (1,) * (rank - 1))
-        axis = self.axis % rank
-        z = self.positions(z, shape[axis])
-        target = [1] * rank
-        target[axis] = shape[axis]
-        if len(z.shape) > 1:
-            target[0] = -1
-        return ops.reshape(z, target)
 
     def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = False) -> Any:
         self.add_penalty(logits)

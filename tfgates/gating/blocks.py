@@ -10,7 +10,7 @@ from tfgates.graph import Network, Walk
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_for
 from tfgates.graph.rules.sums import AddRule
-from tfgates.graph.walk import symbolic_walk
+from tfgates.graph.walk import known_walk
 from tfgates.training.report import Report
 
 UNKNOWN = "its branch cannot be followed"
@@ -83,7 +83,7 @@ def vanishes(network: Network, addition: Node, branch: int, layers: Iterable[int
 
 def proven_blocks(network: Network, places: list[Place], report: Report) -> list[Place]:
     """The branches that vanish when their gate closes."""
-    walk = symbolic_walk(network, candidates_of(places))
+    walk = known_walk(network, candidates_of(places))
     good = []
     for place in places:
         channels = walk.output(place.node)

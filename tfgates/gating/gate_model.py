@@ -13,10 +13,11 @@ from tfgates.gating.gated_builder import GatedBuilder
 from tfgates.gating.heads import head_places
 from tfgates.gating.likely import likely_candidates
 from tfgates.gating.origins import origins_of
-from tfgates.gating.placement import Place, candidates_of, flat_places, proven, unit_places
+from tfgates.gating.placement import Place, candidates_of, flat_places, unit_places
+from tfgates.gating.proof import proven
 from tfgates.gating.report import complete, skipped_by_name
 from tfgates.gating.subclasses import carry_over, gated_class
-from tfgates.gating.written_out import carried_by, places_written_out
+from tfgates.gating.written_out import carried_by, has_written_out, places_written_out
 from tfgates.graph.configs import is_foreign
 from tfgates.graph.copier import copy_of
 from tfgates.graph.lengths import length_of, shapes_of
@@ -24,6 +25,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.original import original_from, set_original
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.unrolling import calls_forgotten
+from tfgates.graph.walk import symbolic_walk
 from tfgates.selection.target_shape import BRANCH
 from tfgates.training.gated_model import GatedModel
 from tfgates.training.report import Report
@@ -215,12 +217,20 @@ def gate_network(
         if unknown:
             raise ValueError(f"`layers` must name layers of the model. Received, and not found: {unknown}")
     places = []
+    of_blocks = Report()
+    blocks = block_places(network, layers, of_blocks) if "block" in residual else []
     if "inner" in residual or "tied" in residual:
         tied = "tied" in residual
-        first = head_places(network, layers, report, copy_weights) + places_written_out(network, layers, report)
+        why = no_inside(gate, gate_arguments or {}, copy_weights)
+        likely = candidates_of(blocks)
+        if not has_written_out(network):
+            # All gates at once: what follows for fewer of them follows from this one walk.
+            heads = head_places(network, layers, Report(), copy_weights)
+            likely |= likely_candidates(network, layers, heads, tied, why)
+        walk = symbolic_walk(network, likely)
+        first = head_places(network, layers, report, copy_weights, walk) + places_written_out(network, layers, report)
         # Of these nothing is reported: what they would have closed gets gates of its own.
         first = proven(network, first, Report(), tied=False) if any(place.word for place in first) else first
-        why = no_inside(gate, gate_arguments or {}, copy_weights)
         carried = carried_by(network, first)
         likely = likely_candidates(network, layers, first, tied, why, carried)
         units = unit_places(network, layers, report, likely, no_inside=why, carried=carried)
@@ -230,7 +240,8 @@ def gate_network(
     if flattened:
         places = proven(network, places + flat_places(network, layers, places), report, tied=False)
     if "block" in residual:
-        places += proven_blocks(network, block_places(network, layers, report), report)
+        report.skipped.extend(of_blocks.skipped)
+        places += proven_blocks(network, blocks, report)
     complete(report, network, places, candidates_of(places))
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")

@@ -6,12 +6,14 @@ from tfgates.anatomy import anatomy_of, gated_class
 from tfgates.gating.placement import Place, chooser, has_heads
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
-from tfgates.graph.walk import symbolic_walk
+from tfgates.graph.walk import Walk
 from tfgates.keras_internals import output_projection
 from tfgates.layers import GatedLayer
 
 
-def head_places(network: Network, layers: Any, report: Any, copies: bool = True) -> list[Place]:
+def head_places(
+    network: Network, layers: Any, report: Any, copies: bool = True, walk: Walk | None = None
+) -> list[Place]:
     """Candidates on the heads of attention layers, inside of these.
 
     Args:
@@ -19,16 +21,16 @@ def head_places(network: Network, layers: Any, report: Any, copies: bool = True)
         layers: which layers, see `tfgates.gating.placement.chooser`.
         report: gets what is skipped, and why.
         copies: whether the gated network has layers of its own: only these can have a gate inside.
+        walk: a symbolic walk, by which those are left out that are not understood; None: what is likely without one.
     """
     wanted, found = chooser(layers), list[Place]()
     for node in network.nodes:
         if not has_heads(node.op):
             continue
-        walk = symbolic_walk(network)
         reason = None
         if not wanted(node.op):
             reason = "not asked for by `layers`"
-        elif node.index in walk.refused:
+        elif walk is not None and node.index in walk.refused:
             reason = walk.refused[node.index].removeprefix(f"{node.name}: ")
         elif isinstance(node.op, GatedLayer):
             reason = "has a gate already"

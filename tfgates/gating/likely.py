@@ -1,5 +1,6 @@
 """Where gates will probably go, told without a walk, so that one walk finds the places and proves them."""
 
+from collections.abc import Collection
 from typing import Any
 
 from tfgates.anatomy import anatomy_of
@@ -11,7 +12,12 @@ from tfgates.layers import GatedLayer
 
 
 def likely_candidates(
-    network: Network, layers: Any, first: list[Place], tied: bool, no_inside: str, carried: frozenset = frozenset()
+    network: Network,
+    layers: Any,
+    first: list[Place],
+    tied: bool,
+    no_inside: str,
+    carried: Collection[int] = frozenset(),
 ) -> dict:
     """The candidates of a walk: those of `first`, and of the channels that convolutions and dense layers make.
 

@@ -9,7 +9,7 @@ from tfgates.gates import Gate
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
-from tfgates.graph.walk import Walk, symbolic_walk
+from tfgates.graph.walk import Walk, known_walk
 from tfgates.graph.walk_state import MADE
 from tfgates.layers import GateGenerator
 from tfgates.training.report import Report
@@ -25,7 +25,7 @@ def complete(report: Report, network: Network, places: list[Any], candidates: di
         candidates: the same for a `Walk`.
     """
     listed = {name for name, _ in [*report.gated, *report.skipped]} | {place.layer for place in places}
-    walk = symbolic_walk(network, candidates)
+    walk = known_walk(network, candidates)
     names: dict[Any, list[str]] = {}
     for place in sorted(places, key=lambda place: place.node.index):
         names.setdefault(place.key, []).append(place.layer)

@@ -19,6 +19,11 @@ PRODUCTS = ("Matmul", "Einsum", "DotProductAttention")
 MOVING = ("Transpose", "Permute", "Reshape", "Cast", "Repeat", "Swapaxes", "Moveaxis", "Split", "GetItem", "Dropout")
 
 
+def has_written_out(network: Network) -> bool:
+    """Whether a network may have attention or gated linear units that are written out."""
+    return any(may_be_one(network, node) for node in network.nodes)
+
+
 def places_written_out(network: Network, layers: Any, report: Any) -> list[Place]:
     """Candidates on the heads of attention, on its values, and on the products of gated linear units.
 
@@ -28,7 +33,7 @@ def places_written_out(network: Network, layers: Any, report: Any) -> list[Place
         report: gets what is skipped, and why.
     """
     wanted, found = chooser(layers), dict[tuple, Place]()
-    if not any(may_be_one(network, node) for node in network.nodes):
+    if not has_written_out(network):
         return []
     walk = symbolic_walk(network)
     for node, word in (*heads_of(walk), *products_of(walk)):

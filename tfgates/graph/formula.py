@@ -124,3 +124,8 @@ class Formulas:
     def without(self, formula: int, units: frozenset[int]) -> int:
         """`formula` with `units` taken to be open."""
         return self._intern(frozenset(term - units for term in self.terms[int(formula)]))
+
+    def renumbered(self, formula: int, numbers: dict[int, int | None]) -> int:
+        """`formula` of other units: for each that is in `numbers` the one there, None for one that is open."""
+        terms = ((numbers.get(unit, unit) for unit in term) for term in self.terms[int(formula)])
+        return self._intern(frozenset(frozenset(unit for unit in term if unit is not None) for term in terms))

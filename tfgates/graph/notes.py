@@ -28,6 +28,7 @@ class CallNotes:
         width: of a reshape into heads, how many channels each has.
         factors: of a product along an axis that is kept, what its factors have there; None for one without the axis.
         candidate: the formulas of a gate that is imagined on the output.
+        branch: the formula of a gate that is imagined on all of the output, by channel.
     """
 
     # `Any` where only the rule that has noted it reads it.
@@ -46,6 +47,7 @@ class CallNotes:
     width: int | None = None
     factors: list[Channels | None] | None = None
     candidate: np.ndarray | None = None
+    branch: np.ndarray | None = None
 
 
 @dataclasses.dataclass

@@ -22,8 +22,8 @@ class Walk(WalkState):
         symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
             are seen. True: each unit is a variable of the formulas, and what is found holds for any
             values of weights and statistics, trainable or not: see `tfgates.graph.values`.
-        candidates: dict from the index of a call and a kind of its units, `"outputs"` or `"heads"`, to `(gate key,
-            number of units)`: gates that are not there but are imagined on them.
+        candidates: dict from the index of a call and a kind of its units, `"outputs"`, `"heads"`, or `"branch"` for all
+            of its output as one unit, to `(gate key, number of units)`: gates that are not there but are imagined.
 
     Attributes:
         channels: per tensor, a `Channels` or None where nothing is known.
@@ -68,17 +68,17 @@ class Walk(WalkState):
         return any(tensor in self.spread for tensor in node.inputs)
 
     def imagine(self, node: Node) -> None:
-        """Puts the imagined gate of a call, if it has one, on what it makes."""
-        x = self.output(node)
-        literal = self.imagined(node, "outputs", len(x))
-        if literal is None:
-            return
-        self.notes(node).candidate = literal
-        for tensor in node.outputs:
+        """Puts the imagined gates of a call, if it has any, on what it makes."""
+        size, notes = len(self.output(node)), self.notes(node)
+        notes.candidate, notes.branch = self.imagined(node, "outputs", size), self.imagined(node, "branch", size)
+        for literal in (notes.candidate, notes.branch):
             # The states of a recurrent layer have the gates of its outputs.
-            x = self.channels[tensor]
-            live, value = through_gate(self, x.live, x.value, literal, 1.0)
-            self.channels[tensor] = self.like(x, live=live, value=value)
+            if literal is None:
+                continue
+            for tensor in node.outputs:
+                x = self.channels[tensor]
+                live, value = through_gate(self, x.live, x.value, literal, 1.0)
+                self.channels[tensor] = self.like(x, live=live, value=value)
 
     def _backward(self) -> None:
         self.settle(self.network.outputs)
@@ -90,10 +90,10 @@ class Walk(WalkState):
         for node in reversed(self.network.nodes):
             output = self.output(node)
             if output is not None:
-                # Marked before the imagined gate is passed: with it live already says the same.
-                literal = self.notes(node).candidate
-                if literal is not None:
-                    output.need = self.formulas.both(output.need, literal)
+                # Marked before the imagined gates are passed: with them live already says the same.
+                for literal in (self.notes(node).candidate, self.notes(node).branch):
+                    if literal is not None:
+                        output.need = self.formulas.both(output.need, literal)
             rule_of(node).backward(self, node)
 
     def _decide(self) -> None:
@@ -121,21 +121,54 @@ class Walk(WalkState):
                 read = int(self.formulas.both(used, formula))
                 reached[tensor] = int(self.formulas.either(reached.get(tensor, FALSE), read))
 
-    def with_open(self, keys: Collection[Any]) -> "Walk":
-        """What a walk would find without the imagined gates `keys`, as far as that follows from this one.
+    def given(self, candidates: dict[tuple[int, str], tuple[Any, int]]) -> "Walk | None":
+        """What a walk would find with other imagined gates, as far as that follows from this one.
 
-        Nothing stays there that does not stay here; of constants that were not known under more gates a walk of its
-        own may know more, and let more go. That is why its verdict is one only where it lets things go.
+        These may be fewer, may share units, and may have coarser ones. Nothing stays there that does not stay here; of
+        constants that were not known under more gates a walk of its own may know more, and let more go. That is why
+        its verdict is one only where it lets things go, unless the gates that are missing are those of branches: they
+        close 0 into an addition, which is a constant of nothing else.
+
+        Args:
+            candidates: see `Walk`.
+
+        Returns:
+            None where they are in other places, or finer.
         """
-        units = frozenset(number for number, (key, _) in enumerate(self.units) if key in keys)
+        if not candidates.keys() <= self.candidates.keys():
+            return None
+        old = {unit: number for number, unit in enumerate(self.units)}
         found = copy.copy(self)
-        found.candidates = {place: each for place, each in self.candidates.items() if each[0] not in keys}
-        found._gates = {key: each for key, each in self._gates.items() if key not in keys}
+        found.candidates, found.units = dict(candidates), [*self.units]
+        imagined = {key for key, _ in self.candidates.values()}
+        found._gates = {key: each for key, each in self._gates.items() if key not in imagined}
+        numbers: dict[int, int | None] = {}
+        for place, (key, count) in self.candidates.items():
+            if key not in self._gates:
+                # Imagined where nothing is known.
+                continue
+            new_key, new_count = candidates.get(place, (None, 1))
+            if count % new_count:
+                return None
+            if place in candidates and new_key not in found._gates:
+                same = (new_key, new_count) == (key, count)
+                found._gates[new_key] = self._gates[key] if same else found._literals(new_key, new_count)
+            for unit in range(count):
+                number = None
+                if place in candidates:
+                    ((number,),) = self.formulas.terms[found._gates[new_key][unit * new_count // count]]
+                if numbers.setdefault(old[key, unit], number) != number:
+                    return None
         distinct, inverse = np.unique(self.alive, return_inverse=True)
-        opened = [self.formulas.without(formula, units) for formula in distinct]
-        found.alive = np.array(opened, np.int64)[inverse] if len(opened) else self.alive
-        found.used = {call: self.formulas.without(formula, units) for call, formula in self.used.items()}
+        renumbered = [self.formulas.renumbered(formula, numbers) for formula in distinct]
+        found.alive = np.array(renumbered, np.int64)[inverse] if len(renumbered) else self.alive
+        found.used = {call: self.formulas.renumbered(formula, numbers) for call, formula in self.used.items()}
         return found
+
+    def with_open(self, keys: Collection[Any]) -> "Walk":
+        """What follows for the same gates without those of `keys`, see `given`."""
+        left: Any = self.given({place: each for place, each in self.candidates.items() if each[0] not in keys})
+        return left
 
     def closure(self, keep: np.ndarray) -> np.ndarray:
         """Adds to `keep`, booleans per group, what stays because something else does."""
@@ -152,15 +185,37 @@ class Walk(WalkState):
 def symbolic_walk(network: Network, candidates: dict | None = None) -> Walk:
     """A symbolic walk, made once for a network and candidates, and shared: nobody changes it.
 
+    One with more candidates on branches does as well, see `Walk.given`.
+
     Args:
         network: a `Network`.
         candidates: see `Walk`.
     """
-    key = frozenset((candidates or {}).items())
+    candidates = candidates or {}
+    key = frozenset(candidates.items())
     if key not in network.walks:
-        walk = Walk(network, symbolic=True, candidates=candidates)
+        walk = without_branches(network.walks.values(), candidates) or Walk(network, True, candidates)
         network.walks[key] = walk
         # Gates that were imagined where nothing is known have changed nothing.
         here = {place: each for place, each in walk.candidates.items() if each[0] in walk._gates}
         network.walks[frozenset(here.items())] = walk
     return network.walks[key]
+
+
+def known_walk(network: Network, candidates: dict) -> Walk:
+    """A symbolic walk, or what follows from one that was made with more candidates, see `Walk.given`."""
+    if frozenset(candidates.items()) not in network.walks:
+        for walk in network.walks.values():
+            found = walk.given(candidates)
+            if found is not None:
+                return found
+    return symbolic_walk(network, candidates)
+
+
+def without_branches(walks: Iterable[Walk], candidates: dict) -> Walk | None:
+    """What follows for `candidates` from a walk with the same ones, and others on branches; None without any."""
+    for walk in walks:
+        more = {place for place, each in walk.candidates.items() if each[0] in walk._gates} - candidates.keys()
+        if candidates.items() <= walk.candidates.items() and all(kind == "branch" for _, kind in more):
+            return walk.given(candidates)
+    return None

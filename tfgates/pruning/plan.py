@@ -7,13 +7,14 @@ import numpy as np
 
 from tfgates.costs import registered_costs
 from tfgates.costs.terms import Counted, counted
-from tfgates.graph.formula import FALSE, TRUE
-from tfgates.graph.gate_places import gate_of, gate_places
+from tfgates.graph.formula import TRUE
+from tfgates.graph.gate_places import gate_places
 from tfgates.graph.rule import rule_of
 from tfgates.graph.shared import network_of
 from tfgates.graph.slices import Slices
 from tfgates.graph.walk import Walk
 from tfgates.pruning.before import against_before
+from tfgates.pruning.reasons import reasons_to_stay
 from tfgates.pruning.rows import LayerPlan, table_of
 from tfgates.pruning.slices import slices_of
 from tfgates.results import Result, number
@@ -68,7 +69,9 @@ class PruningPlan(Result):
             choice = self.selection.tighter(self._table())
         self.chosen = self.selection.changes()
         self.unmoved = self.selection.unmoved(self._table())
-        self._explain()
+        refused = self.walk.refused
+        self.alone = [(node.name, refused[node.index]) for node in self.network.nodes if node.index in refused]
+        self.kept = reasons_to_stay(self.walk, self.keep, self.rounding.asks)
 
     def _follow(self) -> None:
         """Finds out what the selection leaves."""
@@ -122,7 +125,6 @@ class PruningPlan(Result):
 
     def _measure(self) -> None:
         self.layers: list[LayerPlan] = []
-        self.kept: list[tuple[str, str]] = []
         self.dropped: list[str] = []
         self.empty: list[str] = []
         self.unknown: dict[str, list[tuple[str, str]]] = {}
@@ -184,41 +186,6 @@ class PruningPlan(Result):
             if summand.unless is None or not keep[summand.unless].all():
                 total += summand.amounts * count
         return dict(zip((cost.name for cost in self.costs), map(float, total), strict=True))
-
-    def _explain(self) -> None:
-        self.alone = [
-            (node.name, self.walk.refused[node.index]) for node in self.network.nodes if node.index in self.walk.refused
-        ]
-        seen = set()
-        for gate, groups in gate_places(self.walk):
-            seen.add(gate)
-            formulas = self.walk.gate_positions(gate, len(groups))[0]
-            stuck = (formulas == FALSE) & self.keep[groups]
-            reasons: dict[str, int] = {}
-            for group in groups[stuck]:
-                reason = self.walk.reason(group) or self._other_reason()
-                reasons[reason] = reasons.get(reason, 0) + 1
-            self.kept.extend((gate.name, f"{n} closed: {reason}") for reason, n in reasons.items())
-        for node in self.network.nodes:
-            unplaced = gate_of(node)
-            if unplaced is None or unplaced in seen:
-                continue
-            closed = int(np.sum(self.walk.gate(unplaced)[0] == FALSE))
-            if closed:
-                self.kept.append((unplaced.name, f"{closed} closed: {self._why_unknown(node)}"))
-
-    def _why_unknown(self, node: Any) -> str:
-        """Why nothing is known of the channels that a gate lies on: what is found going back."""
-        while node is not None:
-            if node.index in self.walk.refused:
-                return self.walk.refused[node.index]
-            node = self.network.producer[node.inputs[0]]
-        return "it lies on an input of the model, whose channels are what they are"
-
-    def _other_reason(self) -> str:
-        if self.rounding.asks:
-            return "kept for `min_units` or `round_to`, or shared with channels that are open"
-        return "still needed: a constant other than 0 behind it, an addition, or a group that goes as a whole"
 
     @property
     def slices(self) -> Slices:

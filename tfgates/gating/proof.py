@@ -1,0 +1,130 @@
+"""Which gates can stay: the proof that what a gate closes goes, whatever else is closed."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfgates.gating.other_places import further_on, in_blocks, inside, together
+from tfgates.gating.placement import Place, candidates_of
+from tfgates.graph import Network, Walk
+from tfgates.graph.formula import TRUE
+from tfgates.graph.gate_places import channels_of
+from tfgates.graph.walk import symbolic_walk
+
+AT_OUTPUT = "an output of the model"
+
+
+def proven(network: Network, places: list[Place], report: Any, tied: bool) -> list[Place]:
+    """The places where closing a unit lets its channels go, whatever else is closed."""
+    # What needs no walk, unless the gate of an output may be that of other layers too.
+    at_outputs = set() if tied else {p.key for p in places if at_output(network, p)}
+    report.skipped.extend((p.layer, AT_OUTPUT) for p in places if p.key in at_outputs)
+    places = [place for place in places if place.key not in at_outputs]
+    walk = symbolic_walk(network, candidates_of(places))
+    while True:
+        # A layer that is called several times has one gate: its calls stand or fall together.
+        failed = obstacles(walk, places)
+        moved = in_blocks(walk, places, failed)
+        if moved is None:
+            moved = together(walk, places, failed)
+        if moved is None:
+            moved = further_on(walk, places, failed)
+        if moved is None and tied and failed:
+            moved = tie_streams(walk, places, failed)
+        if moved is not None:
+            walk, places = walk_of_moved(walk, places, moved, failed), moved
+            continue
+        if not failed:
+            return places
+        for place in places:
+            if place.key in failed:
+                report.skipped.append((place.layer, failed[place.key][1]))
+        places = [p for p in places if p.key not in failed]
+        known = walk.with_open(set(failed))
+        if obstacles(known, places):
+            # It may be for want of knowing more.
+            walk = symbolic_walk(network, candidates_of(places))
+        else:
+            walk = network.walks.setdefault(frozenset(known.candidates.items()), known)
+
+
+def walk_of_moved(walk: Walk, places: list[Place], moved: list[Place], failed: Collection[Any]) -> Walk:
+    """A walk for places of which some share gates now, or have coarser units, or are elsewhere.
+
+    What follows from the walk before is enough where no place fails by it but those that failed and are as they were,
+    and those whose channels can never go, whatever gates share.
+    """
+    known = walk.given(candidates_of(moved))
+    if known is not None:
+        before = {id(place) for place in places}
+        same = {place.key for place in moved if id(place) in before}
+        left = obstacles(known, moved).values()
+        if all((place.key in same and place.key in failed) or is_locked(known, place) for place, _ in left):
+            return walk.network.walks.setdefault(frozenset(known.candidates.items()), known)
+    return symbolic_walk(walk.network, candidates_of(moved))
+
+
+def is_locked(walk: Walk, place: Place) -> bool:
+    """Whether some of the channels of a place can never go."""
+    channels: Any = channels_of(walk, place.node, place.kind)
+    return any(walk.reason(group) is not None for group in channels.group)
+
+
+def obstacles(walk: Walk, places: Sequence[Place]) -> dict[Any, tuple[Place, str]]:
+    """By the key of a place the place and why its units cannot go, for those where something is in the way."""
+    pairs = [(place, obstacle(walk, place)) for place in places]
+    return {place.key: (place, reason) for place, reason in pairs if reason}
+
+
+def at_output(network: Network, place: Place) -> bool:
+    """Whether a place is on an output of the model."""
+    return place.kind == "outputs" and place.node.outputs[0] in network.outputs
+
+
+def obstacle(walk: Walk, place: Place) -> str | None:
+    """Why closing the units of a place would not let all of their channels go, or None."""
+    channels: Any = channels_of(walk, place.node, place.kind)
+    own = {int(unit) for literal in walk._gates[place.key] for term in walk.formulas.terms[literal] for unit in term}
+    literals = walk._gates[place.key]
+    literals = np.repeat(literals, len(channels) // len(literals))
+    alive = walk.alive[channels.group]
+    infinite = {int(walk.root[group]): reason for group, reason in walk.infinite.items()}
+    for group, formula, literal in zip(channels.group, alive, literals, strict=True):
+        (unit,) = next(iter(walk.formulas.terms[literal]))
+        if all(unit in term for term in walk.formulas.terms[formula]):
+            continue
+        if at_output(walk.network, place):
+            return AT_OUTPUT
+        lock = walk.reason(group)
+        if lock:
+            return lock.removeprefix(f"{place.layer}: ")
+        if formula == TRUE:
+            joined = "its channels are joined with others that have no gate (a residual stream)"
+            return infinite.get(int(walk.root[group]), joined)
+        if formula != TRUE and own.issuperset(frozenset().union(*walk.formulas.terms[formula])):
+            return "several of its own channels fall together (those of a split that is multiplied, say)"
+        return "its channels are joined with those of other layers (a residual stream: see `residual`)"
+    return None
+
+
+def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> list[Place] | None:
+    """Gives one key to all places on the same channels, where that has not been done; else None."""
+    by_channels: dict[Any, Any] = {}
+    changed = False
+    for place in places:
+        # A gate that several layers share cannot be inside of them.
+        on_outputs = place.kind == "outputs" and not inside(place)
+        if place.key in failed and place.key[0] == "unit" and on_outputs:
+            groups = tuple(walk.root[walk.output(place.node).group])
+            by_channels.setdefault(groups, []).append(place)
+    renamed = {}
+    for stream in by_channels.values():
+        if len({p.key for p in stream}) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
+            for place in stream:
+                renamed[place.key] = ("tied", stream[0].node.index)
+            changed = True
+    if not changed:
+        return None
+    return [dataclasses.replace(p, key=renamed[p.key]) if p.key in renamed else p for p in places]
