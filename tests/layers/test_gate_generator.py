@@ -164,7 +164,7 @@ def operations(depth):
     return len(step.get_concrete_function(tf.TensorSpec((8, 3))).graph.get_operations())
 
 
-@pytest.mark.parametrize("depths", others_slow([(6, 10, 16), (6, 10, 30, 50)], 1), ids=str)
+@pytest.mark.parametrize("depths", others_slow([((6, 10, 16),), ((6, 10, 30, 50),)], 1), ids=str)
 def test_operations_grow_linearly(depths):
     """Per gate, a step of many gates has as many operations as one of 10."""
     counts = [operations(depth) for depth in depths]

@@ -60,6 +60,9 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
     >>> model.fit(data, epochs=100, callbacks=[tfgates.callbacks.Resume("run-1")])
     """
 
+    # Keras gives it before training begins.
+    params: dict[str, Any]
+
     def __init__(
         self, folder: str | os.PathLike[str], callbacks: Iterable[keras.callbacks.Callback] | None = None
     ) -> None:
@@ -181,7 +184,7 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
                 likes = self.model.get_weights()
                 weights = [saved[f"c{number}w{i}"] for i in range(note["weights"])]
                 pairs = zip(weights, likes, strict=True)
-                each.best_weights = [w.view(like.dtype) if w.dtype.kind == "V" else w for w, like in pairs]
+                setattr(each, BEST_WEIGHTS, [w.view(like.dtype) if w.dtype.kind == "V" else w for w, like in pairs])
         return noted["ended"]
 
 

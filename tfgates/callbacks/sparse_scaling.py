@@ -88,7 +88,7 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
         self._make_apg()
 
     def _make_apg(self, **arguments: Any) -> APG:
-        strength = self.strength
+        strength: Any = self.strength
         if self.warmup_steps and strength > 0:
             strength = keras.optimizers.schedules.PolynomialDecay(
                 0.0, self.warmup_steps, end_learning_rate=float(strength)

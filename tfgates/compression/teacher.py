@@ -172,7 +172,8 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         return loss + teacher.loss(x, y_pred) if training else loss
 
-    model.compute_loss = with_teacher
+    trained: Any = model
+    trained.compute_loss = with_teacher
     try:
         yield
     finally:

@@ -105,8 +105,9 @@ class Carrier:
         if isinstance(value, keras.Variable):
             return copy_of_variable(value)
         if isinstance(value, keras.random.SeedGenerator):
-            copied = keras.random.SeedGenerator(value.seed)
-            set_value(copied.state, value.state)
+            old: Any = value
+            copied = keras.random.SeedGenerator(old.seed)
+            set_value(copied.state, old.state)
             return copied
         return value
 

@@ -73,7 +73,7 @@ class GatedLayer(MixedInto):
         positions = [ASSUMED_BATCH if size is None else size for size in output_shape]
         return math.prod(self.kernel.shape) <= math.prod(positions)
 
-    def quantize(self, mode: Any = None, **kwargs: Any) -> None:
+    def quantize(self, mode: Any = None, type_check: Any = True, config: Any = None) -> Any:
         self._refuse_quantization(mode)
 
     def _refuse_quantization(self, mode: Any) -> None:

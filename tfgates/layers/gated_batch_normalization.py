@@ -79,7 +79,10 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
         super().build(input_shape)
         self.gate.build(input_shape)
 
-    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None, mask: Any = None) -> Any:
+    # As all gated layers: what a gate is given comes behind the inputs.
+    def call(  # type: ignore[override]
+        self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None, mask: Any = None
+    ) -> Any:
         z = self._draw(inputs, training, logits, noise)
         simple = not (self.synchronized or self.renorm) and mask is None
         if len(z.shape) > 1 or not simple or not (training and self.trainable):
@@ -89,7 +92,8 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
         reduction = [i for i in range(len(inputs.shape)) if i != axis]
         x = ops.cast(inputs, "float32") if self.compute_dtype in ("float16", "bfloat16") else inputs
         mean, variance = ops.moments(x, axes=reduction)
-        for average, batch in ((self.moving_mean, mean), (self.moving_variance, variance)):
+        averages: Any = ((self.moving_mean, mean), (self.moving_variance, variance))
+        for average, batch in averages:
             old = ops.cast(average, x.dtype)
             average.assign(old * self.momentum + ops.cast(batch, x.dtype) * (1.0 - self.momentum))
         z = ops.cast(self.gate.positions(z, inputs.shape[axis]), x.dtype)

@@ -86,7 +86,10 @@ class GatedDense(GatedLayer, keras.layers.Dense):
         owned = self.units if self.gated == "inputs" else input_shape[-1] + int(self.use_bias)
         self.gate.weights_per_unit = group * owned
 
-    def call(self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None) -> Any:
+    # As all gated layers: what a gate is given comes behind the inputs.
+    def call(  # type: ignore[override]
+        self, inputs: Any, logits: Any = None, noise: Any = None, training: Any = None
+    ) -> Any:
         z = self._draw(inputs, training, logits, noise)
         kernel, bias, scale = self.kernel, self.bias, None
         output_shape = (*inputs.shape[:-1], self.units)

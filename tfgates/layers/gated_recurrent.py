@@ -105,8 +105,9 @@ def with_gate_arguments(kind: type) -> inspect.Signature:
     return inspect.Signature([*known[:-1], gate, granularity, known[-1]])
 
 
+# `from_config` of Keras's recurrent layers takes `custom_objects` too, which these have no use for: hence the `misc`.
 @keras.saving.register_keras_serializable(package="tfgates")
-class GatedLSTM(GatedRecurrent, keras.layers.LSTM):
+class GatedLSTM(GatedRecurrent, keras.layers.LSTM):  # type: ignore[misc]
     """`keras.layers.LSTM` with a gate on its hidden units: see `tfgates.layers.GatedRecurrent`.
 
     Args:
@@ -123,7 +124,7 @@ class GatedLSTM(GatedRecurrent, keras.layers.LSTM):
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class GatedGRU(GatedRecurrent, keras.layers.GRU):
+class GatedGRU(GatedRecurrent, keras.layers.GRU):  # type: ignore[misc]
     """`keras.layers.GRU` with a gate on its hidden units: see `tfgates.layers.GatedRecurrent`.
 
     Args:
@@ -140,7 +141,7 @@ class GatedGRU(GatedRecurrent, keras.layers.GRU):
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
-class GatedSimpleRNN(GatedRecurrent, keras.layers.SimpleRNN):
+class GatedSimpleRNN(GatedRecurrent, keras.layers.SimpleRNN):  # type: ignore[misc]
     """`keras.layers.SimpleRNN` with a gate on its hidden units: see `tfgates.layers.GatedRecurrent`.
 
     Args:

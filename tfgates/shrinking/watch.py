@@ -75,6 +75,9 @@ class Watch(keras.callbacks.Callback):
         state: what it remembers, as data.
     """
 
+    # Keras gives it before training begins.
+    params: dict[str, Any]
+
     def __init__(self, settings: Shrinking) -> None:
         super().__init__()
         self.settings = settings
@@ -154,6 +157,8 @@ def saving_of(plan: ShrinkingPlan) -> float:
 
 class Pause(PausingCallback, keras.callbacks.Callback):
     """Ends a part of a `fit` where the network is to shrink, unless another callback has ended it for good."""
+
+    params: dict[str, Any]
 
     def __init__(self, watch: Watch) -> None:
         super().__init__()

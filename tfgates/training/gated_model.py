@@ -200,10 +200,17 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         super()._maybe_symbolic_build(*distribution.local_batch(self, iterator, data_batch))
 
-    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> Any:
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: Any = None,
+        input_signature: Any = None,
+        **kwargs: Any,
+    ) -> Any:
         """As `keras.Model.export`; says what a format needs that is not there."""
         check_export(format)
-        return super().export(filepath, format=format, **kwargs)
+        return super().export(filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs)
 
 
 @keras.saving.register_keras_serializable(package="tfgates")
