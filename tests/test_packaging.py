@@ -126,3 +126,26 @@ def test_pythons_agree():
     assert PROJECT["requires-python"] == f">={pythons[0]}"
     workflow = (ROOT / ".github" / "workflows" / "tests.yml").read_text("utf-8")
     assert set(pythons) <= set(re.findall(r'"(3\.\d+)"', workflow))
+
+
+def test_workflows_name_what_exists():
+    """Extras, files and folders in the commands of the hosted workflows; style is asked for as CI asks."""
+    texts = [path.read_text("utf-8") for path in sorted((ROOT / ".github" / "workflows").glob("*.yml"))]
+    commands = [line for text in texts for line in text.splitlines() if re.search(r"run: \S|^ {10}\w", line)]
+    assert len(commands) > 20
+    extras = {
+        name for line in commands for name in re.findall(r'"\.\[(\w+)\]"|\)\[(\w+)\]"', line) for name in name if name
+    }
+    backends = {
+        name for text in texts for names in re.findall(r"backend: \[(.*)\]", text) for name in names.split(", ")
+    }
+    assert {"test", "dev", "docs", "tensorflow"} <= extras and backends == {"jax", "torch"}
+    assert extras | backends <= set(PROJECT["optional-dependencies"])
+    named = re.compile(r"(?<![\w/.\-$])((?:tests|docs|tfgates|examples|benchmarks)(?:/[\w.]+)*|\w+\.py)(?=[\s)'\"]|$)")
+    places = {place for line in commands for place in named.findall(line) if "_build" not in place}
+    assert {"tests/backends", "tfgates/version.py", "setup.py"} <= places
+    assert [place for place in sorted(places) if not (ROOT / place).exists()] == []
+    style = "ruff format --check tfgates tests examples benchmarks docs/*.py docs/_extensions setup.py tfgates_cli.py"
+    assert all(
+        any(style in line for line in some) for some in (commands, (ROOT / ".ci" / "run").read_text().splitlines())
+    )
