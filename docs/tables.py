@@ -54,6 +54,68 @@ def cifar10(rows):
             )
 
 
+LENET5 = {
+    "gates": "`compress`, gates",
+    "joint": "`compress`, MACs of the narrow network too",
+    "magnitude": "magnitude",
+    "annealed": "magnitude, rate annealed before pruning too",
+    "random": "random units",
+    "redrawn": "what the gates chose, drawn anew",
+    "narrow": "narrow from the start",
+    "dense": "dense",
+}
+
+
+def errors(rows, name):
+    """Mean in percent, with the seeds where there are several."""
+    values = [100 * row[name] for row in sorted(rows, key=lambda row: row["seed"])]
+    seeds = f" ({', '.join(f'{value:.2f}' for value in values)})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f} %{seeds}"
+
+
+def lenet5(rows):
+    """LeNet-5 at small sizes beside every control: means over the seeds that were run."""
+    groups = grouped(rows, "size", "row")
+    yield "asked for", "network", "parameters left", "MACs left", "validation error", "test error"
+    for size in sorted({row["size"] or 0 for row in rows}, reverse=True):
+        for name, words in LENET5.items():
+            some = groups.get((size or None, name))
+            if some:
+                yield (
+                    f"{size:,}" if size else "",
+                    words,
+                    f"{mean(some, 'params'):,.0f}",
+                    f"{100 * mean(some, 'macs_share'):.1f} %",
+                    errors(some, "validation_error"),
+                    errors(some, "test_error"),
+                )
+
+
+def generators(rows):
+    """Expected MACs after the first epoch, in the midst of the ramp and at the end, and errors, with the seeds."""
+    words = {"none": "gates of their own", "forward": "generator, forward", "backward": "generator, backward"}
+    yield "version", "logits", "epoch 1 (bound 100 %)", "epoch 9 (55 %)", "epoch 14 (30 %)", "last epoch", "test error"
+    for (label, order), some in grouped(rows, "label", "generator").items():
+        macs = (statistics.fmean(row["epochs"][at][0] for row in some) for at in (0, 8, 13, -1))
+        yield label, words[order], *(f"{100 * value:.0f} %" for value in macs), errors(some, "test_error")
+
+
+def estimators(rows):
+    """Variance of one draw over the squared norm of what it estimates, means over networks; and the distances."""
+    probabilities = sorted({row["p"] for row in rows})
+    yield (
+        "estimator",
+        "passes",
+        *(f"variance, p = {p:g}" for p in probabilities),
+        "distance of the mean (standard error)",
+    )
+    for (name,), some in grouped(rows, "estimator").items():
+        means = [mean([row for row in some if row["p"] == p], "variance") for p in probabilities]
+        known = [row for row in some if row["distance"] is not None]
+        distance = f"{mean(known, 'distance'):.2f} ({mean(known, 'error'):.2f})" if known else "of its own"
+        yield name, str(some[0]["passes"]), *(f"{value:,.1f}" for value in means), distance
+
+
 def reconstruction(rows):
     """Means over choices of images, least to largest, and what part of the loss is won back."""
     yield "size", "importance", "pruned", "reconstructed", "of what was lost", "seconds"
@@ -84,6 +146,9 @@ def deployment(result):
 TABLES = {
     "cifar10_resnet20.json": cifar10,
     "deployment_digits.json": deployment,
+    "estimators.json": estimators,
+    "generators.json": generators,
+    "lenet5_sizes.json": lenet5,
     "reconstruction_lenet5.json": reconstruction,
 }
 

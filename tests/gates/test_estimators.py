@@ -25,7 +25,7 @@ def loss(state):
 
 def estimates(estimator, p):
     """The estimates for a fine grid of u; for two independent draws, for a grid of pairs."""
-    (sources,) = (sources for function, sources in ESTIMATORS.values() if function is estimator)
+    sources, *_ = (sources for function, sources in ESTIMATORS.values() if function is estimator)
     u, other = NOISE, 1.0 - NOISE
     if "independent" in sources:
         u, other = (grid.ravel() for grid in np.meshgrid(NOISE[::400], NOISE[::400]))

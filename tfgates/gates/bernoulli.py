@@ -43,8 +43,9 @@ class BernoulliGate(BinaryGate):
     `"disarm"`: `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`, two forward passes;
     `"reinforce_leave_one_out"`: `(f(z1) - f(z2)) * (z1 - z2) / 2`, two forward passes with
     independent z1, z2;
-    `"double_control_variates"`: `(f(z2) - f(z1) - f'(z1) . (z2 - z1)) * (z2 - p) + p * (1 - p) * f'(z1)`, of which the
-    gradient f' with respect to the units of this gate comes with the backward pass, two forward passes;
+    `"double_control_variates"`: that of leave-one-out plus half of
+    `p * (1 - p) * f'(z1) - (z2 - p) * sum(f'(z1) * (z2 - z1))`, where the gradient f' with respect to the units of this
+    gate comes with the backward pass, two forward passes;
     `"bitflip"`: `K * p * (1 - p) * (f(z') - f(z)) * (z' - z)`, where z' is z with one of the K units of the network
     flipped, two forward passes;
     `"ugc"`: `"bitflip"` for units with `min(p, 1 - p) < 1 / (2 K)`, `"disarm"` for the others, three forward passes.

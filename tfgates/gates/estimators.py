@@ -94,26 +94,18 @@ def unbiased_gradient_variance_clipping(
     return ops.where(seldom, flips, disarm(losses, states, noise, probability))
 
 
-def leave_one_out_control_variate(
-    losses: Sequence[Any], states: Sequence[Any], noise: Any, probability: Any, units: int = 1
-) -> Any:
-    """`(f(z2) - f(z1)) * (z2 - p)`, two independent passes: that part of the double control variates which needs no
-    gradient of f; `first_order` makes the other.
-
-    Reference: Titsias and Shi 2022, arXiv 2111.05300.
-    """
-    return (losses[1] - losses[0]) * (states[1] - probability)
-
-
 def first_order(states: Sequence[Any], probability: Any, log_odds: Any) -> Any:
-    """A tensor of value 0 that, added to the first state, passes on what f's own gradient says.
+    """A tensor of value 0 that, added to the first state, passes on a second control variate from f's own gradient.
 
-    With f' the gradient of f at the first state z1, the sum being over the units of the gate, that is
-    `p * (1 - p) * f' - sum(f' * (z2 - z1)) * (z2 - p)`,
-    of which the first term is the mean of the negative of the second over z2: the sum of both, a second control
-    variate, has no mean. Where f is linear in the gate, all but `p * (1 - p) * f'`, which then is exact, cancels.
+    It makes double control variates of `reinforce_leave_one_out`, which is the mean of `(f(z1) - f(z2)) * (z1 - p)` and
+    `(f(z2) - f(z1)) * (z2 - p)`. With f' the gradient of f at z1, and sums over the units of the gate, the second
+    becomes `(f(z2) - f(z1) - sum(f' * (z2 - z1))) * (z2 - p) + p * (1 - p) * f'`:
+    what is added has no mean, since z2 does not depend on z1, and where f is linear in the gate `p * (1 - p) * f'` is
+    all that is left. For the first the gradient at z2 would be needed, which a pass that is repeated does not compute.
+
+    Reference: Titsias and Shi 2022, arXiv 2111.05300, which does so for both.
     """
-    score = log_odds - ops.stop_gradient(log_odds)
+    score = 0.5 * (log_odds - ops.stop_gradient(log_odds))
     common = ops.sum((states[1] - probability) * score, axis=-1, keepdims=True)
     return probability * (1.0 - probability) * score - (states[1] - states[0]) * common
 
@@ -125,7 +117,7 @@ ESTIMATORS = {
     "arm": (augment_reinforce_merge, ("antithetic",)),
     "bitflip": (bitflip, ("flipped",)),
     "disarm": (disarm, ("antithetic",)),
-    "double_control_variates": (leave_one_out_control_variate, ("independent",)),
+    "double_control_variates": (reinforce_leave_one_out, ("independent",)),
     "reinforce_leave_one_out": (reinforce_leave_one_out, ("independent",)),
     "ugc": (unbiased_gradient_variance_clipping, ("antithetic", "flipped")),
 }
