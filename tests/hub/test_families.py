@@ -11,7 +11,19 @@ from tests.hub import families
 
 hub = pytest.importorskip("keras_hub")
 
-pytestmark = pytest.mark.slow
+# Of these the tests are quick enough for every run.
+OFTEN = ("BertBackbone", "GPT2Backbone", "LlamaBackbone", "MistralBackbone")
+
+# What is left of these is of their class again; of the first fewer heads and of the first two lines fewer layers.
+WITH_HEAD_WIDTH = ("MistralBackbone",)
+NORMALIZED_FIRST = ("GPT2Backbone", "LlamaBackbone", "OPTBackbone", "Phi3Backbone", "QwenBackbone")
+PRESETS = (*WITH_HEAD_WIDTH, *NORMALIZED_FIRST, "BertBackbone", "DistilBertBackbone", "RobertaBackbone")
+DECODERS = (*WITH_HEAD_WIDTH, *NORMALIZED_FIRST)
+
+
+def marked(names):
+    """The names, those that are not for every run among the slow ones."""
+    return [pytest.param(name, marks=() if name in OFTEN else pytest.mark.slow) for name in names]
 
 
 def outputs(model, x):
@@ -23,23 +35,59 @@ def assert_alike(first, second, x):
         assert np.abs(a - b).max() <= 1e-4 * max(np.abs(a).max(), 1.0)
 
 
-@pytest.mark.parametrize("name", families.FAMILIES)
-def test_half_of_the_heads_and_units_go(name):
+def close(gated):
+    """Closes half of the heads and units, and both branches of the first layer."""
+    for gate in gated.gates:
+        if gate.axis is None:
+            logits = np.full(gate.units, -4.6 if "layer_0_" in gate.name else 4.6)
+        else:
+            logits = np.where(np.arange(gate.units) % 2, 4.6, -4.6)
+            # One that is neither open nor closed.
+            logits[-1] = 0.2
+        gate.logits.assign(logits.reshape(gate.unit_shape))
+
+
+@pytest.mark.parametrize("name", marked(families.FAMILIES))
+def test_half_of_the_heads_and_units_and_a_layer_go(name, tmp_path):
     model = families.backbone(hub, name)
-    gated = tfgates.gate_model(model, length=9)
+    gated = tfgates.gate_model(model, residual=("inner", "block"), length=9)
     kinds = [what for _, what in gated.report.gated]
-    assert any("heads" in what for what in kinds) and any("units" in what for what in kinds)
+    assert all(any(word in what for what in kinds) for word in ("heads", "units", "branch"))
     with contextlib.ExitStack() as stack:
         for gate in gated.gates:
-            stack.enter_context(gate.held(np.ones(gate.units)))
+            stack.enter_context(gate.held(np.ones(gate.unit_shape)))
         assert_alike(model, gated, families.data(model, 9))
-    for gate in gated.gates:
-        logits = np.where(np.arange(gate.units) % 2, 4.6, -4.6)
-        # One that is neither open nor closed.
-        logits[-1] = 0.2
-        gate.logits.assign(logits)
+    close(gated)
     plan = tfgates.plan_pruning(gated)
     small = tfgates.prune(gated, plan=plan)
     assert small.count_params() == plan.params < model.count_params()
     for steps in (9, 6):
         assert_alike(gated, small, families.data(model, steps))
+    if name in PRESETS:
+        check_preset(name, model, gated, tmp_path)
+
+
+def check_preset(name, model, gated, folder):
+    """What is left is a backbone again, also out of its files, and generates what the gated network does."""
+    small = tfgates.prune(gated, preset=True)
+    assert type(small) is type(model)
+    before, after = model.get_config(), small.get_config()
+    assert after["intermediate_dim"] == 12
+    assert after["num_layers"] == (1 if name in DECODERS else 2)
+    assert after.get("head_dim") == (4 if name in WITH_HEAD_WIDTH else before.get("head_dim"))
+    small.save_to_preset(folder)
+    loaded = hub.models.Backbone.from_preset(str(folder))
+    for steps in (9, 6):
+        assert_alike(gated, loaded, families.data(model, steps))
+    if name not in DECODERS:
+        return
+    task = getattr(hub.models, name.replace("Backbone", "CausalLM"))(backbone=loaded, preprocessor=None)
+    task.compile(sampler="greedy")
+    tokens = np.zeros((2, 10), "int32")
+    tokens[:, :3] = [[3, 4, 5], [6, 7, 8]]
+    made = task.generate({"token_ids": tokens, "padding_mask": tokens > 0}, stop_token_ids=None)["token_ids"]
+    for step in range(3, 10):
+        hidden = gated({"token_ids": tokens, "padding_mask": np.tile(np.arange(10) < step, (2, 1))})
+        logits = loaded.token_embedding(hidden, reverse=True)
+        tokens[:, step] = np.argmax(keras.ops.convert_to_numpy(logits)[:, step - 1], axis=-1)
+    np.testing.assert_array_equal(made, tokens)
