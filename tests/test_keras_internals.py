@@ -122,6 +122,8 @@ def graphs():
     assert id(outer.layers[0]) in ids and outer.layers[0] in layers
     outer.inner = inner = K.Dense(1)
     assert internals.attributes_of_object(outer)["inner"] is inner
+    fixed = keras.Variable([1.0], autocast=False)
+    assert internals.may_be_cast(keras.Variable([1.0])) and not internals.may_be_cast(fixed)
 
 
 def masks():

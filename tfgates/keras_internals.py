@@ -143,6 +143,11 @@ def attributes_of_object(holder: Any) -> dict[str, Any]:
     return {**vars(holder), **modules}
 
 
+def may_be_cast(variable: Any) -> bool:
+    """Whether a variable is seen in the dtype that a layer computes in: an argument that cannot be read."""
+    return bool(variable._autocast)
+
+
 def tracked_layers(holder: Any) -> tuple[list[Any], set[int]]:
     """The layers that one holds, as a list that can be changed, and the ids by which Keras knows that it holds them."""
     return holder._layers, holder._tracker.stored_ids["layers"]

@@ -14,10 +14,14 @@ from tfgates.gates import Gate
 from tfgates.graph.equality import CALLS, amplified, default_tolerance, first_difference, outputs_of
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.formula import TRUE
+from tfgates.graph.lengths import lengthened
 from tfgates.graph.network import Network
 from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk
 from tfgates.pruning.prune import PruningError
+
+# How long sequences are where the inputs leave it open.
+STEPS = 16
 
 
 @dataclasses.dataclass
@@ -130,12 +134,28 @@ def holds_kernel(layer):
 def share_behind(gated, network):
     """Layers that lose units, those that could, and the share of the removable MACs that goes when every gate closes.
 
-    Removable is all that is multiplied but in calls that read inputs of the network and make its outputs.
+    Removable is all that is multiplied but in calls that read inputs of the network and make its outputs, or what is
+    normalised by statistics over its channels: nobody can take channels out of these exactly. Sequences have `STEPS`.
     """
+    with lengthened(network.model, STEPS), lengthened(gated, STEPS):
+        return counted(gated, network)
+
+
+def normalised(walk, node):
+    """Whether a layer has one kernel, and makes channels of which none can go, by statistics over all of them."""
+    anatomy, channels = anatomy_of(node.op), walk.output(node)
+    if anatomy is None or len(anatomy.products) != 1 or anatomy.recurs or channels is None:
+        return False
+    return all("averaged over the channels" in (walk.reason(group) or "") for group in channels.group)
+
+
+def counted(gated, network):
     counts = products(network)
     first, last = ends(network, counts)
     gateable = units_that_could(network, counts, last)
-    removable = sum(counts.values()) - sum(counts[i] for i in first & last)
+    walk = Walk(network, symbolic=True)
+    stuck = {i for i in first if i in last or normalised(walk, network.nodes[i])}
+    removable = sum(counts.values()) - sum(counts[i] for i in stuck)
     inner = Network(gated)
     walk = Walk(inner, symbolic=True)
     left = layers = 0

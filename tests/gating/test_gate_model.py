@@ -683,3 +683,11 @@ def test_a_generator_goes_through_the_network(order):
         np.testing.assert_array_equal(gate.value(), logits[0][[3, 4, 64, 5].index(gate.units)])
     assert all(np.array_equal(a, b) for a, b in zip(logits[0], logits[1], strict=True))
     assert any(not np.array_equal(a, b) for a, b in zip(logits[0], logits[2], strict=True))
+
+
+def test_streams_are_gated_where_nothing_else_can_be():
+    x = inputs = keras.Input((6,))
+    x = K.Dense(8, name="stem")(x)
+    x = K.Add()([x, K.Dense(8, name="branch")(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(x)))
+    assert gated.report.gated == [(name, "8 units (one gate for the residual stream)") for name in ("stem", "branch")]

@@ -117,7 +117,7 @@ def test_a_layer_with_the_name_of_a_gate():
 
 
 class Subclassed(keras.Model):
-    """It has a weight of its own, so it is not opened."""
+    """It asks for the value of a weight, so it is not opened."""
 
     def __init__(self, width):
         super().__init__()
@@ -125,7 +125,7 @@ class Subclassed(keras.Model):
         self.offset = self.add_weight(shape=())
 
     def call(self, x):
-        return self.dense(x) + self.offset
+        return self.dense(x) + self.offset.value
 
     def get_config(self):
         return {"breadth": 3}
@@ -158,7 +158,7 @@ class Forgetful(K.Layer):
     def call(self, x):
         for part in self.parts:
             x = part(x)
-        return x + self.offset
+        return x + self.offset.value
 
     def get_config(self):
         return keras.layers.Layer.get_config(self)
@@ -229,10 +229,37 @@ class Worded(K.Layer):
         store["words"] = "words"
 
 
+class Hidden(Silent):
+    """Keeps what it was given under another name."""
+
+    def __init__(self, factor):
+        super().__init__(factor)
+        self.times = vars(self).pop("factor")
+
+    def call(self, x):
+        return self.times * x
+
+
+def test_what_a_layer_keeps_under_the_names_of_its_arguments_is_its_config():
+    inputs = keras.Input((4,))
+    first, second = [keras.Sequential([keras.Input((4,)), K.Identity(name="same")]) for _ in range(2)]
+    second.pop()
+    silent = Silent(2.0)
+    silent.name = "same"
+    second.add(silent)
+    model = classifier(inputs, second(first(inputs)))
+    gated = tfgates.gate_model(model, compensate=True)
+    (copy,) = [layer for layer in gated.layers if isinstance(layer, Silent)]
+    assert copy is not silent
+    assert copy.factor == 2.0
+    x = np.ones((2, 4), "float32")
+    np.testing.assert_allclose(np.asarray(gated(x)), np.asarray(model(x)), atol=1e-5)
+
+
 def test_a_layer_that_is_used_again_needs_its_name():
     inputs = keras.Input((4,))
     first = keras.Sequential([keras.Input((4,)), K.Dense(4, name="same")])
-    second = Silent(2.0)
+    second = Hidden(2.0)
     second.name = "same"
     model = classifier(inputs, second(first(inputs)))
     with pytest.raises(ValueError, match="Layer 'same' cannot be copied.*or the layer a name that no other has"):
@@ -250,7 +277,7 @@ class Around(K.Layer):
         self.factor = self.add_weight(shape=(), initializer="ones")
 
     def call(self, x):
-        return self.factor * self.inner(x)
+        return self.factor.value * self.inner(x)
 
     def get_config(self):
         return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}
@@ -345,7 +372,7 @@ class Holder(K.Layer):
         self.scale = self.add_weight(shape=(1,))
 
     def call(self, x):
-        return self.inner(x) * self.scale
+        return self.inner(x) * self.scale.value
 
     def get_config(self):
         return {**super().get_config(), "inner": keras.saving.serialize_keras_object(self.inner)}

@@ -76,7 +76,7 @@ class Talkative(K.Layer):
         self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
 
     def call(self, x):
-        return self.shown * ops.matmul(x, self.kernel)
+        return self.shown * ops.matmul(x, self.kernel.value)
 
     def get_config(self):
         name = "shown" if self.units < 5 else "not_taken"

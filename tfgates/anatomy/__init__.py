@@ -1,6 +1,6 @@
 """What layers are made of: which axes of their variables carry which units, one file per family of layers."""
 
-from tfgates.anatomy import attention, convolution, dense, einsum, embedding, normalization, recurrent
+from tfgates.anatomy import attention, convolution, dense, einsum, embedding, normalization, recurrent, weight
 from tfgates.anatomy.axes import take
 from tfgates.anatomy.base import Anatomy, variable_of
 from tfgates.anatomy.check import check_anatomy
@@ -26,4 +26,5 @@ __all__ = [
     "register_anatomy",
     "take",
     "variable_of",
+    "weight",
 ]

@@ -77,7 +77,8 @@ def gate_model(
             of names, or a function of the layer. Defaults to None.
         residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition one gate
             for all layers that add into the same residual stream, with one draw; `"block"`: one
-            gate for each residual branch as a whole. Or a tuple of these. Defaults to `"inner"`.
+            gate for each residual branch as a whole. Or a tuple of these. Defaults to `"inner"`; where nothing
+            can be gated inside of branches, streams are, as with `"tied"`.
         flattened: bool, whether to gate also the single positions of feature maps that are flattened
             in front of a dense layer, as L0-HC and L0-ARM do: the dense layer then reads a choice of
             them. Saves parameters above all. Defaults to False.
@@ -243,6 +244,24 @@ def gate_network(
         report.skipped.extend(of_blocks.skipped)
         places += proven_blocks(network, blocks, report)
     complete(report, network, places, candidates_of(places))
+    if not places and "inner" in residual and "tied" not in residual:
+        # Nothing but streams is there.
+        return gate_network(
+            network,
+            (*residual, "tied"),
+            gate,
+            gate_arguments,
+            layers,
+            flattened,
+            generator,
+            penalty,
+            budget,
+            copy_weights,
+            compensate,
+            keep_class,
+            example,
+            length,
+        )
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
     for place in places:

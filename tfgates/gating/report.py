@@ -41,6 +41,7 @@ def complete(report: Report, network: Network, places: list[Any], candidates: di
             report.skipped.append((node.name, f"{part} with the {word} of {', '.join(leading)}"))
         else:
             report.skipped.append((node.name, reason(walk, node)))
+    report.skipped += [(path, "left out: nothing that the model computes reads this weight") for path in network.unread]
 
 
 def has_weights(node: Node) -> bool:

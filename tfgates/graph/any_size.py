@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from tfgates.graph.own_weights import same_sources
 from tfgates.graph.twins import Twins
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, unroll
 
@@ -147,12 +148,12 @@ def freed(
     one: Unrolled, other: Unrolled, axes: dict, shapes: list, dtypes: list, holder: keras.Layer, reason: NotOpenedError
 ) -> Unrolled:
     """What was followed for two sets of sizes, for any."""
-    if len(one.calls) != len(other.calls):
+    if len(one.calls) != len(other.calls) or not same_sources(one.given, other.given):
         raise reason
     twins = Twins(one, other, {PAIRS[number][0]: PAIRS[number][1] for number in axes.values()})
     for call_one, call_other in zip(one.calls, other.calls, strict=True):
         twins.free(call_one, call_other)
-    found = unroll(one.run, shapes, dtypes, holder)
+    found = unroll(lambda values: one.run(values, symbolic=True), shapes, dtypes, holder, one.given)
     prefixes = {id(call.op): call.prefix for call in one.calls}
     for call in found.calls:
         call.prefix = prefixes.get(id(call.op), "")

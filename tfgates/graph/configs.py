@@ -1,7 +1,6 @@
 """Layers from configs: what Keras leaves out of a config, and what a config has that a class does not take."""
 
 import functools
-import inspect
 import types
 import warnings
 from typing import Any
@@ -9,6 +8,7 @@ from typing import Any
 import keras
 
 from tfgates.anatomy.weightless import holds_function
+from tfgates.graph.init_arguments import arguments_taken
 from tfgates.keras_internals import layers_within, output_shape_of_lambda
 
 # Entries of the configs of Keras's layers that can be functions.
@@ -74,13 +74,7 @@ def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
 
 def without_unknown(kind: Any, config: dict[str, Any]) -> keras.Layer | None:
     """The layer of a config that has more in it than its class takes, if the class says the same of it; else None."""
-    taken: set[str] = set()
-    for base in kind.__mro__:
-        if "__init__" in vars(base):
-            parameters = inspect.signature(vars(base)["__init__"]).parameters
-            taken |= set(parameters)
-            if all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
-                break
+    taken = arguments_taken(kind)
     known = {name: value for name, value in config.items() if name in taken}
     if len(known) == len(config):
         return None

@@ -8,6 +8,7 @@ import keras
 from tfgates.graph.configs import config_of, give_functions, give_functions_within, is_foreign, layer_from
 from tfgates.graph.fresh import draw, wait
 from tfgates.graph.frozen import copy_flag, copy_flags
+from tfgates.graph.init_arguments import config_of_attributes
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.state import activation_variables, check_saved, complete, copy_state, set_value, states_of
@@ -94,7 +95,7 @@ class Copier:
         except Exception as error:
             # A layer of the user's can raise anything here.
             self._names = names
-            return self._used_again(node.op, error)
+            return self._used_again(node, error)
 
     def _tie(self, new: keras.Layer, old: keras.Layer) -> None:
         """Lets a copy hold what it shares with copies that were made before."""
@@ -136,10 +137,14 @@ class Copier:
             f"given that of the other: call the layer first, or make both one layer. Received: {variable.path}"
         )
 
-    def _used_again(self, layer: keras.Layer, error: Exception) -> keras.Layer:
-        """A layer that cannot be copied, as it is: without weights it can serve two models."""
+    def _used_again(self, node: Node, error: Exception) -> keras.Layer:
+        """A layer that cannot be copied, as it is: without weights it can serve two models; else as it was made."""
+        layer = node.op
         if layer.weights or layer.name in self._names:
-            raise uncopyable(layer, error) from error
+            config = config_of_attributes(layer)
+            if config is None:
+                raise uncopyable(layer, error) from error
+            return self.make(node, type(layer), config, None)
         self._names.add(layer.name)
         self._made[id(layer)] = layer
         return layer

@@ -118,7 +118,7 @@ class Description:
     def of_calls(self, unrolled: Unrolled, layer: keras.Layer) -> Any:
         """The description of the calls that a layer was followed as, its own layers by their places in it."""
         places = {id(inner): place for place, inner in enumerate(layers_within(layer))}
-        inputs = self.of(unrolled.inputs)
+        inputs = self.of([*unrolled.inputs, *((each.tensor, each.source) for each in unrolled.given)])
         calls = []
         for call in unrolled.calls:
             what = places.get(id(call.op))

@@ -14,6 +14,7 @@ from tfgates.graph.classes import is_own
 from tfgates.graph.masks import all_given, masks_of
 from tfgates.graph.opened import Found
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
+from tfgates.graph.own_weights import Given, as_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
@@ -71,6 +72,9 @@ class Network:
         self.dtypes: list[str] = []
         self.producer: list[Node | None] = []
         self._kept: list = []
+        self._weights: dict[int, int] = {}
+        # Paths of weights that are left out, since no call reads them.
+        self.unread: list[str] = []
         # What was found when layers were opened, so that twelve equal blocks are compared in full once.
         self._compared: dict[Any, Found] = {}
         self._masked = False
@@ -221,6 +225,7 @@ class Network:
         masks = call.op is self.model or not self._all_masks_given
         unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks, self._compared)
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
+        within.update((id(each.tensor), self._weight(each, name)) for each in unrolled.given)
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
             prefix = "" if call.op is self.model else f"{name}/"
             self._call(each, within, prefix, own_name, is_inside=True, training=phase)
@@ -230,6 +235,20 @@ class Network:
                 self.masks_given.add(within[id(tensor)])
         # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
         self._kept.append(unrolled)
+        self.unread.extend(unrolled.unread)
+
+    def _weight(self, given: Given, name: str) -> int:
+        """The tensor of a weight that a layer uses itself: a call, for all that read it, of a layer that returns it."""
+        key = id(given.source)
+        if key not in self._weights:
+            args, own_name = (Ref(self.inputs[0]),), getattr(given.source, "name", f"{given.layer.name}_constant")
+            new = Node(len(self.nodes), as_layer(given), args, {}, self.inputs[:1], [], f"{name}/{own_name}")
+            new.inside = True
+            self._weights[key] = self._tensor(given.tensor, new)
+            new.outputs.append(self._weights[key])
+            self.nodes.append(new)
+            self._phases.append(None)
+        return self._weights[key]
 
 
 def as_functional(model: keras.Model) -> Any:

@@ -67,7 +67,8 @@ class Comparison:
             NotOpenedError: if anything differs, if the layer has weights that none of the calls is of, if it
                 adds losses of its own, or if it cannot be called on random inputs.
         """
-        check_holdings(self.layer, unrolled)
+        unread = check_holdings(self.layer, unrolled)
+        unrolled.unread = [weight.path for weight in unread]
         key = likeness(self.layer, self._args, self._kwargs, unrolled, self._masks)
         before = None if key is None else known.get(key)
         if before is not None and before.trial is not None:
@@ -104,6 +105,8 @@ class Comparison:
         if failed is None:
             return
         trial, kind = failed
+        if unrolled.unread:
+            raise NotOpenedError(f"its `call` uses its weights in a way that cannot be followed: {unrolled.unread[0]}")
         if trial.others and not self.differs(unrolled, dataclasses.replace(trial, others=False)):
             raise NotOpenedError(
                 "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
@@ -139,18 +142,23 @@ class Comparison:
         return next((kind for kind, one, other in matter if not same(one, other, layer)), "")
 
 
-def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> None:
-    """Refuses layers whose weights or losses are not those of the layers that they call."""
+def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> list[keras.Variable]:
+    """Refuses layers whose losses are not those of the layers that they call; the weights that none of the calls reads.
+
+    Whether the layer itself reads these shows where they are given other values: numbers that are no floats are not.
+    """
     called = {id(call.op): call.op for call in unrolled.calls if isinstance(call.op, keras.Layer)}
     held = {id(inner) for inner in layers_within(layer, include_self=False)}
     for key, inner in called.items():
         if key not in held and inner.variables:
             raise NotOpenedError(f"it calls layer {inner.name!r}, which is none of its own")
-    reached = {id(v) for inner in called.values() for v in inner.weights}
-    own = [v.path for v in layer.weights if id(v) not in reached]
-    if own:
-        raise NotOpenedError(f"its `call` uses its weights itself, or not at all: {own[0]}")
+    reached = {id(v) for inner in called.values() for v in inner.weights} | {id(each.source) for each in unrolled.given}
+    unread = [v for v in layer.weights if id(v) not in reached]
+    whole = next((v for v in unread if "float" not in str(v.dtype) or v.regularizer is not None), None)
+    if whole is not None:
+        raise NotOpenedError(f"its `call` uses its weights itself, or not at all: {whole.path}")
     if getattr(layer, "activity_regularizer", None) is not None:
         raise NotOpenedError("it has an activity regularizer")
     if getattr(layer, "quantization_mode", None):
         raise NotOpenedError("it is quantised")
+    return unread

@@ -6,8 +6,10 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy import declared_base
 from tfgates.anatomy.weightless import is_input
 from tfgates.graph.any_size import for_any_size
+from tfgates.graph.classes import is_own
 from tfgates.graph.opened import Comparison, Found
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, unroll
 from tfgates.keras_internals import call_of, history_of, holds_layers
@@ -23,10 +25,13 @@ OTHERWISE: dict[Any, Any] = {keras.layers.TimeDistributed: time_distributed}
 
 
 def may_be_opened(op: Any) -> bool:
-    """Whether a layer holds others and nothing is known of it as a whole."""
+    """Whether a layer holds others, or has weights that its `call` uses itself, and nothing is known of it whole."""
     from tfgates.graph.rule import rule_for
 
-    return isinstance(op, keras.Layer) and holds_layers(op) and not rule_for(op).known
+    if not isinstance(op, keras.Layer) or rule_for(op).known:
+        return False
+    # Of what is like a layer of Keras the operators say less than its name.
+    return holds_layers(op) or (is_own(type(op), "call") and bool(op.weights) and declared_base(type(op)) is None)
 
 
 def open_layer(

@@ -12,6 +12,7 @@ from tfgates.anatomy.weightless import holds_function
 from tfgates.graph.call import function_of, untouched
 from tfgates.graph.lengths import counted_shape
 from tfgates.graph.network import Network, Node, Ref
+from tfgates.keras_internals import dense
 
 # Whether any call may change the axis of the batch.
 _FOLDS: "weakref.WeakKeyDictionary[Network, bool]" = weakref.WeakKeyDictionary()
@@ -70,7 +71,9 @@ def specs_of(node: Node, args: Any, kwargs: Any) -> list[Any]:
     given = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
     # Some layers know less of their outputs than what they read tells.
     vague = any(None in tuple(x.shape) for x in found) and not any(None in tuple(x.shape) for x in given)
-    return specs_of_call(node, args, kwargs) if vague else found
+    if vague:
+        return specs_of_call(node, args, kwargs)
+    return found if any(x.sparse for x in given) else [dense(x) for x in found]
 
 
 def specs_of_call(node: Node, args: Any, kwargs: Any) -> list[Any]:

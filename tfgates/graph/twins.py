@@ -7,9 +7,13 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
+from tfgates.layers.as_many import AsMany
 
 # Operators that only repeat what has one entry along an axis, as those that read it do by themselves.
-REPEATING = {"BroadcastTo": "shape", "Tile": "repeats", "Repeat": "repeats"}
+REPEATING = ("BroadcastTo", "Tile", "Repeat")
+
+# Operators that do so by themselves.
+BROADCASTING = ("Add", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide", "Where")
 
 
 class UnequalError(Exception):
@@ -25,9 +29,9 @@ class Twins:
     """
 
     def __init__(self, one: Unrolled, other: Unrolled, sizes: dict[int, int]) -> None:
-        self.sizes = sizes
+        self.run, self.sizes = one, sizes
         self.first, self.second = (
-            {id(t): i for i, t in enumerate([*run.inputs, *(t for call in run.calls for t in call.outputs)])}
+            {id(t): i for i, t in enumerate([*tensors_before(run), *(t for call in run.calls for t in call.outputs)])}
             for run in (one, other)
         )
 
@@ -44,10 +48,14 @@ class Twins:
             raise self.refused(one) from error
         same = type(one.op) is type(other.op)
         if isinstance(one.op, keras.Layer):
-            same = one.op is other.op
+            # One that the call makes has no weights, and says what it is.
+            same = one.op is other.op or (same and not one.op.variables and is_alike(one.op, other.op))
         elif same and type(one.op).__name__ == "Reshape":
             one.op = self.reshape(one, other)
         elif same and type(one.op).__name__ in REPEATING and self.only_repeats(one):
+            if not self.broadcast_by_readers(one):
+                one.op, one.args, one.kwargs = self.as_many(one)
+                return
             # Read as it is, and broadcast where it is read.
             one.op = None
         elif same:
@@ -109,6 +117,24 @@ class Twins:
             return False
         return all(a == b or (a == 1 and b in self.sizes) for a, b in zip(x.shape, y.shape, strict=True))
 
+    def broadcast_by_readers(self, call: Call) -> bool:
+        """Whether what a call makes is read only where it may as well have one entry along axes of open sizes."""
+        made = {id(y) for y in call.outputs}
+        readers = [c for c in self.run.calls if any(id(x) in made for x in tree.flatten((c.args, c.kwargs)))]
+        return all(type(c.op).__name__ in BROADCASTING and not isinstance(c.op, keras.Layer) for c in readers)
+
+    def as_many(self, call: Call) -> tuple[Any, Any, Any]:
+        """The operation, and its arguments, that repeats the one example of a call as often as there are examples.
+
+        Raises:
+            NotOpenedError: where it repeats along other axes.
+        """
+        x, y = call.args[0], call.outputs[0]
+        given = next((t for t in self.run.inputs if t.shape and t.shape[0] == y.shape[0]), None)
+        if given is None or tuple(x.shape[1:]) != tuple(y.shape[1:]):
+            raise self.refused(call)
+        return AsMany(), (x, given), {}
+
     def reshape(self, one: Call, other: Call) -> Any:
         """The operation that gives a tensor its new shape for any sizes.
 
@@ -125,6 +151,17 @@ class Twins:
         if sizes.count(-1) > 1:
             raise self.refused(one)
         return type(one.op)(tuple(sizes))
+
+
+def tensors_before(run: Unrolled) -> list:
+    """What the calls of a run read that none of them made."""
+    return [*run.inputs, *(each.tensor for each in run.given)]
+
+
+def is_alike(one: keras.Layer, other: keras.Layer) -> bool:
+    """Whether two layers of one class of Keras have the same config."""
+    of_keras = type(one).__module__.partition(".")[0] == "keras"
+    return of_keras and without_name(one) == without_name(other)
 
 
 def without_name(op: Any) -> dict:

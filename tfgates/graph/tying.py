@@ -12,7 +12,7 @@ from tfgates.gates import Gate
 from tfgates.keras_internals import attributes_of_object, has_graph, layers_within, tracked_layers
 
 # What every layer has, beside what its class gives it.
-_OF_KERAS = set(vars(keras.Layer()))
+OF_KERAS = set(vars(keras.Layer()))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +74,7 @@ def parts_of(new: Any, old: Any) -> Iterator[tuple[Any, Any, Callable[[Any], Non
         return
     held = attributes_of_object(new)
     for name, value in attributes_of_object(old).items():
-        if name not in _OF_KERAS and name in held:
+        if name not in OF_KERAS and name in held:
             yield from _places(new, held[name], value, functools.partial(setattr, new, name))
 
 

@@ -11,11 +11,13 @@ import keras
 from keras import ops, tree
 
 from tfgates.graph.classes import is_own
+from tfgates.graph.own_weights import Given, OwnWeights
 from tfgates.keras_internals import (
     call_of,
     calls_of,
+    dense,
+    has_graph,
     history_of,
-    holds_layers,
     layers_within,
     readers_of,
     tells_training,
@@ -52,15 +54,26 @@ class Unrolled:
         inputs: the symbolic tensors that it was called on.
         calls: the calls, in the order in which they are made.
         outputs: what it returned, flat: symbolic tensors.
+        given: what else the calls read.
+        unread: paths of the weights of the layer that none of them reads, nor the layer: see `check_opened`.
     """
 
     inputs: list
     calls: list[Call]
     outputs: list
+    given: list[Given] = dataclasses.field(default_factory=list)
+    unread: list[str] = dataclasses.field(default_factory=list)
 
-    def run(self, values: list, training: bool | None = None) -> list:
-        """The outputs for `values`, arrays or other symbolic tensors, in place of the inputs."""
+    def run(self, values: list, training: bool | None = None, symbolic: bool = False) -> list:
+        """The outputs for `values`, arrays or other symbolic tensors, in place of the inputs.
+
+        Args:
+            values: one for each input.
+            training: what the calls are told.
+            symbolic: whether what is given stays symbolic; its values by default.
+        """
         known = {id(t): v for t, v in zip(self.inputs, values, strict=True)}
+        known.update((id(each.tensor), each.tensor if symbolic else each.value()) for each in self.given)
         for call in self.calls:
             args, kwargs = tree.map_structure(
                 lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (call.args, call.kwargs)
@@ -71,7 +84,7 @@ class Unrolled:
         return [known[id(t)] for t in self.outputs]
 
 
-def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer) -> Unrolled:
+def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer, given: Any = ()) -> Unrolled:
     """Calls `function` on symbolic tensors and writes down what it does with them.
 
     The layers in `holder` are left as they were: they do not remember the calls.
@@ -81,22 +94,26 @@ def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer) 
         shapes: their shapes, the batch included.
         dtypes: what they hold.
         holder: the layer whose layers `function` calls.
+        given: what else it may read, beside the weights of the layers whose `call` is followed.
 
     Raises:
         NotOpenedError: if it raises, or returns something else than tensors.
     """
     inputs = [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
-    with calls_forgotten(holder), followed_inside(holder) as followed:
+    weights = OwnWeights(given)
+    with calls_forgotten(holder), followed_inside(holder, weights) as followed:
         try:
-            outputs = tree.flatten(function(inputs))
+            with weights.of(holder):
+                outputs = tree.flatten(function(inputs))
         except Exception as error:
             # A layer of the user's can raise anything here.
             raise NotOpenedError(f"its `call` cannot be followed: {first_line(error)}") from error
-        outputs = [y for y in outputs if y is not None]
+        outputs = [weights.constant(holder, y) if is_array(y) else y for y in outputs if y is not None]
         if not outputs or not all(isinstance(y, keras.KerasTensor) for y in outputs):
             raise NotOpenedError("its `call` returns something else than what it makes of its inputs")
-        calls = calls_behind(outputs, inputs)
-        return Unrolled(inputs, [dataclasses.replace(c, prefix=followed.get(id(c.op), "")) for c in calls], outputs)
+        calls = calls_behind(outputs, [*inputs, *(each.tensor for each in weights.given)])
+        calls = [dataclasses.replace(c, prefix=followed.get(id(c.op), "")) for c in calls]
+        return Unrolled(inputs, calls, outputs, weights.read(calls, outputs))
 
 
 def first_line(error: Exception) -> str:
@@ -108,7 +125,7 @@ def first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def followed_inside(holder: keras.Layer) -> Iterator[dict[int, str]]:
+def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[int, str]]:
     """Lets layers of users that hold others, in a layer, be followed where they cannot be called on symbolic tensors.
 
     Such a layer returns None beside tensors, takes further arguments in its `call` than where Keras asks for its
@@ -123,14 +140,13 @@ def followed_inside(holder: keras.Layer) -> Iterator[dict[int, str]]:
             seen.add(id(layer))
             for inner in layers_within(layer, include_self=False):
                 followed[id(inner)] = f"{layer.name}/{followed.get(id(inner), '')}"
-        return called_plainly(layer, args, kwargs)
+        with weights.of(layer):
+            return called_plainly(layer, args, kwargs)
 
-    before = {}
-    for layer in layers_within(holder, include_self=False):
-        if is_own(type(layer), "call") and holds_layers(layer) and not isinstance(layer, keras.Model):
-            before[id(layer)] = (layer, type(layer))
+    before = {id(layer): (layer, type(layer)) for layer in layers_within(holder, include_self=False)}
     for layer, kind in before.values():
-        object.__setattr__(layer, "__class__", follower(kind, inside))
+        own = is_own(kind, "call") and not has_graph(layer)
+        object.__setattr__(layer, "__class__", follower(kind, inside if own else None, weights))
     try:
         yield followed
     finally:
@@ -138,17 +154,32 @@ def followed_inside(holder: keras.Layer) -> Iterator[dict[int, str]]:
             object.__setattr__(layer, "__class__", kind)
 
 
-def follower(kind: type, inside: Callable) -> type:
-    """A class of layers like `kind` whose calls are followed by `inside` where they fail."""
+def follower(kind: type, inside: Callable | None, weights: OwnWeights) -> type:
+    """A class of layers like `kind` whose calls are followed by `inside` where they fail.
+
+    Where they are called on numbers alone these become symbolic tensors, and no tensor is taken for a sparse one.
+    """
 
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
+        tensors = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        if not tensors and self.variables and len(args) == 1 and is_array(args[0]):
+            args = (weights.constant(self, args[0]),)
+        for tensor in tensors:
+            dense(tensor)
         try:
             return kind.__call__(self, *args, **kwargs)
         except Exception:
             # A layer of the user's can raise anything here.
+            if inside is None:
+                raise
             return inside(self, args, kwargs)
 
     return type(kind.__name__, (kind,), {"__call__": called, "__module__": kind.__module__})
+
+
+def is_array(x: Any) -> bool:
+    """Whether an argument is an array of numbers, of numpy or the backend."""
+    return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, (keras.KerasTensor, keras.Variable))
 
 
 def called_plainly(layer: keras.Layer, args: Any, kwargs: Any, function: Callable | None = None) -> Any:

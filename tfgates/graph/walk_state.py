@@ -38,6 +38,8 @@ class WalkState:
         self.groups = Groups()
         self.channels: list[Any] = [None] * len(self.network.shapes)
         self.spread: dict[int, Any] = {}
+        # Tensors that are one number, which no input has part in.
+        self.numbers: dict[int, float] = {}
         self.refused: dict[int, str] = {}
         self.infinite: dict[int, str] = {}
         self.dropped: dict[int, Any] = {}

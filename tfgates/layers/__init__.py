@@ -1,5 +1,7 @@
 """Keras layers with a gate in them."""
 
+from tfgates.layers.as_many import AsMany
+from tfgates.layers.constant import Constant
 from tfgates.layers.gate_generator import GateGenerator, generated_once
 from tfgates.layers.gate_noise import GateNoise
 from tfgates.layers.gated import GatedLayer
@@ -9,8 +11,11 @@ from tfgates.layers.gated_dense import GatedDense
 from tfgates.layers.gated_heads import GatedHeads
 from tfgates.layers.gated_multi_head_attention import GatedMultiHeadAttention
 from tfgates.layers.gated_recurrent import GatedGRU, GatedLSTM, GatedRecurrent, GatedSimpleRNN
+from tfgates.layers.weight import Weight
 
 __all__ = [
+    "AsMany",
+    "Constant",
     "GateGenerator",
     "GateNoise",
     "GatedBatchNormalization",
@@ -23,5 +28,6 @@ __all__ = [
     "GatedMultiHeadAttention",
     "GatedRecurrent",
     "GatedSimpleRNN",
+    "Weight",
     "generated_once",
 ]

@@ -1,6 +1,7 @@
 """One file per family of layers; importing this package registers them all."""
 
 from tfgates.graph.rules import (
+    as_many,
     attention,
     averaging,
     concatenate,
@@ -30,9 +31,11 @@ from tfgates.graph.rules import (
     slicing,
     stacking,
     sums,
+    weight,
 )
 
 __all__ = [
+    "as_many",
     "attention",
     "averaging",
     "concatenate",
@@ -62,4 +65,5 @@ __all__ = [
     "slicing",
     "stacking",
     "sums",
+    "weight",
 ]

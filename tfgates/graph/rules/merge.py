@@ -14,6 +14,7 @@ from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
 from tfgates.graph.values import combine_constants, is_known
 from tfgates.graph.walk import Walk
+from tfgates.layers.weight import Weight
 
 layers = keras.layers
 
@@ -63,7 +64,7 @@ class MergeRule(Rule):
         if len(axes) > 1 or not all(isinstance(o, (Ref, int, float)) or is_array(o) for o in operands):
             return self.refuse(walk, node)
         axis = axes.pop() % len(shape)
-        if axis == 0 or shape[axis] is None:
+        if shape[axis] is None:
             return self.refuse(walk, node)
         size = shape[axis]
         parts: list[Any] = []
@@ -105,10 +106,12 @@ class MergeRule(Rule):
             return Part(None, np.full(size, FALSE, np.int64), along_channels(operand, axis, size, rank))
         if not isinstance(operand, Ref):
             return Part(None, np.full(size, FALSE, np.int64), np.full(size, float(operand)))
+        if operand.tensor in walk.numbers:
+            return Part(None, np.full(size, FALSE, np.int64), np.full(size, walk.numbers[operand.tensor]))
         shape = walk.shape(operand.tensor)
         place = axis - (rank - len(shape))
-        # A tensor of lower rank gets its new axes behind the batch axis.
-        if place < 1 or shape[place] == 1:
+        # A tensor of lower rank gets its new axes in front; only a weight has channels on its first axis.
+        if place < 0 or shape[place] == 1 or (place == 0 and (channels is None or channels.axis)):
             if channels is not None:
                 walk.groups.lock(channels.group, f"{node.name}: broadcast along the channels")
             return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan))
@@ -118,7 +121,8 @@ class MergeRule(Rule):
             channels = walk.local(place, size)
             walk.need(channels, TRUE)
             walk.groups.lock(channels.group, f"{node.name}: it joins the channels with a tensor that keeps its own")
-        return Part(channels.group, channels.live, channels.value)
+        weight = isinstance(getattr(walk.network.producer[operand.tensor], "op", None), Weight)
+        return Part(channels.group, channels.live, channels.value, weight)
 
     def droppable(
         self, walk: Walk, node: Node, operands: list[Any], parts: "list[Part]", shape: tuple[Any, ...], axis: int
@@ -176,10 +180,13 @@ class MergeRule(Rule):
 
 
 class Part:
-    """An operand as the output's positions see it; `group` is None if it is broadcast."""
+    """An operand as the output's positions see it; `group` is None if it is broadcast.
 
-    def __init__(self, group: np.ndarray | None, live: np.ndarray, value: np.ndarray) -> None:
-        self.group, self.live, self.value = group, live, value
+    Constants that are a `weight` stay where they are, to be trained.
+    """
+
+    def __init__(self, group: np.ndarray | None, live: np.ndarray, value: np.ndarray, weight: bool = False) -> None:
+        self.group, self.live, self.value, self.weight = group, live, value, weight
 
 
 class StepwiseRule(MergeRule):

@@ -29,7 +29,7 @@ class AddRule(MergeRule):
         constant = {
             i: p.value
             for i, p in enumerate(parts)
-            if p.group is not None and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
+            if p.group is not None and not p.weight and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
         }
         carrier = any(
             isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape for i, o in enumerate(operands)
@@ -46,7 +46,7 @@ class AddRule(MergeRule):
         carriers = {i for i, o in enumerate(operands) if walk.shape(o.tensor) == shape and live[i] == TRUE}
         found: dict[int, list[int]] = {}
         for i, operand in enumerate(operands):
-            drops = parts[i].group is not None and carriers - {i} and self.can_drop(i)
+            drops = parts[i].group is not None and not parts[i].weight and carriers - {i} and self.can_drop(i)
             found.setdefault(operand.tensor, []).append(live[i] if drops else TRUE)
         return {tensor: walk.formulas.some(formulas) for tensor, formulas in found.items()}
 

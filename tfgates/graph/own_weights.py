@@ -1,0 +1,146 @@
+"""What the `call` of a layer computes with beside its arguments, weights above all: tensors while it is followed."""
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from tfgates.graph.tying import OF_KERAS
+from tfgates.keras_internals import layers_within, may_be_cast, own_trainable_variables
+from tfgates.layers.constant import Constant
+from tfgates.layers.weight import Weight
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """What calls read that is neither an input nor made by one of them.
+
+    Attributes:
+        tensor: the symbolic tensor in its place.
+        source: a variable, or an array of numpy.
+        layer: the layer that has it.
+    """
+
+    tensor: keras.KerasTensor
+    source: Any
+    layer: keras.Layer
+
+    def value(self) -> Any:
+        """What it is now, as the layer's `call` sees it."""
+        if isinstance(self.source, np.ndarray):
+            return ops.convert_to_tensor(self.source, dtype=self.tensor.dtype)
+        return ops.cast(ops.convert_to_tensor(self.source), self.tensor.dtype)
+
+
+class OwnWeights:
+    """The weights of layers as symbolic tensors.
+
+    Args:
+        given: those that there are already.
+    """
+
+    def __init__(self, given: Iterable[Given] = ()) -> None:
+        self.given = list(given)
+
+    @contextlib.contextmanager
+    def of(self, layer: keras.Layer) -> Iterator[None]:
+        """Lets attributes of a layer that are variables, or lists or dicts of them, be symbolic tensors for a while."""
+        own = {id(v) for v in layer.variables} - {id(v) for each in layers_within(layer, False) for v in each.variables}
+        held: Any = vars(layer)
+        before = {}
+        for name, value in held.items():
+            if name not in OF_KERAS and any(id(x) in own for x in leaves(value)):
+                before[name] = value
+        for name, value in before.items():
+            held[name] = tree.map_structure(
+                lambda x: self.tensor(layer, x) if isinstance(x, keras.Variable) and id(x) in own else x, plain(value)
+            )
+        try:
+            yield
+        finally:
+            held.update(before)
+
+    def tensor(self, layer: keras.Layer, variable: Any) -> keras.KerasTensor:
+        """The symbolic tensor of a variable."""
+        for each in self.given:
+            if each.source is variable:
+                return each.tensor
+        tensor = keras.KerasTensor(tuple(variable.shape), dtype_within(layer, variable), name=variable.name)
+        self.given.append(Given(tensor, variable, layer))
+        return tensor
+
+    def constant(self, layer: keras.Layer, x: Any) -> keras.KerasTensor:
+        """The symbolic tensor of an array on which a layer is called."""
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        tensor = keras.KerasTensor(tuple(x.shape), dtype)
+        self.given.append(Given(tensor, np.array(ops.convert_to_numpy(x)), layer))
+        return tensor
+
+    def read(self, calls: list, outputs: list) -> list[Given]:
+        """Those that calls, or what is returned, read."""
+        found = {id(x) for x in tree.flatten([(call.args, call.kwargs) for call in calls])} | {id(y) for y in outputs}
+        return [each for each in self.given if id(each.tensor) in found]
+
+
+def leaves(value: Any) -> list[Any]:
+    """What a variable, or lists and dicts of variables, hold; nothing for other things."""
+    if isinstance(value, keras.Variable):
+        return [value]
+    if isinstance(value, dict):
+        return [x for each in value.values() for x in leaves(each)]
+    return [x for each in value for x in leaves(each)] if isinstance(value, (list, tuple)) else []
+
+
+def plain(value: Any) -> Any:
+    """Lists and dicts without the tracking of Keras."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def dtype_within(layer: keras.Layer, variable: Any) -> str:
+    """As what a variable is seen in the `call` of a layer."""
+    dtype = keras.backend.standardize_dtype(variable.dtype)
+    casts = layer.autocast and may_be_cast(variable) and layer.compute_dtype != layer.variable_dtype
+    return layer.compute_dtype if casts and "float" in dtype and "float" in layer.compute_dtype else dtype
+
+
+def is_learned(layer: keras.Layer, variable: Any) -> bool:
+    """Whether a layer has made a variable as a trainable one, frozen or not."""
+    return any(each is variable for each in own_trainable_variables(layer))
+
+
+def as_layer(given: Given) -> keras.Layer:
+    """A layer that returns an array, or a variable: then it holds the variable itself."""
+    variable, layer = given.source, given.layer
+    if isinstance(variable, np.ndarray):
+        return Constant(variable, value_dtype=given.tensor.dtype)
+    made = Weight(
+        variable.shape,
+        regularizer=variable.regularizer,
+        constraint=variable.constraint,
+        weight_dtype=keras.backend.standardize_dtype(variable.dtype),
+        weight_autocast=may_be_cast(variable),
+        learns=is_learned(layer, variable),
+        dtype=layer.dtype_policy,
+        autocast=layer.autocast,
+        name=variable.name,
+    )
+    made.trainable = layer.trainable
+    made.value = variable
+    made.built = True
+    return made
+
+
+def same_sources(some: list[Given], others: list[Given]) -> bool:
+    """Whether two lists are of the same variables and arrays, in the same order."""
+
+    def same(a: Any, b: Any) -> bool:
+        arrays = isinstance(a, np.ndarray) and isinstance(b, np.ndarray)
+        return a is b or (arrays and a.dtype == b.dtype and np.array_equal(a, b))
+
+    return len(some) == len(others) and all(same(a.source, b.source) for a, b in zip(some, others, strict=True))
