@@ -8,7 +8,8 @@ Each run is a process of its own with one thread, and one of them computes at a 
 one's turn. What a run takes is counted from the call of `compress` (of `fit` for the dense network) to its end:
 gating, tracing, making the network again in the midst of training, pruning, fine-tuning. `r` is the training step
 of the network that is left over the dense network's, interleaved; `realised` is the share of the possible saving,
-`(1 - run / dense run) / (1 - r)`. Runs:
+`(1 - run / dense run) / (1 - r)`. All epochs of a dense network take the same, so `--dense_epochs` trains some of them
+alone, spread over the run, and counts the others as the mean of these (but for the first, which traces). Runs:
 
     dense       the network itself
     compress    `compress` as it is: what is closed for good is removed while it trains
@@ -38,6 +39,8 @@ def arguments():
     parser.add_argument("--macs", type=float, nargs="*", default=[0.25, 0.5])
     parser.add_argument("--images", type=int, default=1280, help="so many of the training images")
     parser.add_argument("--epochs", type=int, default=20)
+    parser.add_argument("--fine_tune", type=float, help="share of the epochs after pruning, if not the default")
+    parser.add_argument("--dense_epochs", type=int, help="train the dense network in so many of the turns alone")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=["dense", "compress"])
     parser.add_argument("--rounds", type=int, default=12, help="of training steps, for r")
@@ -141,6 +144,7 @@ def child(chosen):
 
     import tfgates
     from tfgates.compression.phase_optimizers import RateOfSteps, cosine
+    from tfgates.compression.phases import fine_tuning_epochs
 
     answers, sys.stdout = sys.stdout, sys.stderr
     run, _, share = chosen.child.partition("-")
@@ -155,16 +159,16 @@ def child(chosen):
     settings = {"batch_size": BATCH, "verbose": 0}
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     if run == "dense":
-        last = round(0.4 * chosen.epochs)
         steps = -(-chosen.images // BATCH)
+        last = fine_tuning_epochs(chosen.epochs, chosen.fine_tune or "auto", steps)
         begin = (chosen.epochs - last) * steps
         # As that of `compress`: constant, then falling to 0.
         falling = RateOfSteps(lambda step: cosine(1e-3, last * steps, max(0, step - begin)))
         model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss, metrics=metrics)
-        model.fit(x, y, epochs=chosen.epochs, callbacks=[falling, turns(record)], **settings)
+        model.fit(x, y, epochs=chosen.dense_epochs or chosen.epochs, callbacks=[falling, turns(record)], **settings)
         trained = model
     else:
-        fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else 0.4
+        fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else chosen.fine_tune or "auto"
         budget = tfgates.Budget(macs=float(share))
         trained = tfgates.compress(
             model,
@@ -221,6 +225,9 @@ def seed_of_runs(chosen, seed, path):
     names = list(dict.fromkeys(["dense", *missing]))
     settings = ["--data_dir", chosen.data_dir, "--model", chosen.model, "--images", chosen.images]
     settings += ["--epochs", chosen.epochs, "--seeds", seed, "--rounds", chosen.rounds, "--out", chosen.out]
+    for option in ("fine_tune", "dense_epochs"):
+        if getattr(chosen, option) is not None:
+            settings += [f"--{option}", getattr(chosen, option)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     processes = {
         name: subprocess.Popen(
@@ -235,9 +242,11 @@ def seed_of_runs(chosen, seed, path):
     running, found = list(names), {}
     for name in names:
         answer(processes[name], name)
-    turn = 0
+    turn, dense_turns = 0, round(chosen.epochs / (chosen.dense_epochs or chosen.epochs))
     while running:
         for name in list(running):
+            if name == "dense" and turn % dense_turns and len(running) > 1:
+                continue
             processes[name].stdin.write("go\n")
             processes[name].stdin.flush()
             said = answer(processes[name], name)
@@ -248,8 +257,16 @@ def seed_of_runs(chosen, seed, path):
         print(f"turn {turn}: {', '.join(running)}", flush=True)
     for name, process in processes.items():
         process.wait()
-        found[name]["dense_seconds"] = {key: sum(found["dense"][key]) for key in ("clock", "processor")}
+        found[name]["dense_seconds"] = {
+            key: whole(found["dense"][key], chosen.epochs) for key in ("clock", "processor")
+        }
     path.write_text(json.dumps({**done, **{name: found[name] for name in missing}}, indent=1))
+
+
+def whole(seconds, epochs):
+    """What a dense run takes, for the seconds before it and of each epoch: those it left out count as the mean."""
+    begin, first, *others = seconds
+    return begin + first + (epochs - 1) * sum(others) / len(others)
 
 
 def answer(process, name):

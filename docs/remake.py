@@ -2,7 +2,7 @@
 
     python docs/remake.py docs/guides/tutorial.md      # minutes; run it when the code or what it prints has changed
     python docs/remake.py --tables                     # seconds: the tables of benchmarks/results/*.json
-    python docs/remake.py --pictures                   # seconds: docs/images/walk.svg
+    python docs/remake.py --pictures                   # seconds: docs/images/walk.svg, cheaper_training.svg
     python docs/remake.py --reference                  # seconds: new public names, into the pages of docs/api
 
 The ```python blocks of a page are one program, run in a folder of its own; a ```text block is what was printed since
@@ -95,9 +95,11 @@ if __name__ == "__main__":
 
             tables.remake()
         elif argument == "--pictures":
+            import curves
             import pictures
 
             pictures.remake()
+            curves.remake()
         elif argument == "--reference":
             sys.path.insert(0, str(DOCS / "_extensions"))
             import public_names

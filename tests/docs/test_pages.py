@@ -138,3 +138,8 @@ def test_the_picture_of_the_walk_is_that_of_the_library(of_docs):
     """`python docs/remake.py --pictures` would change nothing."""
     pictures = of_docs("pictures")
     assert pictures.draw(tfgates.plan_pruning(pictures.network())) == pictures.PATH.read_text("utf-8")
+
+
+def test_the_curves_are_those_of_the_stored_run(of_docs):
+    curves = of_docs("curves")
+    assert curves.draw() == curves.PATH.read_text("utf-8")

@@ -13,7 +13,7 @@ from tfgates.callbacks.resume import Resume
 from tfgates.compression.across_phases import AcrossPhases
 from tfgates.compression.finishing import reestimate_statistics
 from tfgates.compression.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, PhaseOptimizers
-from tfgates.compression.phases import GatesPhase, ImportancePhase
+from tfgates.compression.phases import GatesPhase, ImportancePhase, fine_tuning_epochs
 from tfgates.compression.run_page import check_page, watching, write_run
 from tfgates.compression.teacher import taught, teacher_of
 from tfgates.constraints import Budget
@@ -44,7 +44,7 @@ def compress(
     learning_rate: Any = LEARNING_RATE,
     weight_decay: Any = WEIGHT_DECAY,
     optimizer: Any = None,
-    fine_tune: float = 0.4,
+    fine_tune: float | str = "auto",
     fine_tuning_learning_rate: Any = None,
     residual: str | tuple[str, ...] = "inner",
     flattened: bool = True,
@@ -87,7 +87,9 @@ def compress(
             to 0.1: what is left is small and fits its training data to the last example otherwise.
         optimizer: None, or an optimizer in place of that AdamW, also by name or with a loss scale: each of the two
             trainings takes a new one of its settings. Defaults to None.
-        fine_tune: float, share of the epochs after pruning. Defaults to 0.4.
+        fine_tune: float, share of the epochs after pruning. Defaults to `"auto"`: 70 %, but as many epochs before it as
+            make 400 training steps, which gates need to tell units apart, up to 60 % of all. So long trainings
+            are trainings of the small network for the most part, and cheaper by as much.
         fine_tuning_learning_rate: that of the weights after pruning: a float, a schedule, which counts the steps from
             there, or a whole optimizer. Defaults to None: where the rate with gates is a number it falls from there
             to 0 by a cosine, and stays there for callbacks that set it; a schedule goes on.
@@ -139,12 +141,12 @@ def compress(
     check_page(report)
     across = AcrossPhases(callbacks, resumed=resume is not None and is_begun(resume))
     check_class(model)
-    last = fine_tuning_epochs(epochs, fine_tune)
     shrinking = settings_of(shrink) if importance is None else False
-    first = epochs - last
     check_targets(data, loss)
     teacher = teacher_of(teacher, model)
     steps = steps_per_epoch(data, batch_size)
+    last = fine_tuning_epochs(epochs, fine_tune, steps)
+    first = epochs - last
     budgets = list_of(budget)
     if not budgets or steps is None:
         name, value = ("data", data) if budgets else ("budget", budget)
@@ -222,16 +224,6 @@ def check_class(model: keras.Model) -> None:
             "`gated.compile(...)`, `gated.fit(...)`, `small = tfgates.prune(gated)`, and train on with "
             f"`{name}(small.input, small.output)` if its constructor takes a graph. Received: {name} with {methods}"
         )
-
-
-def fine_tuning_epochs(epochs: int, share: float) -> int:
-    """The number of epochs after pruning: at least one, unless the share is 0."""
-    if not 0.0 <= share < 1.0:
-        raise ValueError(f"`fine_tune` must be a share of the epochs in [0, 1). Received: fine_tune={share}")
-    least = 1 + (share > 0)
-    if not isinstance(epochs, int) or epochs < least:
-        raise ValueError(f"`epochs` must be an integer of at least {least}. Received: epochs={epochs}")
-    return min(epochs - 1, max(1, round(share * epochs))) if share else 0
 
 
 def check_finite(model: Any, phase: str, optimizer: Any) -> None:
