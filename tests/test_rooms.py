@@ -158,7 +158,7 @@ def layer_classes_asked_for(tree):
             and node.func.id in ("isinstance", "issubclass")
         ):
             compared = node.args[1:]
-        elif isinstance(node, ast.Compare) and "type(" in ast.unparse(node.left):
+        elif isinstance(node, ast.Compare):
             compared = node.comparators
         else:
             continue
@@ -183,6 +183,7 @@ def test_only_anatomies_ask_which_layer_of_keras_a_layer_is():
         "isinstance(x, (int, layers.Dense))",
         "type(x) is keras.layers.Dense",
         "type(x) in (layers.Dense,)",
+        "kind is layers.Dense",
     ],
 )
 def test_a_class_that_is_asked_for_is_found(asking):

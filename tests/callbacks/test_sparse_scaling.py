@@ -6,6 +6,7 @@ import pytest
 
 import tfgates
 from tests.reload import predict_in_fresh_process
+from tests.slow import others_slow
 from tfgates.callbacks import SparseScaling
 from tfgates.gates import HardConcreteGate, ScalingGate
 from tfgates.optimizers import APG, ScalingOptimizer, with_gate_optimizer
@@ -55,7 +56,7 @@ def by_hand(model, optimizer, scaling, steps):
 SCHEDULE = {"decay_steps": 6, "decay_rate": 0.8}
 
 
-@pytest.mark.parametrize("compile_arguments", [{}, {"steps_per_execution": 4}, {"jit_compile": True}])
+@pytest.mark.parametrize("compile_arguments", others_slow([{"steps_per_execution": 4}, {}, {"jit_compile": True}], 1))
 def test_exactly_the_factors_follow_apg(compile_arguments):
     def schedule():
         return keras.optimizers.schedules.ExponentialDecay(0.05, **SCHEDULE)
@@ -70,18 +71,21 @@ def test_exactly_the_factors_follow_apg(compile_arguments):
     assert np.all(model.gates[0].scale.numpy() < 1.0)
 
 
+OPTIMIZERS = [
+    keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True),
+    keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2),
+    "adam",
+    keras.optimizers.RMSprop(0.01, clipvalue=0.1),
+    keras.optimizers.SGD(0.1, loss_scale_factor=8.0),
+    keras.optimizers.MultiOptimizer(
+        keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*/(kernel|scale)": keras.optimizers.Adam()})
+    ),
+]
+
+
 @pytest.mark.parametrize(
     "optimizer",
-    [
-        "adam",
-        keras.optimizers.RMSprop(0.01, clipvalue=0.1),
-        keras.optimizers.AdamW(0.01, weight_decay=0.1, use_ema=True),
-        keras.optimizers.SGD(0.1, momentum=0.9, gradient_accumulation_steps=2),
-        keras.optimizers.SGD(0.1, loss_scale_factor=8.0),
-        keras.optimizers.MultiOptimizer(
-            keras.optimizers.OptimizerMap(keras.optimizers.SGD(0.1), {".*/(kernel|scale)": keras.optimizers.Adam()})
-        ),
-    ],
+    others_slow(OPTIMIZERS, 2),
     ids=lambda optimizer: optimizer if isinstance(optimizer, str) else type(optimizer).__name__,
 )
 def test_beside_any_optimizer(optimizer):

@@ -6,6 +6,7 @@ import pytest
 
 import tfgates
 from tests.selection.test_selection import network
+from tests.slow import others_slow
 from tfgates.importance import NAMES
 
 
@@ -58,7 +59,7 @@ def test_the_smallest_filters_go_and_the_rest_computes_the_same():
         np.testing.assert_array_equal(value, np.asarray(variable))
 
 
-@pytest.mark.parametrize("importance", [name for name in NAMES if name != "batch_norm"])
+@pytest.mark.parametrize("importance", others_slow([name for name in NAMES if name != "batch_norm"], ["l1", "taylor"]))
 def test_every_importance_keeps_the_budget_and_is_the_same_again(importance):
     model = trained()
     arguments = {"importance": importance, "data": data() if importance == "taylor" else None, "batch_size": 8}

@@ -34,7 +34,12 @@ def noise_attributes(layer: Any) -> tuple[str, ...]:
 
 def holds_function(layer: Any) -> bool:
     """Whether what a layer computes is a function of its user."""
-    return type(layer) is layers.Lambda
+    return is_of_functions(type(layer))
+
+
+def is_of_functions(kind: Any) -> bool:
+    """Whether what the layers of a class compute is a function of their user."""
+    return kind is layers.Lambda
 
 
 def is_input(layer: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfgates.anatomy.weightless import holds_function
+from tfgates.anatomy.weightless import holds_function, is_of_functions
 from tfgates.graph.init_arguments import arguments_taken
 from tfgates.keras_internals import layers_within, output_shape_of_lambda
 
@@ -60,9 +60,10 @@ def give_functions_within(new: keras.Model, old: keras.Model) -> None:
 
 def layer_from(kind: Any, config: dict[str, Any]) -> keras.Layer:
     """The layer of a config that `config_of` made."""
-    if kind is keras.layers.Lambda:
+    if is_of_functions(kind):
         # Its `from_config` refuses functions.
-        return keras.layers.Lambda(**config)
+        made: keras.Layer = kind(**config)
+        return made
     try:
         return kind.from_config(config)
     except (TypeError, ValueError):
