@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.graph.equality import distance, state_kept
-from tfgates.graph.unrolling import NotOpenedError, first_line, in_mode
+from tfgates.graph.unrolling import NotOpenedError, in_mode
 from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
 
 # Tried in this order where sizes besides the batch are left open.
@@ -23,10 +23,14 @@ Sizes = tuple[int, ...]
 REPEATS = 65_537
 
 
-def runnable_sizes(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) -> list[Sizes]:
-    """Sizes of the axes that are left open, the batch apart, with which the layer can be called.
+def runnable_sizes(tensors: list, attempt: Callable[[Sizes], Any]) -> list[Sizes]:
+    """Sizes of the axes that are left open, the batch apart, with which a layer can be called.
 
     The same for all tensors, and, where it takes them, others for all and different ones.
+
+    Args:
+        tensors: the symbolic tensors among the arguments of its call.
+        attempt: a function that calls the layer with sizes, and raises a `NotOpenedError` where it cannot be.
     """
     is_open = any(None in t.shape[1:] for t in tensors)
     found: list[Sizes] = []
@@ -35,17 +39,14 @@ def runnable_sizes(layer: keras.Layer, tensors: list, args: Any, kwargs: Any) ->
     for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
         if len(found) > 1 and sizes is not different:
             continue
-        values = random_values(layer, tensors, 2, sizes, seed=0)
         try:
-            with state_kept(layer):
-                call_layer(layer, tensors, values, args, kwargs, training=False)
-        except Exception as error:
-            # A layer of the user's can raise anything here.
-            reason = first_line(error)
+            attempt(sizes)
+        except NotOpenedError as error:
+            reason = error
         else:
             found.append(sizes)
     if not found:
-        raise NotOpenedError(f"it cannot be tried on random inputs: {reason}")
+        raise reason
     return found
 
 

@@ -91,7 +91,7 @@ class Comparison:
     @functools.cached_property
     def trials(self) -> list[Trial]:
         """How the layer is called. Those with other weights follow each other."""
-        sizes = runnable_sizes(self.layer, self.tensors, self._args, self._kwargs)
+        sizes = runnable_sizes(self.tensors, lambda each: self._of_layer(Trial(2, False, False, each)))
         # Another batch, other sizes and other weights than those with which it may have been followed.
         own = [Trial(2, False, False, size) for size in sizes]
         return [*own, Trial(3, True, True, sizes[-1]), Trial(3, False, True, sizes[0])]
@@ -121,25 +121,32 @@ class Comparison:
 
     def differs(self, unrolled: Unrolled, trial: Trial) -> str:
         """How the layer differs from the calls with the weights that it has now; nothing where it does not."""
-        layer, training = self.layer, trial.training
-        values = random_values(layer, self.tensors, trial.batch, trial.sizes, seed=trial.batch)
+        expected, values = self._of_layer(trial), self._values(trial)
+        try:
+            found = observed(self.layer, lambda: unrolled.run(values, trial.training), trial.training)
+        except Exception as error:
+            raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
+        pairs = zip(KINDS, expected, found, strict=True)
+        matter = ((kind, one, other) for kind, one, other in pairs if self._masks or kind != KINDS[1])
+        return next((kind for kind, one, other in matter if not same(one, other, self.layer)), "")
+
+    def _values(self, trial: Trial) -> list:
+        return random_values(self.layer, self.tensors, trial.batch, trial.sizes, seed=trial.batch)
+
+    def _of_layer(self, trial: Trial) -> tuple[list, list, list]:
+        """What can be seen of the layer in a trial, found once."""
         if trial not in self._expected:
+            values, training = self._values(trial), trial.training
 
             def whole() -> list:
-                return call_layer(layer, self.tensors, values, self._args, self._kwargs, training)
+                return call_layer(self.layer, self.tensors, values, self._args, self._kwargs, training)
 
             try:
-                self._expected[trial] = observed(layer, whole, training)
+                self._expected[trial] = observed(self.layer, whole, training)
             except Exception as error:
                 # A layer of the user's can raise anything here.
                 raise NotOpenedError(f"it cannot be tried on random inputs: {first_line(error)}") from error
-        try:
-            found = observed(layer, lambda: unrolled.run(values, training), training)
-        except Exception as error:
-            raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
-        pairs = zip(KINDS, self._expected[trial], found, strict=True)
-        matter = ((kind, one, other) for kind, one, other in pairs if self._masks or kind != KINDS[1])
-        return next((kind for kind, one, other in matter if not same(one, other, layer)), "")
+        return self._expected[trial]
 
 
 def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> list[keras.Variable]:
