@@ -127,6 +127,18 @@ def test_other_shapes_sizes_and_masks_make_a_call_another():
     assert of(K.Dropout(0.1), None, 4) != of(K.Dropout(0.2), None, 4)
 
 
+def test_constants_and_what_is_set_on_a_variable_count():
+    def of(value, regularizer=None):
+        block, x = Block(), keras.KerasTensor((None, 4))
+        block.build((None, 4))
+        block.table = keras.ops.convert_to_tensor([value, 2.0])
+        block.back.kernel.regularizer = regularizer
+        return likeness(block, (x,), {}, Unrolled([x], [], [x]), True)
+
+    assert of(1.0) == of(1.0) is not None and of(1.0) != of(3.0)
+    assert of(1.0) != of(1.0, keras.regularizers.L2(0.1)) == of(1.0, keras.regularizers.L2(0.1))
+
+
 def test_what_cannot_be_described_is_like_nothing():
     block, x = Block(), keras.KerasTensor((None, 4))
     block.thing = object()

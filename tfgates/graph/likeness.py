@@ -1,11 +1,13 @@
 """Which layers are alike but for the values of their variables: what is proven of one of them holds for the others."""
 
 import functools
+import math
 import types
 from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 
 from tfgates.graph.unrolling import Unrolled
 from tfgates.keras_internals import layers_within, mask_of, own_attributes
@@ -46,7 +48,8 @@ def likeness(layer: keras.Layer, args: Any, kwargs: Any, unrolled: Unrolled, mas
     try:
         found = (description.of(layer), description.of((args, kwargs)), description.of_calls(unrolled, layer), masks)
         hash(found)
-    except (UnknownError, TypeError):
+    except (UnknownError, TypeError, ValueError):
+        # Of what cannot be hashed, and of functions whose closures are not filled yet, too.
         return None
     return found
 
@@ -77,7 +80,7 @@ class Description:
 
     def _inside(self, thing: Any) -> Any:
         if isinstance(thing, keras.Variable):
-            return tuple(thing.shape), str(thing.dtype), thing.trainable
+            return tuple(thing.shape), str(thing.dtype), thing.trainable, self.of((thing.regularizer, thing.constraint))
         if isinstance(thing, keras.KerasTensor):
             mask = mask_of(thing)
             return tuple(thing.shape), thing.dtype, None if mask is None else tuple(mask.shape)
@@ -96,6 +99,8 @@ class Description:
             return frozenset(map(self.of, thing))
         if isinstance(thing, np.ndarray) and thing.dtype != object and thing.size <= MOST_ENTRIES:
             return thing.shape, thing.dtype.str, thing.tobytes()
+        if ops.is_tensor(thing) and math.prod(thing.shape) <= MOST_ENTRIES:
+            return self.of(np.asarray(ops.convert_to_numpy(thing)))
         return self._code(thing)
 
     def _code(self, thing: Any) -> Any:
