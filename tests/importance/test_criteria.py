@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from tfgates.gating.gate_model import gate_network
+from tfgates.gating.gate_network import gate_network
 from tfgates.graph.network import Network
 from tfgates.importance import Units, score_units, units_of
 from tfgates.importance.criteria import ON_WEIGHTS, batch_norm_scale

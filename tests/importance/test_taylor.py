@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests.calculus import array
-from tfgates.gating.gate_model import gate_network
+from tfgates.gating.gate_network import gate_network
 from tfgates.graph.network import Network
 from tfgates.importance import first_order_taylor
 

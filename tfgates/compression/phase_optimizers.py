@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from tfgates.pruning.prune import copy_of, fresh_optimizer
+from tfgates.pruning.compiling import copy_of, fresh_optimizer
 from tfgates.training.callback_checks import check_callbacks, flat, follows_schedule, rate_of, sets_learning_rate
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.1

@@ -9,12 +9,13 @@ import numpy as np
 from tfgates.constraints.structure import list_of
 from tfgates.gates import gates_of
 from tfgates.gates.arguments import check_choice
-from tfgates.gating.gate_model import gate_network
+from tfgates.gating.gate_network import gate_network
 from tfgates.graph.shared import network_of, networks_shared
 from tfgates.importance import NAMES, NEEDS_DATA, Units, first_order_taylor, score_units, units_of
 from tfgates.importance.criteria import ON_WEIGHTS
+from tfgates.pruning.compiling import compile_like
 from tfgates.pruning.plan import PruningPlan
-from tfgates.pruning.prune import compile_like, prune
+from tfgates.pruning.prune import prune
 from tfgates.selection import Rounding, choose_units
 from tfgates.training.batches import batches_of, check_data, check_targets
 

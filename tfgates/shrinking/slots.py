@@ -19,7 +19,7 @@ from tfgates.keras_internals import (
 )
 from tfgates.optimizers import ScalingOptimizer
 from tfgates.optimizers.scaling_optimizer import FollowedRate
-from tfgates.pruning.prune import copy_of
+from tfgates.pruning.compiling import copy_of
 
 # Averages of weights, which take up what the weights do; all others are of gradients.
 AVERAGES = "_model_variables_moving_average"
