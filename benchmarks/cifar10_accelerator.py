@@ -52,6 +52,7 @@ def parse(arguments=None):
     parser.add_argument("--share", type=float, default=2 / 3, help="of the epochs before a control is pruned")
     parser.add_argument("--gates_share", type=float, default=0.6, help="of the epochs with gates")
     parser.add_argument("--gate", default="hard_concrete")
+    parser.add_argument("--blocks", type=int, default=3, help="blocks in each of the three stages; 9 is ResNet-56")
     parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rate", type=float, default=0.8, help="largest learning rate")
@@ -103,7 +104,7 @@ class Run:
         keras.config.set_dtype_policy(arguments.policy)
         self.device = jax.devices()[0]
         folder = pathlib.Path(arguments.work)
-        self.dense_state = folder / f"{self.first_phase}-seed{seed}-{arguments.width}.npz"
+        self.dense_state = folder / f"{self.first_phase}-seed{seed}-{arguments.blocks}-{arguments.width}.npz"
         names = ("train", "validation", "test")
         self.data = {n: [np.load(folder / "data" / f"{n}-{kind}.npy") for kind in ("images", "labels")] for n in names}
         self.steps = len(self.data["train"][1]) // arguments.batch
@@ -143,7 +144,7 @@ class Run:
     def network(self, width=None, inner=None):
         import scanned
 
-        return scanned.resnet20(width or self.arguments.width, inner=inner)
+        return scanned.resnet(self.arguments.blocks, width or self.arguments.width, inner=inner)
 
     def trained(self):
         """The network that is left of this row, and the dense one that it is measured against."""
@@ -259,7 +260,7 @@ def open_units(gated):
 
 
 def settings(arguments):
-    names = ("gate", "share", "gates_share", "width", "batch", "rate", "decay", "policy", "limit")
+    names = ("gate", "share", "gates_share", "blocks", "width", "batch", "rate", "decay", "policy", "limit")
     return {name: getattr(arguments, name) for name in names}
 
 

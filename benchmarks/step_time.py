@@ -3,6 +3,7 @@
     python benchmarks/step_time.py --model=lenet5
     python benchmarks/step_time.py --model=resnet20
     python benchmarks/step_time.py --model=lenet5 --closed
+    KERAS_BACKEND=torch python benchmarks/step_time.py --model=lenet5 --gates hard_concrete disarm
 
 `--closed` compares shares of closed units instead of gates. Channels that are closed are zero, but
 they are still computed.
@@ -12,7 +13,6 @@ import argparse
 
 import keras
 import numpy as np
-import tensorflow as tf
 from timing import interleaved, table
 
 from tfgates import GatedModel, layers
@@ -84,6 +84,16 @@ def steps_of(build, gate, batch_size, steps, closed=None):
     generator = np.random.default_rng(0)
     x = generator.uniform(size=(batch_size, *inputs.shape[1:])).astype("float32")
     y = generator.integers(0, 10, batch_size)
+    if keras.backend.backend() != "tensorflow":
+        # The state goes to the compiled step and back with each, as between epochs of `fit`.
+        def run_each():
+            for _ in range(steps):
+                logs = model.train_on_batch(x, y, return_dict=True)
+            return float(logs["loss"])
+
+        return run_each
+    import tensorflow as tf
+
     # One batch in memory: the time of the input pipeline is no part of it.
     batches = iter(tf.data.Dataset.from_tensors((x, y)).repeat())
     model.make_train_function()
@@ -102,6 +112,7 @@ def main():
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--steps", type=int, help="steps per round; 5 for lenet5, 1 for resnet20")
+    parser.add_argument("--gates", nargs="+", choices=GATES, default=GATES)
     parser.add_argument("--closed", action="store_true", help="compare shares of closed units")
     arguments = parser.parse_args()
     build = {"lenet5": lenet5, "resnet20": resnet20}[arguments.model]
@@ -113,9 +124,10 @@ def main():
                 build, lambda: BernoulliGate(estimator="ar"), arguments.batch_size, steps, closed
             )
     else:
-        for name in GATES:
+        for name in arguments.gates:
             functions[name] = steps_of(build, lambda name=name: get(name), arguments.batch_size, steps)
-    print(f"{arguments.model}, batch {arguments.batch_size}, {arguments.rounds} rounds of {steps} steps")
+    what = f"{arguments.model}, batch {arguments.batch_size}, {arguments.rounds} rounds of {steps} steps"
+    print(f"{keras.backend.backend()}, {what}")
     print(table(*interleaved(functions, arguments.rounds), "dense", per_call=steps))
 
 

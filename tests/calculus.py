@@ -1,15 +1,46 @@
 """Gradients and arrays for tests on every backend."""
 
+import pathlib
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+TESTS = str(pathlib.Path(__file__).resolve().parent)
+
+
+def detach_in_tests() -> None:
+    """Lets `np.asarray` in a test take a tensor of PyTorch that needs gradients; the library must not ask for that."""
+    import torch
+
+    converted = torch.Tensor.__array__
+
+    def from_a_test(self: Any, *args: Any, **kwargs: Any) -> Any:
+        frame = sys._getframe(1)
+        while frame is not None and "/numpy/" in frame.f_code.co_filename:
+            frame = frame.f_back
+        asked = "" if frame is None else frame.f_code.co_filename
+        return converted(self.detach() if asked.startswith(TESTS) else self, *args, **kwargs)
+
+    torch.Tensor.__array__ = from_a_test
+
 
 def array(tensor: Any) -> np.ndarray:
     """A tensor, a variable or a number as an array of its own."""
     return np.array(keras.ops.convert_to_numpy(tensor))
+
+
+def tensorflow(why: str) -> Any:
+    """TensorFlow where it is the backend; elsewhere the test is skipped, for it is of TensorFlow: `why`."""
+    if keras.backend.backend() != "tensorflow":
+        import pytest
+
+        pytest.skip(f"of TensorFlow alone: {why}")
+    import tensorflow
+
+    return tensorflow
 
 
 def gradients(function: Callable[..., Any], variables: Sequence[Any], *arguments: Any, state: Any = ()) -> list[Any]:

@@ -13,8 +13,32 @@ import keras
 import pytest
 
 from tests.forked import Forking
+from tests.backends import suite
+from tests.calculus import detach_in_tests
 from tests.matrices import pytest_terminal_summary  # noqa: F401 (pytest finds hooks here)
 from tests.reload import ReloadProcess
+
+BACKEND = keras.backend.backend()
+if BACKEND == "torch":
+    detach_in_tests()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """On other backends than TensorFlow, tests of TensorFlow are not even read."""
+    if BACKEND != "tensorflow" and collection_path.suffix == ".py" and collection_path.name.startswith("test_"):
+        wanted = suite.is_of_suite(collection_path) or "backends" not in config.option.markexpr
+        return True if not wanted or suite.imports_tensorflow(collection_path) else None
+    return None
+
+
+def pytest_collection_modifyitems(items):
+    """Marks what runs on every backend; what does not is skipped there, with the reason."""
+    for item in items:
+        if suite.is_of_suite(item.path):
+            item.add_marker(pytest.mark.backends)
+        why = suite.reason(item.nodeid.removeprefix("tests/"), BACKEND)
+        if why:
+            item.add_marker(pytest.mark.skip(reason=why))
 
 
 @pytest.fixture(autouse=True)

@@ -4,6 +4,7 @@
 """
 
 import contextlib
+import importlib.util
 import json
 import pathlib
 import sys
@@ -167,7 +168,7 @@ def data(folder):
             return X[16 * index : 16 * index + 16], Y[16 * index : 16 * index + 16]
 
     kinds = {"PyDataset": Batches()}
-    if keras.backend.backend() == "torch":
+    if importlib.util.find_spec("torch"):
         import torch
 
         tensors = torch.utils.data.TensorDataset(torch.as_tensor(X), torch.as_tensor(Y))
@@ -192,6 +193,23 @@ def onnx(folder):
         session = onnxruntime.InferenceSession(path)
         for count in (1, 5):
             (outputs,) = session.run(None, {session.get_inputs()[0].name: X[:count]})
+            worst = max(worst, float(np.max(np.abs(outputs - model.predict(X[:count], verbose=0)))))
+    assert worst < 1e-5
+    return {"worst": worst}
+
+
+def saved_model(folder):
+    """Where TensorFlow is, too: the gated network and what is left of it, batches of 1 and 5."""
+    gated, _ = trained(epochs=2)
+    worst = 0.0
+    for name, model in (("gated", gated), ("pruned", tfgates.finish(gated, (X, Y), steps=2))):
+        model.export(folder / name, verbose=False)
+        # Not before Keras has asked for it: it is another backend than the one in use.
+        import tensorflow as tf
+
+        served = tf.saved_model.load(str(folder / name))
+        for count in (1, 5):
+            outputs = served.serve(tf.constant(X[:count])).numpy()
             worst = max(worst, float(np.max(np.abs(outputs - model.predict(X[:count], verbose=0)))))
     assert worst < 1e-5
     return {"worst": worst}
@@ -243,7 +261,7 @@ def read(folder):
 
 ALONE = (hard_concrete, generator, penalty, example_sampling, sparse_scaling, resume, monitor)
 ALONE += (without_training, compress, counted, data)
-FEATURES = {feature.__name__: feature for feature in (*ALONE, onnx, write, read)}
+FEATURES = {feature.__name__: feature for feature in (*ALONE, onnx, saved_model, write, read)}
 
 
 def main(folder, *names):

@@ -25,7 +25,9 @@ on_each = pytest.mark.parametrize("backend", [installed("jax"), installed("torch
 def run(backend, *command):
     """What a Python process on another backend prints."""
     environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-W", "ignore", *command], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *command], env=environment, capture_output=True, text=True, cwd=ROOT
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -69,6 +71,14 @@ def test_every_feature(backend, tmp_path):
     assert len(printed) == 11 and all(each["passed"] for each in printed)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", [installed("jax")])
+@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
+def test_saved_models(backend, tmp_path):
+    printed = run(backend, "-m", "tests.backends.features", str(tmp_path), "saved_model").splitlines()
+    assert json.loads(printed[-1])["passed"]
+
+
 @on_each
 @pytest.mark.slow
 def test_files_of_one_backend_are_read_by_another(backend, tmp_path):
@@ -79,6 +89,24 @@ def test_files_of_one_backend_are_read_by_another(backend, tmp_path):
     for each in dict.fromkeys(both):
         found = json.loads(run(each, "-m", "tests.backends.features", str(tmp_path), "read").splitlines()[-1])
         assert found["files"] == 8 * len(set(both))
+
+
+@on_each
+@pytest.mark.slow
+def test_programs(backend, tmp_path):
+    """With TensorFlow installed their data are of tf.data, without it arrays."""
+    for package in ("sklearn", "matplotlib", "rich", "absl"):
+        pytest.importorskip(package)
+    flags = ["--macs=0.5", "--epochs=2", "--verbose=0"]
+    printed = run(
+        backend, "examples/frontier.py", *flags, "--examples=256", "--nodense", f"--out={tmp_path / 'frontier'}"
+    )
+    assert "| hard_concrete | macs 0.5 |" in printed and (tmp_path / "frontier" / "frontier.png").exists()
+    printed = run(
+        backend, "examples/train.py", *flags, "--finetune_epochs=1", "--nodense", f"--out={tmp_path / 'train'}"
+    )
+    assert "Reloaded without tfgates: outputs equal to" in printed
+    assert (tmp_path / "train" / "report.md").exists() and (tmp_path / "train" / "pruned.keras").exists()
 
 
 @pytest.mark.slow

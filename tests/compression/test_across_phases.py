@@ -6,9 +6,9 @@ import re
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import tensorflow
 from tests.interruption.methods import Interrupt, TrainingEndedError
 from tests.training.test_callbacks import BUDGET, CHOICE, GATED_EPOCHS, Watch, X, Y, network, rising
 from tfgates.compression.across_phases import AcrossPhases, SameFile
@@ -18,6 +18,7 @@ SCHEDULE = keras.optimizers.schedules.CosineDecay(0.02, 160)
 
 def run(*callbacks, epochs=20, **arguments):
     """`compress` with data in an order of their own; returns what is left and a `Watch`."""
+    tf = tensorflow("its data are of tf.data")
     keras.utils.set_random_seed(1)
     watch, data = Watch(), tf.data.Dataset.from_tensor_slices((X, Y)).batch(8)
     small = tfgates.compress(
@@ -84,6 +85,7 @@ def test_a_schedule_goes_on_from_one_training_to_the_next():
 
 
 def test_the_guide_runs_as_it_stands(tmp_path, monkeypatch):
+    tf = tensorflow("its data are of tf.data")
     monkeypatch.chdir(tmp_path)
     guide = pathlib.Path(__file__).parents[2] / "docs" / "guides" / "callbacks.md"
     (code,) = re.findall(r"```python\n(.*?)```", guide.read_text(), re.DOTALL)

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import tensorflow
 from tests.interruption.methods import Interrupt, TrainingEndedError
 from tfgates.compression import phases
 from tfgates.compression.phases import fine_tuning_epochs
@@ -58,6 +58,7 @@ def test_epochs_of_fine_tuning_follow_the_number_of_steps(steps, epochs, expecte
 
 
 def test_steps_of():
+    tf = tensorflow("its data are of tf.data")
     x = np.zeros((10, 2))
     assert steps_per_epoch((x, x), 4) == 3
     assert steps_per_epoch({"a": x}, 5) == 2
@@ -156,6 +157,7 @@ def test_mobilenet_with_the_same_defaults(digits, target):
 
 
 def test_datasets_weights_and_no_fine_tuning(digits, capsys):
+    tf = tensorflow("its data are of tf.data")
     x, y = digits
     weights = np.ones(len(y), "float32")
     data = tf.data.Dataset.from_tensor_slices((x[:256], y[:256], weights[:256])).batch(64)
@@ -174,6 +176,7 @@ def test_bad_budget(digits):
 )
 def test_interrupted_and_started_again_it_ends_the_same_to_the_bit(digits, tmp_path, ends):
     """Epochs 0 to 3 have gates, 4 and 5 fine-tune; state lies in a folder for each."""
+    tf = tensorflow("its data are of tf.data")
     data = tf.data.Dataset.from_tensor_slices((digits[0][:320], digits[1][:320])).batch(64)
 
     def run(*callbacks, **arguments):
@@ -288,6 +291,7 @@ def test_importance_in_place_of_gates(digits):
     "importance", ["taylor", {"importance": "l1", "compare": "uniform"}, lambda units: -np.arange(units.count)]
 )
 def test_any_importance_in_place_of_gates(digits, importance):
+    tf = tensorflow("its data are of tf.data")
     x, y = digits[0][:256], digits[1][:256]
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(64)
     model = network()

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import tensorflow
 
 
 def network(shared=False, dropout=0.3):
@@ -82,6 +82,7 @@ def test_calls_of_a_shared_layer_count_alike():
 
 
 def test_only_averages_change_and_frozen_ones_do_not():
+    tf = tensorflow("its data are of tf.data")
     model, x = network(), images()
     model.get_layer("second").trainable = False
     own = {id(v) for v in model.get_layer("first").non_trainable_variables}
@@ -107,6 +108,7 @@ class Batches(keras.utils.PyDataset):
 
 
 def test_every_kind_of_data_gives_the_same():
+    tf = tensorflow("its data are of tf.data")
     x, found = images(24), []
     pairs = tf.data.Dataset.from_tensor_slices((x, np.zeros(24))).batch(8)
     for data in (pairs, pairs.map(lambda x, y: x), Batches(), [(x[i : i + 8],) for i in (0, 8, 16)]):
@@ -119,6 +121,7 @@ def test_every_kind_of_data_gives_the_same():
 
 
 def test_a_failure_changes_nothing():
+    tf = tensorflow("its data are of tf.data")
     model = network()
     before = values(model.variables)
     for data in (tf.data.Dataset.from_tensor_slices(images(8)).batch(4).concatenate(wrong()), [images(4)[..., :1]]):
@@ -134,6 +137,7 @@ def test_a_failure_changes_nothing():
 
 
 def wrong():
+    tf = tensorflow("its data are of tf.data")
     return tf.data.Dataset.from_tensor_slices(images(4)).batch(4).map(lambda x: x[:, :0])
 
 

@@ -5,9 +5,9 @@ import warnings
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import array, gradients
 from tests.graph.test_traced import Until
 from tfgates.constraints.budget import parse
 from tfgates.constraints.structure import Structure
@@ -230,17 +230,21 @@ def test_the_pull_follows_the_violation_at_once():
     """Its gradient for the gates is that of the cost, times multiplier + 20 * violation; none while it holds."""
     model = gated(budget=tfgates.Budget(macs=0.5, warm_up=0, ramp=0))
     structure, pace = model._structure, model._structure.pace(None)
-    multiplier = tf.constant([0.7])
+    multiplier = keras.ops.convert_to_tensor([0.7])
+
+    def pulled():
+        return structure.loss(multiplier, pace, 5, training=True)[0]
+
+    def violation():
+        return keras.ops.log(structure.cost.fractions()[1] / 0.5)
+
     for level, holds in ((3.0, False), (-3.0, True)):
         for gate in model.gates:
             gate.logits.assign(np.full(gate.logits.shape, level))
         variables = [gate.logits for gate in model.gates]
-        with tf.GradientTape(persistent=True) as tape:
-            loss = structure.loss(multiplier, pace, 5, training=True)[0]
-            violation = tf.math.log(structure.cost.fractions()[1] / 0.5)
-        pull = max(0.0, 0.7 + 20.0 * float(violation))
+        pull = max(0.0, 0.7 + 20.0 * float(array(violation())))
         assert (pull == 0.0) == holds
-        for found, plain in zip(tape.gradient(loss, variables), tape.gradient(violation, variables), strict=True):
+        for found, plain in zip(gradients(pulled, variables), gradients(violation, variables), strict=True):
             np.testing.assert_allclose(found, pull * plain, rtol=1e-4, atol=1e-7)
 
 

@@ -3,11 +3,11 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import ops
 
+from tests.calculus import tensorflow
 from tests.layer_test import run_layer_test
 from tfgates.gates import HardConcreteGate, hard_concrete
 
@@ -91,6 +91,7 @@ def test_closed_forms_for_any_settings(logits, temperature, limits):
 
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_gradient_equals_automatic_differentiation_of_the_formula(dtype):
+    tf = tensorflow("it uses tapes of TensorFlow")
     generator = np.random.default_rng(2)
     logits = tf.cast(generator.normal(0, 2, 5_000), dtype)
     noise = tf.constant(generator.uniform(1e-6, 1 - 1e-6, 5_000), "float32")
@@ -112,6 +113,7 @@ def test_gradient_equals_automatic_differentiation_of_the_formula(dtype):
 
 
 def test_gradient_by_finite_differences():
+    tf = tensorflow("it uses tapes of TensorFlow")
     logits = np.linspace(-2, 2, 9)
     noise = np.full(9, 0.45)
     with tf.GradientTape() as tape:
@@ -124,6 +126,7 @@ def test_gradient_by_finite_differences():
 
 
 def test_no_gradient_reaches_the_noise():
+    tf = tensorflow("it uses tapes of TensorFlow")
     with tf.GradientTape() as tape:
         noise = tf.constant([0.4, 0.5])
         tape.watch(noise)

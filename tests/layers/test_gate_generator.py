@@ -7,10 +7,9 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
-from tests.calculus import gradients as derivatives
+from tests.calculus import array, gradients, tensorflow
 from tests.reload import predict_in_fresh_process
 from tests.slow import others_slow
 from tfgates.gates import BernoulliGate, HardConcreteGate
@@ -108,18 +107,16 @@ def test_gradients_agree_with_finite_differences(order):
     def value():
         return sum(ops.sum(a * b) for a, b in zip(generator.generate(), slopes, strict=True))
 
-    with tf.GradientTape() as tape:
-        loss = value()
-    gradients = tape.gradient(loss, [w.value for w in generator.weights])
-    assert all(gradient is not None for gradient in gradients)
-    for weight, gradient in zip(generator.weights, gradients, strict=True):
-        start, gradient = np.array(ops.convert_to_numpy(weight)), np.asarray(gradient)
+    found = gradients(value, generator.weights)
+    assert all(gradient is not None for gradient in found)
+    for weight, gradient in zip(generator.weights, found, strict=True):
+        start = array(weight)
         direction = np.random.default_rng(1).normal(size=start.shape)
         step = 2e-3
         ends = []
         for sign in (1.0, -1.0):
             weight.assign(start + sign * step * direction)
-            ends.append(float(value()))
+            ends.append(float(array(value())))
         weight.assign(start)
         finite = (ends[0] - ends[1]) / (2 * step)
         assert np.sum(gradient * direction) == pytest.approx(finite, rel=1e-2, abs=2e-2)
@@ -133,7 +130,7 @@ def test_a_step_of_adam_moves_all_logits_about_as_far(order, hidden):
     before = [np.arctanh(ops.convert_to_numpy(logits) / LIMIT) for logits in generator.generate()]
     optimizer = keras.optimizers.Adam(0.01)
     for _ in range(3):
-        gradients = derivatives(lambda: sum(ops.sum(logits) for logits in generator.generate()), generator.weights)
+        gradients = gradients(lambda: sum(ops.sum(logits) for logits in generator.generate()), generator.weights)
         optimizer.apply([ops.convert_to_tensor(each) for each in gradients], generator.weights)
     after = [np.arctanh(ops.convert_to_numpy(logits) / LIMIT) for logits in generator.generate()]
     # A bias alone goes 0.03; with kernels stored as they act it was 3 and more.
@@ -151,6 +148,7 @@ def network(depth, gate="hard_concrete", order="forward", **generator_arguments)
 
 
 def operations(depth):
+    tf = tensorflow("it counts operations of TensorFlow's graph")
     model = network(depth)
 
     @tf.function
@@ -176,10 +174,8 @@ def test_gates_have_no_variables_of_their_own():
     model = network(3)
     assert not any("gate/" in w.path for w in model.trainable_variables)
     x = np.random.default_rng(0).normal(size=(16, 3)).astype("float32")
-    with tf.GradientTape() as tape:
-        loss = ops.sum(ops.square(model(x, training=True)))
-    gradients = tape.gradient(loss, [w.value for w in model.trainable_variables])
-    assert all(gradient is not None for gradient in gradients)
+    found = gradients(lambda: ops.sum(ops.square(model(x, training=True))), model.trainable_variables)
+    assert all(gradient is not None for gradient in found)
 
 
 # Each once; the rest is slow.

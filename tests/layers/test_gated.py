@@ -167,3 +167,12 @@ def test_reloaded_variables_have_the_paths_they_had(tmp_path):
     paths = [variable.path for variable in model.trainable_variables]
     assert [variable.path for variable in reloaded.trainable_variables] == paths
     assert sum("_gate/logits" in path or "own_name/logits" in path for path in paths) == 2
+
+
+def test_a_symbol_in_a_shape_counts_as_an_open_size():
+    """As JAX has them where it exports for any batch; they cannot be compared with a number."""
+    layer = GatedDense(8, gate="hard_concrete")
+    layer.build((None, 6))
+    for units in (1, 100):
+        found = [layer._cheaper_on_kernel(np.zeros(6), (batch, units)) for batch in (object(), None)]
+        assert found[0] == found[1]

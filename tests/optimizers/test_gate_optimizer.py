@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
+from tests.calculus import tensorflow
 from tfgates import GatedModel, gates, layers
 from tfgates.optimizers import gate_learning_rate, with_gate_optimizer
 from tfgates.optimizers.gated_optimizer import is_gate_variable
@@ -85,6 +85,7 @@ def test_a_generator_is_updated_with_the_gates(tmp_path, reloaded):
 
 @pytest.mark.parametrize("build", [network, generated_network])
 def test_routing_within_a_distribution_scope(build):
+    tf = tensorflow("it uses a strategy of TensorFlow")
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         model = build()

@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import tensorflow
 
 X = np.random.default_rng(0).normal(size=(64, 6)).astype("float32")
 Y = X[:, :2]
@@ -35,14 +35,15 @@ def gated(**arguments):
 
 
 DATA = {
-    "arrays": (X, Y),
-    "data set": (tf.data.Dataset.from_tensor_slices((X, Y)).batch(16),),
+    "arrays": lambda: (X, Y),
+    "data set": lambda: (tensorflow("its data are of tf.data").data.Dataset.from_tensor_slices((X, Y)).batch(16),),
 }
 
 
-@pytest.mark.parametrize("data", DATA.values(), ids=DATA)
+@pytest.mark.parametrize("make", DATA.values(), ids=DATA)
 @pytest.mark.parametrize("metrics", [None, ["mae"]])
-def test_one_trace(data, metrics):
+def test_one_trace(make, metrics):
+    data = make()
     model = gated(metrics=metrics)
     Traced.calls = 0
     model.fit(*data, epochs=2, shuffle=False, verbose=0)

@@ -6,10 +6,10 @@ import itertools
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from keras import ops
 
 from tests.slow import others_slow
+from tests.calculus import tensorflow
 from tests.training import enumeration
 from tests.training.enumeration import assert_unbiased, exact_gradients, fit_moments, network
 from tfgates import GatedModel, gates, layers
@@ -151,6 +151,7 @@ def test_a_functional_model_leaves_the_class_usable_for_subclasses():
 @pytest.mark.parametrize("sampling", ["batch", "example"])
 def test_updates_wait_for_the_second_pass(monkeypatch, sampling):
     """By their data: TensorFlow's graph optimizer drops control dependencies of reads that it fuses."""
+    tf = tensorflow("it looks into graphs and tapes of TensorFlow")
     made, with_outputs = [], estimation.with_outputs
     monkeypatch.setattr(estimation, "with_outputs", lambda *given: made.append(given[-1]) or with_outputs(*given))
     model = functional("arm", sampling)
@@ -339,6 +340,7 @@ def test_nested_gated_model():
 
 
 def test_custom_training_step():
+    tf = tensorflow("it looks into graphs and tapes of TensorFlow")
     model = functional("arm")
     x, y = (ops.convert_to_tensor(a) for a in batch())
     model.compile(loss="mse")

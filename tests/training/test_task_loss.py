@@ -3,9 +3,9 @@
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 import tfgates
+from tests.calculus import tensorflow
 from tfgates import GatedModel, gates, layers
 
 X = np.random.default_rng(0).normal(size=(32, 4)).astype("float32")
@@ -44,6 +44,7 @@ def test_evaluation_tells_the_loss_of_the_task(heads):
 @pytest.mark.parametrize("gate", ["hard_concrete", "arm", "disarm"])
 def test_training_tells_both_and_minimises_both(gate):
     """The gradient is that of the sum, the value that of the task alone; the logs show both figures."""
+    tf = tensorflow("it uses tapes and strategies of TensorFlow")
     plain, costs = network(), {"penalty": {"macs": 2.0}, "l0": 0.01}
     losses, gradients = [], []
     for arguments in ({}, costs):
@@ -109,6 +110,7 @@ def test_models_with_a_call_of_their_own_and_compiled_again():
 
 
 def test_replicas_tell_the_same():
+    tf = tensorflow("it uses tapes and strategies of TensorFlow")
     strategy = tf.distribute.MirroredStrategy(["CPU:0"])
     with strategy.scope():
         model = tfgates.gate_model(network(), penalty={"macs": 2.0}, l0=0.01, seed=1)

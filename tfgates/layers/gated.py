@@ -70,7 +70,8 @@ class GatedLayer(MixedInto):
         """Whether z times the kernel costs less than z times the activations."""
         if len(z.shape) > 1:
             return False
-        positions = [ASSUMED_BATCH if size is None else size for size in output_shape]
+        # What JAX exports for any batch has symbols there.
+        positions = [size if isinstance(size, int) else ASSUMED_BATCH for size in output_shape]
         return math.prod(self.kernel.shape) <= math.prod(positions)
 
     def quantize(self, mode: Any = None, type_check: Any = True, config: Any = None) -> Any:
