@@ -12,9 +12,9 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 import keras
 import pytest
 
-from tests.forked import Forking
 from tests.backends import suite
 from tests.calculus import detach_in_tests
+from tests.forked import Forking
 from tests.matrices import pytest_terminal_summary  # noqa: F401 (pytest finds hooks here)
 from tests.reload import ReloadProcess
 

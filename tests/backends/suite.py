@@ -28,6 +28,7 @@ FILES = {
     "training": ["training"],
     "interruption": ["interruption"],
     "programs": ["examples/test_plain_data.py"],
+    "tour": ["test_readme.py"],
     "backends": ["backends", "test_backend.py"],
 }
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import tfgates
-from tests.slow import others_slow
 from tests.calculus import array, gradients
+from tests.slow import others_slow
 from tfgates import layers
 from tfgates.costs.expected import ExpectedCost
 from tfgates.gates import HardConcreteGate as Gate

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.slow import others_slow
 from tests.calculus import tensorflow
+from tests.slow import others_slow
 from tests.training import enumeration
 from tests.training.enumeration import assert_unbiased, exact_gradients, fit_moments, network
 from tfgates import GatedModel, gates, layers
