@@ -1,4 +1,4 @@
-"""Layers that are hard to copy, for random networks: tied, with other state than variables, without config."""
+"""Layers that are hard to follow or to copy, for random networks: tied, with weights of their own, without config."""
 
 import keras
 import numpy as np
@@ -38,13 +38,55 @@ class Transposed(Holder):
 
 @keras.saving.register_keras_serializable(package="tests")
 class Around(Holder):
-    """Calls it, and has a weight of its own, so that it is not opened."""
+    """Calls it, and has a weight of its own."""
 
     def build(self, shape):
         self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
 
     def call(self, x):
         return self.factor * self.inner(x)
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Own(K.Layer):
+    """Computes with weights of its own.
+
+    Args:
+        kind: "affine": a factor and an offset for each channel; "whole": one offset for each entry; "norm": by the
+            mean of the squares; "token": one step more, in front; "product": a matrix.
+    """
+
+    supports_masking = True
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def build(self, shape):
+        if self.kind in ("affine", "norm"):
+            self.parts = [self.add_weight(shape=(shape[-1],), initializer="ones", name=name) for name in ("a", "b")]
+            self.number = self.add_weight(shape=(), initializer="ones", name="number")
+            return
+        shapes = {"whole": (1, *shape[1:]), "token": (1, 1, shape[-1]), "product": (shape[-1], 3)}
+        self.inside = {"matrix": self.add_weight(shape=shapes[self.kind], initializer="normal", name="matrix")}
+
+    def call(self, x):
+        if self.kind == "affine":
+            return self.number * (x * self.parts[0] + self.parts[1])
+        if self.kind == "norm":
+            mean = ops.mean(ops.square(x), axis=-1, keepdims=True)
+            return x * ops.rsqrt(mean + 1e-3) * (1.0 + self.parts[0]) + self.number * self.parts[1]
+        matrix = self.inside["matrix"]
+        if self.kind == "token":
+            many = ops.broadcast_to(matrix, (ops.shape(x)[0], 1, x.shape[-1]))
+            return ops.concatenate([many, x], axis=1)
+        return ops.matmul(x, matrix) if self.kind == "product" else x + matrix
+
+    def compute_mask(self, x, mask=None):
+        return None if self.kind == "token" else mask
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -87,14 +129,18 @@ class OddSteps:
         if x.sparse:
             # Keras takes the product with an array for sparse.
             return
-        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare"])
+        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare", "own", "own"])
         # No config says what a lambda is.
         made = [
             each
             for each in self.made
             if type(each[0]) is K.Dense and getattr(each[0].activation, "__name__", "") != "<lambda>"
         ]
-        if kind == "numbers":
+        if kind == "own":
+            own = self.pick(["affine", "affine", "whole", "norm", "product", "token"])
+            fits = len(x.shape) == 3 if own == "token" else None not in x.shape[1:]
+            self.add(Own(own if fits else "affine"), x)
+        elif kind == "numbers":
             layer = Numbers()
             layer.height, layer.offset = self.pick([2, 3]), self.pick([0.0, 0.5])
             self.add(layer, x)
