@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from tfgates.graph.own_weights import same_sources
+from tfgates.graph.own_weights import is_followed, same_sources
 from tfgates.graph.twins import Twins
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, unroll
 
@@ -105,7 +105,7 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
     before = {name: getattr(ops, name) for name in ("arange", "ones", "zeros", "full")}
 
     def is_open(size: Any) -> bool:
-        return isinstance(size, int) and not isinstance(size, bool) and size in places
+        return is_followed() and isinstance(size, int) and not isinstance(size, bool) and size in places
 
     def along(size: int, dtype: Any) -> Any:
         tensor, axis = places[size]

@@ -1,6 +1,7 @@
 """What the `call` of a layer computes with beside its arguments, weights above all: tensors while it is followed."""
 
 import contextlib
+import contextvars
 import dataclasses
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -36,6 +37,25 @@ class Given:
         return ops.cast(ops.convert_to_tensor(self.source), self.tensor.dtype)
 
 
+# Whether what runs is the `call` of a layer that is followed, not of one that is called as a whole.
+_FOLLOWING: contextvars.ContextVar[bool] = contextvars.ContextVar("following", default=False)
+
+
+def is_followed() -> bool:
+    """Whether what runs now is followed: no backend traces it."""
+    return _FOLLOWING.get()
+
+
+@contextlib.contextmanager
+def following(value: bool) -> Iterator[None]:
+    """Says so, or that it is not, for a while."""
+    token = _FOLLOWING.set(value)
+    try:
+        yield
+    finally:
+        _FOLLOWING.reset(token)
+
+
 class OwnWeights:
     """The weights of layers as symbolic tensors.
 
@@ -60,7 +80,8 @@ class OwnWeights:
                 lambda x: self.tensor(layer, x) if isinstance(x, keras.Variable) and id(x) in own else x, plain(value)
             )
         try:
-            yield
+            with following(True):
+                yield
         finally:
             held.update(before)
 

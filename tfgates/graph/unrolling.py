@@ -11,7 +11,7 @@ import keras
 from keras import ops, tree
 
 from tfgates.graph.classes import is_own
-from tfgates.graph.own_weights import Given, OwnWeights
+from tfgates.graph.own_weights import Given, OwnWeights, following, is_followed
 from tfgates.keras_internals import (
     call_of,
     calls_of,
@@ -162,12 +162,13 @@ def follower(kind: type, inside: Callable | None, weights: OwnWeights) -> type:
 
     def called(self: Any, *args: Any, **kwargs: Any) -> Any:
         tensors = [x for x in tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
-        if not tensors and self.variables and len(args) == 1 and is_array(args[0]):
+        if not tensors and is_followed() and self.variables and len(args) == 1 and is_array(args[0]):
             args = (weights.constant(self, args[0]),)
         for tensor in tensors:
             dense(tensor)
         try:
-            return kind.__call__(self, *args, **kwargs)
+            with following(False):
+                return kind.__call__(self, *args, **kwargs)
         except Exception:
             # A layer of the user's can raise anything here.
             if inside is None:
