@@ -48,6 +48,8 @@ def gate_model(
             It is left untouched. Nested models are laid out flat, and so are layers that call other layers
             (a block of a transformer, `Bidirectional`) where the calls are proven to compute what the layer
             does, at inference and in training; the report lists those that stay whole, with the reason.
+            Weights that a `call` uses itself become `tfgates.layers.Weight`; what is pruned of such a network
+            needs tfgates to be loaded.
             `GatedModel.layers_of` finds the layers of a nested model again.
             What is frozen stays frozen, down to parts of layers and single variables. Layers that share
             weights with others stay whole, and their copies share them too.
