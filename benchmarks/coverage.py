@@ -39,8 +39,9 @@ parameters that the plan says. *Refused*: an error says why it cannot be gated.
 the network. **MACs behind gates**: the share of the multiply-accumulates that are gone when every gate is closed
 altogether, of all that an expert could make removable: all but those of calls that read inputs of the network
 and make outputs of it, or what a normalisation averages over its channels (no channel can be taken out of that
-exactly); sequences of open length have 16 steps. **s**: seconds of gating, planning and pruning, with all
-comparisons."""
+exactly); sequences of open length have 16 steps. Rows with a * are older: they count one place of such sequences,
+lookups too, and what is normalised as removable, so that their share is the least that it is now. **s**: seconds of
+gating, planning and pruning, with all comparisons."""
 
 
 def load():
@@ -120,9 +121,10 @@ def table(results):
         for row in rows:
             if row["source"] == source:
                 why = row["why"].replace("|", "/")[:300]
+                older = "" if row.get("counting", 1) > 1 else " *"
                 lines.append(
-                    f"| {row['name']} | {row['result']} | {row['gated']} of {row['gateable']} | {row['behind']:.0%} | "
-                    f"{row['params']:.0%} | {row['seconds']:.1f} | {why} |"
+                    f"| {row['name']}{older} | {row['result']} | {row['gated']} of {row['gateable']} | "
+                    f"{row['behind']:.0%} | {row['params']:.0%} | {row['seconds']:.1f} | {why} |"
                 )
         lines.append("")
     missing = [f"{row['source']}/{row['name']}" for row in results.values() if row["result"] == "not built"]

@@ -36,6 +36,7 @@ class Row:
         params: share of the parameters that are left with half of the units closed.
         seconds: of gating, planning and pruning.
         why: what was raised, or the commonest reasons of what has no gate.
+        counting: which way of counting MACs it was: 1 has no `STEPS`, and counts all of the first layers.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Row:
     params: float = 1.0
     seconds: float = 0.0
     why: str = ""
+    counting: int = 2
 
 
 def randomise(model, generator):
