@@ -188,6 +188,43 @@ def test_operators_that_know_nothing_of_weights():
     np.testing.assert_allclose(np.array(pruned(x)), np.array(gated(x)), rtol=1e-4, atol=1e-4)
 
 
+class ByValue(K.Layer):
+    """Cannot be followed, and looks numbers up."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(), initializer="ones", name="factor")
+        self.positions = K.Embedding(5, shape[-1])
+        self.positions.build(None)
+
+    def call(self, x):
+        # Of sizes that are open numbers are made of the inputs, where a call is followed.
+        ones = np.asarray(ops.convert_to_numpy(ops.ones((1, 1))) if ops.shape(x)[0] is None else 1.0)
+        return self.factor.value * x * ones + self.positions(ops.arange(5))
+
+
+class AroundByValue(K.Layer):
+    def build(self, shape):
+        self.first, self.second, self.inner = K.Dense(6, name="first"), K.Dense(4, name="second"), ByValue(name="inner")
+        self.first.build(shape)
+        self.second.build((*shape[:-1], 6))
+        self.inner.build((*shape[:-1], 4))
+
+    def call(self, x):
+        examples = ops.shape(x)[0]
+        return ops.reshape(self.inner(self.second(self.first(x))), (examples, 5, 4))
+
+
+def test_a_layer_that_stays_whole_is_traced_as_it_is():
+    inputs = keras.Input((5, 3))
+    model = keras.Model(inputs, K.Dense(2)(AroundByValue(name="around")(inputs)))
+    (inner,) = [node for node in Network(model).nodes if node.whole is not None]
+    assert inner.name == "around/inner"
+    gated, pruned = half_closed(model)
+    assert dict(gated.report.gated) == {"around/first": "6 units"}
+    x = np.random.default_rng(1).normal(size=(3, 5, 3)).astype("float32")
+    np.testing.assert_allclose(np.array(pruned(x)), np.array(gated(x)), rtol=1e-4, atol=1e-4)
+
+
 def test_mixed_precision():
     model = keras.Sequential([keras.Input((4,)), K.Dense(4), Affine(dtype="mixed_bfloat16"), K.Dense(3), K.Dense(2)])
     network = Network(model)

@@ -1,6 +1,7 @@
 """Proving that a gated network with all gates open computes what the original does."""
 
 import contextlib
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,10 +16,11 @@ from tfgates.graph.equality import (
     is_random,
     outputs_of,
 )
-from tfgates.graph.examples import NoExamplesError, batches, in_parts
+from tfgates.graph.examples import NoExamplesError, NoSizesError, batches, in_parts
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.graph.randomness import random_reason
+from tfgates.notices import GatesWarning
 
 
 class GatingError(RuntimeError):
@@ -83,7 +85,18 @@ def written_and_read(network: Network) -> list[str]:
 
 def examples(network: Network, inputs: Any) -> Any:
     """What to compare on, and how it is called."""
-    with contextlib.suppress(NoExamplesError):
+    try:
         yield from zip(batches(network, like=inputs), CALLS, strict=True)
+    except NoSizesError as error:
+        if inputs is None:
+            # Before the training, which would be lost on somebody who has no example to give.
+            warnings.warn(
+                "The gated network could not be compared with `model`, and `prune` will want `inputs` to compare on, "
+                f"arrays as the model is called on: give them to `gate_model` too. {error}",
+                GatesWarning,
+                stacklevel=5,
+            )
+    except NoExamplesError:
+        pass
     if inputs is not None:
         yield from ((x, call) for x in in_parts(inputs) for call in CALLS)

@@ -79,8 +79,9 @@ def gate_model(
             Needs `copy_weights`. Defaults to False.
         verbose: 1 prints what was gated, and what was skipped and why. Defaults to 0.
         inputs: an example batch for a subclassed model, arrays in the structure that its `call` takes:
-            shapes and types are taken from it. The gated network is compared on it too. Defaults to None: what
-            the model was built for, float32.
+            shapes and types are taken from it. The gated network is compared on it too. A `GatesWarning` asks for
+            it where inputs have open sizes of which none suits all layers. Defaults to None: what the model was
+            built for, float32.
         length: int, how long sequences are where the inputs leave it open, or a dict from the names of inputs to their
             shapes without the batch: what budgets and costs count for, since the MACs of attention grow with the
             square of it. Defaults to None: the sizes of `inputs`.

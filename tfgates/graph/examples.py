@@ -34,6 +34,10 @@ class NoExamplesError(ValueError):
     """No inputs can be made up for the network."""
 
 
+class NoSizesError(NoExamplesError):
+    """No sizes are found that all layers of the network take."""
+
+
 def random_inputs(network: Network, seed: int = 0, like: Any = None) -> list[np.ndarray]:
     """Two examples for each input of a network: numbers or, for integer inputs, valid indices.
 
@@ -123,7 +127,7 @@ def input_shapes(network: Network, like: Any = None) -> Shapes:
         for tensor, shape in zip(network.functional.inputs, shapes, strict=True)
         if None in shape
     }
-    raise NoExamplesError(
+    raise NoSizesError(
         f"No size among {sorted(SIZES)} suits all layers where the model leaves sizes open, so that input "
         f"{', '.join(map(repr, open_inputs))} cannot be made up: give `inputs` to compare the networks on. "
         f"Received: {open_inputs}; with the last size that was tried, {reason}"
