@@ -163,3 +163,13 @@ def test_what_masks_are_made_of_stays(kind):
     assert {row.name: row.units_left for row in plan.layers}["scores"] == SHAPE[0]
     pruned = tfgates.prune(model, plan=plan)
     np.testing.assert_allclose(pruned(steps()), model(steps()), atol=1e-5)
+
+
+def test_attention_takes_the_mask_off_what_it_reads():
+    """A second attention behind the sum then sees none, and would see one if the first went."""
+    tokens = keras.Input((None,), dtype="int32")
+    x = keras.layers.Embedding(5, 4, mask_zero=True)(tokens)
+    y = keras.layers.Add(name="sum")([x, keras.layers.MultiHeadAttention(1, 2, name="first")(x, x)])
+    z = keras.layers.MultiHeadAttention(1, 2, name="second")(y, y)
+    with pytest.raises(ValueError, match="sum .* what is left has not the shape, or not the mask, of the sum"):
+        tfgates.gate_model(keras.Model(tokens, z), residual="block")

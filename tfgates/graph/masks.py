@@ -1,5 +1,6 @@
 """Which tensors of a network carry the same mask of steps: what a mask does must not depend on what was cut out."""
 
+import inspect
 import warnings
 from typing import Any
 
@@ -55,6 +56,10 @@ def all_given(model: keras.Model) -> bool:
 
 def why_mixed(network: Any, node: Any) -> str | None:
     """Why the result of a call would carry another mask if one of its tensors went, or None if it would not."""
+    for number in node.inputs:
+        reader = next(filter(takes_masks_off, network.consumers[number]), None)
+        if reader is not None and network.masks[number] is not None:
+            return f"{node.name}: {reader.name} takes the mask off what it reads, so that it has to stay"
     if node.outputs[0] in network.masks_given:
         return None
     masks = [network.masks[number] for number in node.inputs]
@@ -63,6 +68,14 @@ def why_mixed(network: Any, node: Any) -> str | None:
     if all(mask is handed_on for mask in masks):
         return None
     return f"{node.name}: its tensors carry masks that are not that of the result, so all of them have to stay"
+
+
+def takes_masks_off(node: Any) -> bool:
+    """Whether a call is of attention of Keras, which takes the masks off the very tensors that it is called on.
+
+    What is behind an addition of such a tensor, another attention say, then sees no mask.
+    """
+    return node.layer is not None and "query_mask" in inspect.signature(node.op.call).parameters
 
 
 def why_masked(network: Any, node: Any) -> str | None:
