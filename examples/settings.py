@@ -41,7 +41,7 @@ flags.DEFINE_bool("nesterov", True, "Of SGD.")
 flags.DEFINE_float("weight_decay", 0.0, "Of the weights; gates have none.", lower_bound=0.0)
 flags.DEFINE_float("average", None, "Momentum of an average of the weights, which is what is kept.")
 flags.DEFINE_float(
-    "gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.001 with a generator, by the steps with a budget."
+    "gate_learning_rate", 0.02, "Of the gates (Adam), constant; 0.003 with a generator, by the steps with a budget."
 )
 flags.DEFINE_enum("finetune_optimizer", "adam", optimization.OPTIMIZERS, "Of the pruned network.")
 flags.DEFINE_float("finetune_learning_rate", 2e-3, "Of the pruned network, decayed by a cosine to 0.")
@@ -53,8 +53,8 @@ flags.DEFINE_string("out", "runs/digits", "Folder for models, logs and the repor
 flags.DEFINE_integer("verbose", 1, "0 silent, 1 progress bar, 2 one line per epoch.", lower_bound=0, upper_bound=2)
 
 
-# Of a generator, as in the paper: a step moves each logit by a sum over all units of the gate before.
-GENERATOR_LEARNING_RATE = 1e-3
+# Of a generator: what it moves is in front of a tanh, on whose scale of 1 a step goes further than on that of logits.
+GENERATOR_LEARNING_RATE = 3e-3
 
 
 def apply_recipe():

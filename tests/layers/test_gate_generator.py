@@ -90,6 +90,14 @@ def test_initial_values(order, hidden):
         np.testing.assert_allclose(logits, -1.5, atol=1e-5)
 
 
+def test_a_smaller_one_knows_by_what_the_kernels_of_the_dense_one_are_stored():
+    config = {**built([2, 5, 3], "backward").get_config(), "units": [2, 4, 1], "dense_units": [2, 5, 3]}
+    generator = GateGenerator.from_config(config)
+    assert [generator.spread(number) for number in (1, 2)] == [pytest.approx(3 * LIMIT), pytest.approx(5 * LIMIT)]
+    assert GateGenerator.from_config(generator.get_config()).dense_units == [2, 5, 3]
+    assert "dense_units" not in built([2]).get_config()
+
+
 def test_initial_values_of_the_paper():
     generator = built([50, 100], seed=3)
     w = weights_of(generator)
