@@ -215,16 +215,16 @@ def latency(options, seed):
     from timing import interleaved, ratios
 
     served = {}
-    for name in RUNS:
+    for name in [name for name in RUNS if (options.out / f"{name}_{seed}.keras").exists()]:
         folder = options.out / f"saved_{name}_{seed}"
         if not folder.exists():
-            keras.saving.load_model(options.out / f"{name}_{seed}.keras").export(folder, verbose=False)
-        served[name] = tf.saved_model.load(folder).serve
+            keras.saving.load_model(options.out / f"{name}_{seed}.keras", compile=False).export(folder, verbose=False)
+        served[name] = tf.saved_model.load(folder)
     found = {}
     x = tokens(options.preset, texts(options.examples, seed)[1][0][:8])
     for batch in (1, 8):
         given = {name: tf.constant(value[:batch]) for name, value in x.items()}
-        functions = {name: lambda serve=serve, given=given: serve(given) for name, serve in served.items()}
+        functions = {name: lambda model=model, given=given: model.serve(given) for name, model in served.items()}
         clock, _ = interleaved(functions, 100)
         for name, (middle, _, _) in ratios(clock, "dense").items():
             found.setdefault(name, {})[f"batch_{batch}"] = [1e3 * float(np.median(clock[name])), middle]
@@ -280,7 +280,7 @@ def main():
                 model.save(path)
                 path.with_suffix(".json").write_text(json.dumps(result))
             elif name == "dense":
-                dense = keras.saving.load_model(path)
+                dense = keras.saving.load_model(path, compile=False)
                 dense.compile(loss=loss())
         if options.latency:
             found = latency(options, seed)
