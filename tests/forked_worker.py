@@ -17,7 +17,10 @@ import types
 
 import keras
 import numpy as np
-import tensorflow as tf  # noqa: F401 (it takes longest to import)
+
+BACKEND = keras.backend.backend()
+if BACKEND == "tensorflow":
+    import tensorflow as tf  # noqa: F401 (it takes longest to import)
 
 
 def run(line, folder, environment, streams):
@@ -79,5 +82,4 @@ def serve(requests):
 
 
 if __name__ == "__main__":
-    assert keras.backend.backend() == "tensorflow"
     serve(socket.socket(fileno=int(sys.argv[1])))

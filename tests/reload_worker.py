@@ -15,13 +15,14 @@ else:
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 
 def predict(path, given, made):
     with np.load(given) as arrays:
         inputs = [arrays[f"arr_{i}"] for i in range(len(arrays.files))]
     if os.path.isdir(path):
+        import tensorflow as tf
+
         # Its variables live as long as this reference.
         artifact = tf.saved_model.load(path)
         outputs = artifact.serve(*[tf.constant(x) for x in inputs])
@@ -29,7 +30,7 @@ def predict(path, given, made):
         model = keras.saving.load_model(path)
         outputs = model(inputs[0] if len(inputs) == 1 else inputs, training=False)
     outputs = outputs if isinstance(outputs, list | tuple) else [outputs]
-    np.savez(made, *[np.asarray(keras.ops.cast(y, "float32")) for y in outputs])
+    np.savez(made, *[keras.ops.convert_to_numpy(keras.ops.cast(y, "float32")) for y in outputs])
 
 
 answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
