@@ -9,6 +9,7 @@ import types
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfgates
 
@@ -77,6 +78,11 @@ def names_for(name):
         model = keras.Sequential([keras.Input((4,)), inner, keras.layers.Dense(3)])
     names["gated"] = tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5))
     names["gated"].compile("adam", loss=loss)
+    if "callbacks" in name or "optimizers" in name:
+        names["model"] = names["gated"]
+    if "Resume" in name:
+        names["data"] = tf.data.Dataset.from_tensor_slices((x, y)).batch(16)
+    names["patches"] = keras.Input((4, 16))
     if "Attention" in name:
         names["x"] = keras.Input((5, 8))
     if "GateNoise" in name:
