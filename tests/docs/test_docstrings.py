@@ -96,6 +96,8 @@ def names_for(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::tfgates.GatesWarning")
+# Examples leave the order of a data set to `fit`, as short ones do.
+@pytest.mark.filterwarnings("ignore:`shuffle=True` was passed")
 def test_examples_run(examples, monkeypatch, tmp_path, capsys):
     """With one epoch or two in the place of each number of epochs, and a small network in that of ResNet50."""
     monkeypatch.chdir(tmp_path)
