@@ -1,5 +1,7 @@
 """Layers that compute with weights of their own are laid out flat, with these weights as tensors."""
 
+import types
+
 import keras
 import numpy as np
 import pytest
@@ -243,3 +245,38 @@ def test_a_constant_comes_back_from_its_config():
     assert again.get_config() == weight.get_config()
     assert np.array(again(np.zeros(1))).shape == (2, 3)
     assert not again.trainable_variables
+
+
+class Hidden(K.Layer):
+    """Holds its weights where no attribute is a variable: in an object and in a closure; another in Keras's list."""
+
+    def build(self, shape):
+        self.held = types.SimpleNamespace(factor=self.add_weight(shape=(shape[-1],), initializer="ones"))
+        shift = self.add_weight(shape=(shape[-1],), initializer="zeros")
+        self.shifted = lambda x: x + shift
+        self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return self.shifted(x * self.held.factor) * self.trainable_weights[2]
+
+
+def test_weights_that_no_attribute_holds_are_those_of_the_copy():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, K.Dense(2)(Hidden(name="hidden")(K.Dense(8, name="free")(inputs))))
+    before = [np.array(keras.ops.convert_to_numpy(v)) for v in model.trainable_variables]
+    gated, pruned = half_closed(model)
+    assert len(gated.trainable_variables) - len(gated.gates) == len(pruned.trainable_variables) == len(before)
+    assert not {id(v) for v in model.variables} & {id(v) for v in gated.variables}
+    assert pruned.count_params() == 4 * 4 + 4 + 3 * 4 + 4 * 2 + 2
+    x = np.random.default_rng(1).normal(size=(3, 4)).astype("float32")
+    expected = np.array(gated(x))
+    for variable in model.trainable_variables:
+        variable.assign(variable + 1.0)
+    np.testing.assert_array_equal(np.array(gated(x)), expected)
+    np.testing.assert_allclose(np.array(pruned(x)), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_weight_that_no_attribute_holds_in_half_precision_leaves_the_layer_whole():
+    model = keras.Sequential([keras.Input((4,)), K.Dense(4), Hidden(name="hidden", dtype="mixed_bfloat16"), K.Dense(2)])
+    (inner,) = [node for node in Network(model).nodes if node.whole is not None]
+    assert "`call` casts a weight that no attribute of it holds" in inner.whole

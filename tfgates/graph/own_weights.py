@@ -101,6 +101,32 @@ class OwnWeights:
         self.given.append(Given(tensor, np.array(ops.convert_to_numpy(x)), layer))
         return tensor
 
+    def among_arguments(self, calls: list, holder: keras.Layer) -> list:
+        """The calls, with symbolic tensors for the variables that they are given: of weights that no attribute holds.
+
+        Such as one in a closure or in an object of yours. Those of layers that are called stay: see
+        `tfgates.graph.tying`; so do variables that no layer has.
+        """
+        from tfgates.graph.unrolling import NotOpenedError
+
+        called = {id(v) for call in calls if isinstance(call.op, keras.Layer) for v in call.op.variables}
+        owners = {id(v): layer for layer in layers_within(holder) for v in layer.variables if id(v) not in called}
+
+        def tensor(x: Any) -> Any:
+            layer = owners.get(id(x)) if isinstance(x, keras.Variable) else None
+            if layer is None:
+                return x
+            made = self.tensor(layer, x)
+            if made.dtype != keras.backend.standardize_dtype(x.dtype):
+                raise NotOpenedError(f"its `call` casts a weight that no attribute of it holds: {x.path}")
+            return made
+
+        found = []
+        for call in calls:
+            args, kwargs = tree.map_structure(tensor, (call.args, call.kwargs))
+            found.append(dataclasses.replace(call, args=args, kwargs=kwargs))
+        return found
+
     def read(self, calls: list, outputs: list) -> list[Given]:
         """Those that calls, or what is returned, read."""
         found = {id(x) for x in tree.flatten([(call.args, call.kwargs) for call in calls])} | {id(y) for y in outputs}

@@ -112,6 +112,7 @@ def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer, 
         if not outputs or not all(isinstance(y, keras.KerasTensor) for y in outputs):
             raise NotOpenedError("its `call` returns something else than what it makes of its inputs")
         calls = calls_behind(outputs, [*inputs, *(each.tensor for each in weights.given)])
+        calls = weights.among_arguments(calls, holder)
         calls = [dataclasses.replace(c, prefix=followed.get(id(c.op), "")) for c in calls]
         return Unrolled(inputs, calls, outputs, weights.read(calls, outputs))
 
