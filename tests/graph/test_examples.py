@@ -7,7 +7,7 @@ from keras import ops
 
 import tfgates
 from tests.graph.test_traced import Block
-from tfgates.graph.examples import NoExamplesError, input_shapes
+from tfgates.graph.examples import NoExamplesError, in_parts, input_shapes
 from tfgates.graph.network import Network
 
 K = keras.layers
@@ -110,3 +110,24 @@ def test_mixed_precision():
         assert input_shapes(Network(model)) == [(2, 32, 6)]
     finally:
         keras.mixed_precision.set_global_policy("float32")
+
+
+class Uncut:
+    """Has a shape and no rows that can be taken: a spec of a data set, a sparse tensor."""
+
+    shape = (64, 4)
+
+
+def test_what_has_no_rows_stays_whole():
+    for spec in (Uncut(), keras.KerasTensor((64, 4))):
+        assert list(in_parts(spec)) == [spec]
+        assert next(in_parts({"a": spec, "b": np.ones((64, 4))}))["a"] is spec
+
+
+def test_batches_of_one_size_stay_whole():
+    inputs = keras.Input(batch_shape=(40, 4), name="fixed")
+    model = keras.Model(inputs, head(K.Dense(8, name="free")(inputs + np.ones((40, 1), "float32"))))
+    given = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
+    gated = half_closed(model)
+    pruned = tfgates.prune(gated, inputs=given)
+    np.testing.assert_allclose(np.array(pruned(given)), np.array(gated(given)), rtol=1e-4, atol=1e-4)

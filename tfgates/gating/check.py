@@ -99,4 +99,4 @@ def examples(network: Network, inputs: Any) -> Any:
     except NoExamplesError:
         pass
     if inputs is not None:
-        yield from ((x, call) for x in in_parts(inputs) for call in CALLS)
+        yield from ((x, call) for x in in_parts(inputs, network) for call in CALLS)

@@ -68,11 +68,17 @@ def batches(network: Network, like: Any = None) -> list[Any]:
     return [tree.pack_sequence_as(inputs_structure(network.functional), x) for x in found]
 
 
-def in_parts(inputs: Any) -> Iterator[Any]:
-    """Given inputs, `AT_A_TIME` examples at a time, in their structure; whole where their examples cannot be told."""
-    sizes = {tuple(getattr(x, "shape", ()))[:1] for x in tree.flatten(inputs)}
+def in_parts(inputs: Any, network: Network | None = None) -> Iterator[Any]:
+    """Given inputs, `AT_A_TIME` examples at a time, in their structure; whole where their examples cannot be told.
+
+    So are specs, sparse tensors, and the inputs of a network that takes batches of one size alone.
+    """
+    flat = tree.flatten(inputs)
+    sizes = {tuple(getattr(x, "shape", ()))[:1] for x in flat}
     count = sizes.pop()[0] if len(sizes) == 1 and () not in sizes else None
-    if count is None or count <= AT_A_TIME or isinstance(tree.flatten(inputs)[0], keras.KerasTensor):
+    divisible = all(hasattr(x, "__getitem__") and not isinstance(x, keras.KerasTensor) for x in flat)
+    fixed = network is not None and any(network.shapes[number][0] for number in network.inputs)
+    if count is None or count <= AT_A_TIME or not divisible or fixed:
         yield inputs
         return
     for start in range(0, count, AT_A_TIME):

@@ -220,4 +220,4 @@ def examples(network: Network, inputs: Any) -> Iterator[tuple[Any, dict[str, Any
         if inputs is None:
             raise
     if inputs is not None:
-        yield from ((x, call, True) for x in in_parts(inputs) for call in CALLS)
+        yield from ((x, call, True) for x in in_parts(inputs, network) for call in CALLS)
