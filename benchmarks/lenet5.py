@@ -10,7 +10,7 @@ docs/remake.py --tables`).
 
 What is left of the same budget of parameters, all by AdamW, batches of 128:
 
-* `gates`: `tfgates.compress` with its defaults;
+* `gates`: `tfgates.compress` with its defaults, 60 % of the epochs before pruning;
 * `joint`: the same, with the MACs of the `narrow` network bounded too;
 * `magnitude`: what `compress(importance="magnitude", fine_tune=1/3)` does, two thirds of the epochs before pruning;
 * `annealed`: the same, the rate falling to 0 by a cosine before pruning too;
@@ -171,7 +171,15 @@ class Runs:
             if row == "joint":
                 budget = tfgates.Budget(params=size, macs=int(tfgates.cost(network(narrow_widths(size))).macs))
             small = tfgates.compress(
-                network(), self.data[0], budget, LOSS, epochs=epochs, metrics=["accuracy"], seed=seed, verbose=0
+                network(),
+                self.data[0],
+                budget,
+                LOSS,
+                epochs=epochs,
+                fine_tune=0.4,
+                metrics=["accuracy"],
+                seed=seed,
+                verbose=0,
             )
             small.save(self.kept(f"{row}-{size}", seed))
             return small, 0.0

@@ -39,7 +39,7 @@ def arguments():
     parser.add_argument("--macs", type=float, nargs="*", default=[0.25, 0.5])
     parser.add_argument("--images", type=int, default=1280, help="so many of the training images")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--fine_tune", type=float, help="share of the epochs after pruning, if not the default")
+    parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs after pruning")
     parser.add_argument("--dense_epochs", type=int, help="train the dense network in so many of the turns alone")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=["dense", "compress"])
@@ -160,7 +160,7 @@ def child(chosen):
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     if run == "dense":
         steps = -(-chosen.images // BATCH)
-        last = fine_tuning_epochs(chosen.epochs, chosen.fine_tune or "auto", steps)
+        last = fine_tuning_epochs(chosen.epochs, chosen.fine_tune)
         begin = (chosen.epochs - last) * steps
         # As that of `compress`: constant, then falling to 0.
         falling = RateOfSteps(lambda step: cosine(1e-3, last * steps, max(0, step - begin)))
@@ -168,7 +168,7 @@ def child(chosen):
         model.fit(x, y, epochs=chosen.dense_epochs or chosen.epochs, callbacks=[falling, turns(record)], **settings)
         trained = model
     else:
-        fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else chosen.fine_tune or "auto"
+        fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else chosen.fine_tune
         budget = tfgates.Budget(macs=float(share))
         trained = tfgates.compress(
             model,

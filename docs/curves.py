@@ -7,7 +7,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PATH = HERE / "images" / "cheaper_training.svg"
 RESULTS = HERE.parent / "benchmarks" / "results"
 # The run that is drawn, and that which has every epoch of the dense network, of the same images and seed.
-RUN, DENSE = ("training_time_vgg_5120_auto.json", "compress-0.25"), ("training_time_vgg_5120.json", "dense")
+RUN, DENSE = ("training_time_vgg_5120_early.json", "compress-0.25"), ("training_time_vgg_5120.json", "dense")
 COLOURS = {"compress": "#2b6cb0", "dense": "#a0aec0"}
 WIDTH, HEIGHT, LEFT, GAP = 520, 120, 70, 44
 

@@ -45,16 +45,6 @@ def test_fine_tuning_epochs():
         fine_tuning_epochs(1, 0.4)
     with pytest.raises(ValueError, match="`fine_tune` must be a share.*Received: fine_tune=1"):
         fine_tuning_epochs(10, 1.0)
-    with pytest.raises(ValueError, match="`fine_tune` must be a share.*or 'auto'. Received: fine_tune='half'"):
-        fine_tuning_epochs(10, "half")
-
-
-# Few steps are needed for the gates, many leave the most of the epochs to the network that is left.
-@pytest.mark.parametrize(
-    ("steps", "epochs", "expected"), [(16, 30, 12), (80, 20, 14), (40, 20, 10), (391, 30, 21), (None, 10, 4)]
-)
-def test_epochs_of_fine_tuning_follow_the_number_of_steps(steps, epochs, expected):
-    assert fine_tuning_epochs(epochs, "auto", steps) == expected
 
 
 def test_steps_of():

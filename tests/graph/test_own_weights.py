@@ -121,6 +121,11 @@ def test_weights_lose_the_channels_that_go():
     assert pruned.count_params() == 4 * 4 + 4 + 4 + 4 + 1 + 4 * 2 + 2
     x = np.random.default_rng(1).normal(size=(3, 4)).astype("float32")
     np.testing.assert_allclose(np.array(pruned(x)), np.array(gated(x)), rtol=1e-4, atol=1e-4)
+    # A file of it needs tfgates, and the plan says because of what.
+    names = {name for name, _ in tfgates.plan_pruning(gated).needs_tfgates}
+    assert names == {"affine_number", "affine_gamma", "affine_beta"}
+    said = str(tfgates.report_of(pruned)).partition("needs tfgates to be loaded:")[2]
+    assert all(f"{name}: a weight that a layer of yours" in said for name in names)
     # What is left is trained on.
     assert len(pruned.trainable_variables) == len(model.trainable_variables)
 

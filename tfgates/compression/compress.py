@@ -44,7 +44,7 @@ def compress(
     learning_rate: Any = LEARNING_RATE,
     weight_decay: Any = WEIGHT_DECAY,
     optimizer: Any = None,
-    fine_tune: float | str = "auto",
+    fine_tune: float = 0.4,
     fine_tuning_learning_rate: Any = None,
     residual: str | tuple[str, ...] = "inner",
     flattened: bool = True,
@@ -87,9 +87,8 @@ def compress(
             to 0.1: what is left is small and fits its training data to the last example otherwise.
         optimizer: None, or an optimizer in place of that AdamW, also by name or with a loss scale: each of the two
             trainings takes a new one of its settings. Defaults to None.
-        fine_tune: float, share of the epochs after pruning. Defaults to `"auto"`: 70 %, but as many epochs before it as
-            make 400 training steps, which gates need to tell units apart, up to 60 % of all. So long trainings
-            are trainings of the small network for the most part, and cheaper by as much.
+        fine_tune: float, share of the epochs after pruning, in [0, 1). More makes the whole run cheaper, since more of
+            it is training of the small network, and the choice worse. Defaults to 0.4.
         fine_tuning_learning_rate: that of the weights after pruning: a float, a schedule, which counts the steps from
             there, or a whole optimizer. Defaults to None: where the rate with gates is a number it falls from there
             to 0 by a cosine, and stays there for callbacks that set it; a schedule goes on.
@@ -145,7 +144,7 @@ def compress(
     check_targets(data, loss)
     teacher = teacher_of(teacher, model)
     steps = steps_per_epoch(data, batch_size)
-    last = fine_tuning_epochs(epochs, fine_tune, steps)
+    last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
     budgets = list_of(budget)
     if not budgets or steps is None:

@@ -11,9 +11,6 @@ from tfgates.graph.network import Network
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import prune
 
-# What share of the epochs fine-tuning gets unless told otherwise, and how many steps with gates go before that.
-SHORTEST, LONGEST, GATE_STEPS = 0.4, 0.7, 400
-
 
 class GatesPhase:
     """A gated network, pruned to what its gates leave open.
@@ -65,21 +62,10 @@ class ImportancePhase:
         return prune_by(self.model, data=data, loss=loss, batch_size=batch_size, **self._arguments)
 
 
-def fine_tuning_epochs(epochs: int, share: float | str, steps: int | None = None) -> int:
-    """The number of epochs after pruning: at least one, unless the share is 0.
-
-    Args:
-        epochs: int, of both trainings.
-        share: that of the epochs, or `"auto"`.
-        steps: int, the number of training steps of an epoch, or None if it is not known.
-    """
-    if share == "auto":
-        most = 1.0 - GATE_STEPS / max(GATE_STEPS, (steps or 0) * epochs) if isinstance(epochs, int) else 0.0
-        share = min(LONGEST, max(SHORTEST, most))
-    if isinstance(share, str) or not 0.0 <= share < 1.0:
-        raise ValueError(
-            f"`fine_tune` must be a share of the epochs in [0, 1) or 'auto'. Received: fine_tune={share!r}"
-        )
+def fine_tuning_epochs(epochs: int, share: float) -> int:
+    """The number of epochs after pruning: at least one, unless the share is 0."""
+    if not 0.0 <= share < 1.0:
+        raise ValueError(f"`fine_tune` must be a share of the epochs in [0, 1). Received: fine_tune={share}")
     least = 1 + (share > 0)
     if not isinstance(epochs, int) or epochs < least:
         raise ValueError(f"`epochs` must be an integer of at least {least}. Received: epochs={epochs}")

@@ -23,6 +23,9 @@ class AsMany(keras.layers.Layer):
     >>> x = keras.ops.concatenate([tfgates.layers.AsMany()(token, patches), patches], axis=1)
     """
 
+    # Said of it where it is left in a pruned network: loading that needs this class.
+    stays = "repeats one example for all of a batch, which no layer of Keras does"
+
     def call(self, inputs: Any, like: Any) -> Any:
         return ops.broadcast_to(inputs, (ops.shape(like)[0], *inputs.shape[1:]))
 

@@ -29,6 +29,9 @@ class Constant(keras.layers.Layer):
     >>> positions = keras.layers.Embedding(50, 16)(tfgates.layers.Constant(range(50))(inputs))
     """
 
+    # Said of it where it is left in a pruned network: loading that needs this class.
+    stays = "numbers that a layer of yours computes with; no layer of Keras holds them alone"
+
     def __init__(self, value: Any, value_dtype: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         array = np.asarray(list(value) if isinstance(value, range) else value)

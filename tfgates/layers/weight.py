@@ -33,6 +33,9 @@ class Weight(keras.layers.Layer):
     >>> token = tfgates.layers.Weight((1, 1, 16))(inputs)
     """
 
+    # Said of it where it is left in a pruned network: loading that needs this class.
+    stays = "a weight that a layer of yours computes with; no layer of Keras holds one alone"
+
     def __init__(
         self,
         shape: Any,

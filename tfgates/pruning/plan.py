@@ -38,6 +38,8 @@ class PruningPlan(Result):
         alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
         unmoved: of a model with a budget, list of pairs (layer, reason): layers that hold a tenth or more of what is
             left of its first bound, and cost the same whatever gates do.
+        needs_tfgates: list of pairs (layer, reason): layers of tfgates in what is left, so that a file of it needs
+            tfgates to be loaded. Mostly there is none.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
         selection: the choice of units with which the model keeps its budget (`tfgates.selection`); the
@@ -72,6 +74,8 @@ class PruningPlan(Result):
         refused = self.walk.refused
         self.alone = [(node.name, refused[node.index]) for node in self.network.nodes if node.index in refused]
         self.kept = reasons_to_stay(self.walk, self.keep, self.rounding.asks)
+        left = {node.name: node.op for node in self.network.nodes if node.index in self.used}
+        self.needs_tfgates = [(name, op.stays) for name, op in left.items() if getattr(op, "stays", "")]
 
     def _follow(self) -> None:
         """Finds out what the selection leaves."""
@@ -212,6 +216,7 @@ class PruningPlan(Result):
             "kept": [{"gate": name, "reason": reason} for name, reason in self.kept],
             "alone": [{"layer": name, "reason": reason} for name, reason in self.alone],
             "unmoved": [{"layer": name, "reason": reason} for name, reason in self.unmoved],
+            "needs_tfgates": [{"layer": name, "reason": reason} for name, reason in self.needs_tfgates],
             "uncounted": [{"layer": name, "reason": reason} for name, reason in self.uncounted],
             "dropped": list(self.dropped),
             "empty": list(self.empty),
@@ -228,6 +233,7 @@ class PruningPlan(Result):
             "stays although closed": self.kept,
             "left as it is": self.alone,
             "holds much of what is left, and no gate moves it": self.unmoved,
+            "needs tfgates to be loaded": self.needs_tfgates,
             **{
                 f"{cost.title} not known, so there is no total of them": self.unknown.get(cost.name, [])
                 for cost in self.costs
