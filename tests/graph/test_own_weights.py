@@ -285,3 +285,21 @@ def test_a_weight_that_no_attribute_holds_in_half_precision_leaves_the_layer_who
     model = keras.Sequential([keras.Input((4,)), K.Dense(4), Hidden(name="hidden", dtype="mixed_bfloat16"), K.Dense(2)])
     (inner,) = [node for node in Network(model).nodes if node.whole is not None]
     assert "`call` casts a weight that no attribute of it holds" in inner.whole
+
+
+class Autoencoder(K.Layer):
+    """Calls a layer, and computes with its kernel beside."""
+
+    def build(self, shape):
+        self.code = K.Dense(shape[-1], activation="relu")
+        self.code.build(shape)
+
+    def call(self, x):
+        return ops.matmul(self.code(x), self.code.kernel)
+
+
+def test_a_tie_that_would_be_lost_in_a_file_leaves_the_layer_whole():
+    # Keras saves a variable among the arguments of an operator as a constant.
+    model = keras.Sequential([keras.Input((4,)), K.Dense(4), Autoencoder(name="tied"), K.Dense(2)])
+    (tied,) = [node for node in Network(model).nodes if node.whole is not None]
+    assert "weights that are tied" in tied.whole

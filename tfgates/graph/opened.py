@@ -5,11 +5,14 @@ import functools
 from typing import Any
 
 import keras
+from keras import tree
 
 from tfgates.graph.likeness import likeness
 from tfgates.graph.observed import Sizes, call_layer, observed, other_weights, random_values, runnable_sizes, same
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line
 from tfgates.keras_internals import layers_within
+
+TIED = "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
 
 # How a layer can differ from the calls that it makes.
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
@@ -108,9 +111,7 @@ class Comparison:
         if unrolled.unread:
             raise NotOpenedError(f"its `call` uses its weights in a way that cannot be followed: {unrolled.unread[0]}")
         if trial.others and not self.differs(unrolled, dataclasses.replace(trial, others=False)):
-            raise NotOpenedError(
-                "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
-            )
+            raise NotOpenedError(TIED)
         what = "in training" if trial.training else "at inference"
         raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
 
@@ -159,6 +160,12 @@ def check_holdings(layer: keras.Layer, unrolled: Unrolled) -> list[keras.Variabl
     for key, inner in called.items():
         if key not in held and inner.variables:
             raise NotOpenedError(f"it calls layer {inner.name!r}, which is none of its own")
+    given = {id(x) for call in unrolled.calls for x in tree.flatten((call.args, call.kwargs))}
+    tied = any(id(v) in given for inner in called.values() for v in inner.variables)
+    if tied and not isinstance(layer, keras.Model):
+        # Keras saves a variable that an operator is given as a constant: in a model that is loaded the tie is lost.
+        # A subclassed model cannot stay whole.
+        raise NotOpenedError(TIED)
     reached = {id(v) for inner in called.values() for v in inner.weights} | {id(each.source) for each in unrolled.given}
     unread = [v for v in layer.weights if id(v) not in reached]
     whole = next((v for v in unread if "float" not in str(v.dtype) or v.regularizer is not None), None)
