@@ -49,10 +49,12 @@ def test_refusals_and_faults_are_told_apart(monkeypatch):
 def test_the_page_counts_what_was_found():
     def row(name, result, behind):
         return {"source": "some", "name": name, "result": result, "behind": behind} | dict(
-            gated=1, gateable=2, params=0.5, seconds=1.0, why=""
+            gated=1, gateable=2, params=0.5, seconds=1.0, why="", counting=1 if name == "b" else 2
         )
 
     found = [row("a", "equal", 0.9), row("b", "equal", 0.1), row("c", "refused", 0.0), row("d", "not built", 0.0)]
     page = coverage.table({f"some/{each['name']}": each for each in found})
     assert "3 networks: 2 gated, pruned and equal (67%), 1 refused, 0 wrong; in 1 of them" in page
     assert "| a | equal | 1 of 2 | 90% | 50% | 1.0 |  |" in page and "not counted: some/d" in page
+    # A star marks what was counted in another way.
+    assert "| b * | equal | 1 of 2 | 10% | 50% | 1.0 |  |" in page

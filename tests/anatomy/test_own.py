@@ -10,6 +10,7 @@ from keras import ops
 
 import tfgates
 from tests.graph.test_properties import check_slices
+from tests.opaque import needs_values
 from tfgates.anatomy import Anatomy, ChannelAnatomy, LinearAnatomy, check_anatomy, register_anatomy, registry
 from tfgates.gates import HardConcreteGate
 
@@ -47,7 +48,7 @@ class Product(Own):
         self.second = self.add_weight(shape=(self.units, shape[-1]), name="second")
 
     def call(self, x):
-        return ops.square((x @ self.first) * ops.tanh(x @ ops.transpose(self.second)))
+        return ops.square((needs_values(x) @ self.first) * ops.tanh(x @ ops.transpose(self.second)))
 
 
 class ProductAnatomy(Anatomy):

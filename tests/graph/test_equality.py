@@ -55,7 +55,8 @@ def test_no_size_suits():
     with pytest.raises(ValueError, match=r"No size among \[1, 2, .*\].*give `inputs`.* Received: .*\(None, None, 3\)"):
         tfgates.prune(model)
     tfgates.prune(model, inputs=np.ones((2, 24, 3), "float32"))
-    tfgates.gate_model(model)
+    with pytest.warns(tfgates.GatesWarning, match="`prune` will want `inputs`"):
+        tfgates.gate_model(model)
 
 
 def test_strings_cannot_be_made_up():

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests.opaque import needs_values
 
 K = keras.layers
 
 
 @keras.saving.register_keras_serializable(package="tests")
 class Block(K.Layer):
-    """A layer that calls layers, and that can have a weight of its own, so that it is not opened."""
+    """A layer that calls layers, and that can have a weight of its own, not be followed, and so stay whole."""
 
     def __init__(self, whole=False, **kwargs):
         super().__init__(**kwargs)
@@ -28,7 +29,7 @@ class Block(K.Layer):
         return shape
 
     def call(self, x, training=None):
-        x = self.norm(self.inner(x), training=training)
+        x = self.norm(self.inner(needs_values(x) if self.whole else x), training=training)
         return x + self.offset if self.whole else x
 
     def get_config(self):

@@ -281,6 +281,27 @@ def test_weights_that_no_attribute_holds_are_those_of_the_copy():
     np.testing.assert_allclose(np.array(pruned(x)), expected, rtol=1e-4, atol=1e-4)
 
 
+class Rounds(K.Layer):
+    """Multiplies by a weight in a loop, whose function reads it when it runs."""
+
+    def build(self, shape):
+        self.factor = self.add_weight(shape=(shape[-1],), initializer="ones", name="factor")
+
+    def call(self, x):
+        return ops.fori_loop(0, 3, lambda i, y: y * self.factor, x)
+
+
+def test_a_layer_whose_loop_reads_a_weight_stays_whole():
+    """Followed, the loop would read the weight of the original, which nothing trains any more."""
+    inputs = keras.Input((4,))
+    x = K.Dense(5, activation="relu", name="free")(Rounds(name="rounds")(K.Dense(8)(inputs)))
+    model = keras.Model(inputs, K.Dense(2)(x))
+    gated, pruned = half_closed(model)
+    assert dict(gated.report.skipped)["rounds"].endswith("gives a function to ForiLoop, which may read weights")
+    assert len(gated.trainable_variables) - len(gated.gates) == len(pruned.trainable_variables) == 7
+    assert not {id(v) for v in model.variables} & {id(v) for v in gated.variables}
+
+
 def test_a_weight_that_no_attribute_holds_in_half_precision_leaves_the_layer_whole():
     model = keras.Sequential([keras.Input((4,)), K.Dense(4), Hidden(name="hidden", dtype="mixed_bfloat16"), K.Dense(2)])
     (inner,) = [node for node in Network(model).nodes if node.whole is not None]

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests.opaque import needs_values
 from tfgates import layers
 from tfgates.gates import HardConcreteGate as Gate
 
@@ -20,7 +21,7 @@ class Unknown(keras.layers.Layer):
         self.offset = self.add_weight(shape=(shape[-1],), name="offset", initializer="ones")
 
     def call(self, x):
-        return ops.flip(x, axis=-1) + self.offset
+        return ops.flip(needs_values(x), axis=-1) + self.offset
 
     def compute_output_shape(self, shape):
         return shape
@@ -254,7 +255,10 @@ def test_an_unknown_layer_is_listed_and_keeps_what_is_around_it():
     x = gate_of()(K.Conv2D(6, 1, name="free")(x))
     model = keras.Model(inputs, K.Dense(2)(K.Flatten()(x)))
     plan = tfgates.plan_pruning(model)
-    reason = "odd (Unknown): tfgates has no rule for this layer"
+    reason = (
+        "odd (Unknown): tfgates has no rule for this layer, and it stays whole: its `call` cannot be followed: "
+        "TypeError: what a tensor holds is asked for"
+    )
     assert plan.alone == [("odd", reason)]
     assert [why for _, why in plan.kept] == [f"3 closed: {reason}"] * 2
     assert "left as it is:\n  odd: odd (Unknown): tfgates has no rule for this layer" in str(plan)

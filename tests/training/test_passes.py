@@ -192,7 +192,7 @@ def test_every_link(estimator: str, link: str, sampling: str) -> None:
     assert_gradients(estimated(model, step, BATCH), exact(model, step, BATCH))
 
 
-def three_samples(losses: Any, states: Any, noise: Any, probability: Any) -> Any:
+def three_samples(losses: Any, states: Any, noise: Any, probability: Any, units: Any) -> Any:
     """REINFORCE with three independent states, each with the mean of the others as its baseline."""
     mean = sum(losses[:3]) / 3.0
     return 0.5 * sum((loss - mean) * state for loss, state in zip(losses[:3], states, strict=True))

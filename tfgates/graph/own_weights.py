@@ -3,6 +3,8 @@
 import contextlib
 import contextvars
 import dataclasses
+import functools
+import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -109,6 +111,10 @@ class OwnWeights:
         """
         from tfgates.graph.unrolling import NotOpenedError
 
+        functions = [type(call.op).__name__ for call in calls if takes_a_function(call)]
+        if functions and holder.variables:
+            # What a loop does in its rounds is not seen here: the function would go on reading weights of the original.
+            raise NotOpenedError(f"its `call` gives a function to {functions[0]}, which may read weights")
         called = {id(v) for call in calls if isinstance(call.op, keras.Layer) for v in call.op.variables}
         owners = {id(v): layer for layer in layers_within(holder) for v in layer.variables if id(v) not in called}
 
@@ -131,6 +137,15 @@ class OwnWeights:
         """Those that calls, or what is returned, read."""
         found = {id(x) for x in tree.flatten([(call.args, call.kwargs) for call in calls])} | {id(y) for y in outputs}
         return [each for each in self.given if id(each.tensor) in found]
+
+
+def takes_a_function(call: Any) -> bool:
+    """Whether an operator is given a function, as loops and branches are."""
+    if isinstance(call.op, keras.Layer):
+        return False
+    held = [vars(call.op).get(name) for name in vars(call.op) if not name.startswith("_")]
+    given = [*held, *tree.flatten((call.args, call.kwargs))]
+    return any(isinstance(x, (types.FunctionType, types.MethodType, functools.partial)) for x in given)
 
 
 def leaves(value: Any) -> list[Any]:
