@@ -8,7 +8,7 @@ import numpy as np
 import tfgates
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tiny")
 class Block(keras.layers.Layer):
     """Attention and an MLP, with normalisation in front of each, or behind the sum."""
 
@@ -47,7 +47,7 @@ class Block(keras.layers.Layer):
         return {**super().get_config(), **own}
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tiny")
 class Backbone(keras.Model):
     """`head_dim` None: as wide as the heads make `hidden_dim`."""
 
@@ -77,7 +77,7 @@ class Backbone(keras.Model):
         return cls(**config)
 
 
-@keras.saving.register_keras_serializable("tests")
+@keras.saving.register_keras_serializable("tiny")
 class WithoutHeads(Backbone):
     """It has no argument for the width of a head."""
 
