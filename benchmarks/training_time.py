@@ -278,8 +278,9 @@ def answer(process, name):
 
 def table(folder):
     """What is in a folder, as a table in Markdown."""
-    lines = ["| model, images, epochs, seed | run | MACs | processor | clock | r | realised | accuracy | rebuilds |"]
-    lines.append("|---" * 9 + "|")
+    heads = ("model, images, epochs, fine-tuning, seed", "run", "MACs", "processor", "clock", "r", "realised")
+    heads += ("accuracy", "rebuilds")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for path in sorted(folder.glob("*.json")):
         for name, row in json.loads(path.read_text()).items():
             processor, clock = (sum(row[key]) / row["dense_seconds"][key] for key in ("processor", "clock"))
@@ -299,7 +300,7 @@ def main():
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.table:
         for seed in chosen.seeds:
-            name = f"{chosen.model}-{chosen.images}-{chosen.epochs}-{seed}.json"
+            name = f"{chosen.model}-{chosen.images}-{chosen.epochs}-{chosen.fine_tune:g}-{seed}.json"
             seed_of_runs(chosen, seed, chosen.out / name)
     print(table(chosen.out))
 

@@ -135,7 +135,7 @@ def pages(results):
             "# Zoo",
             "",
             "Networks that tfgates has pruned, as `.keras` files that load without it. Each has a card; "
-            "`python examples/zoo.py` makes files, cards and this page ([results](zoo.json)).",
+            "the command in it makes both, `python examples/zoo.py --cards` this page ([results](zoo.json)).",
             "",
             table(index([result for result in results if result["method"] != "gates" or result in complete])),
             "",

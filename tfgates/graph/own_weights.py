@@ -3,8 +3,6 @@
 import contextlib
 import contextvars
 import dataclasses
-import functools
-import types
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -145,7 +143,7 @@ def takes_a_function(call: Any) -> bool:
         return False
     held = [vars(call.op).get(name) for name in vars(call.op) if not name.startswith("_")]
     given = [*held, *tree.flatten((call.args, call.kwargs))]
-    return any(isinstance(x, (types.FunctionType, types.MethodType, functools.partial)) for x in given)
+    return any(callable(x) and not isinstance(x, type) for x in given)
 
 
 def leaves(value: Any) -> list[Any]:
