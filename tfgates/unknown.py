@@ -28,7 +28,7 @@ def nearest(name: str, allowed: list[str]) -> str | None:
     return next(iter(difflib.get_close_matches(name, allowed, 1)), None)
 
 
-def arguments_of(function: Callable) -> list[str]:
+def arguments_of(function: Callable[..., Any]) -> list[str]:
     """The names of the arguments of a function, or of a class and what it hands on to its bases."""
     if isinstance(function, functools.partial):
         function = function.func

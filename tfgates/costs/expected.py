@@ -59,12 +59,12 @@ class ExpectedCost:
         self.gates = list(dict.fromkeys(gate for gate, _ in walk.units))
         self._circuit = Circuit(len(walk.units))
         self._sides: list[dict[int, float]] = [{}]
-        self._side_ids: dict[frozenset, int] = {}
+        self._side_ids: dict[frozenset[Any], int] = {}
         self.names: list[str] = []
         self._reasons: list[str] = []
         self.kinds = [type(node.op).__name__ for node in walk.network.nodes]
         self.unknown: dict[str, list[tuple[str, str]]] = {}
-        rows: list[tuple] = []
+        rows: list[tuple[Any, ...]] = []
         # Of each layer, what it costs and under which formula.
         summands: list[list[tuple[Counted, int]]] = []
         for node in walk.network.nodes:
@@ -110,7 +110,7 @@ class ExpectedCost:
             self._sides.append(weights)
         return self._side_ids[key]
 
-    def _rows(self, term: Counted, exists: int, layer: int) -> Iterator[tuple]:
+    def _rows(self, term: Counted, exists: int, layer: int) -> Iterator[tuple[Any, ...]]:
         """A summand as rows `(layer, amounts, shared conjunction, side, side, whether whole)`; side 0 is 1."""
         walk = self._walk
         if term.unless is None:
@@ -125,7 +125,7 @@ class ExpectedCost:
             for row in self._summands(term, exists, layer, opened):
                 yield (layer, sign * row[1], *row[2:5], False)
 
-    def _summands(self, term: Counted, exists: int, layer: int, opened: frozenset) -> list[tuple]:
+    def _summands(self, term: Counted, exists: int, layer: int, opened: frozenset[Any]) -> list[tuple[Any, ...]]:
         """The rows of a term where the units `opened` are open."""
         formulas = self._walk.formulas
         arrays = [self._walk.alive[groups] for groups in term.over]
@@ -149,7 +149,7 @@ class ExpectedCost:
             rows.extend(self._corrections(term, layer, arrays, shared, both))
         return rows
 
-    def _corrections(self, term: Any, layer: int, arrays: Any, shared: Any, both: Any) -> Iterator[tuple]:
+    def _corrections(self, term: Any, layer: int, arrays: Any, shared: Any, both: Any) -> Iterator[tuple[Any, ...]]:
         """Rows that replace `E[a] E[b]` by `E[a and b]` where the two sides share units."""
         formulas = self._walk.formulas
         owners: dict[Any, Any] = {}
@@ -167,7 +167,7 @@ class ExpectedCost:
                 yield (layer, term.amounts * number, both, joint, 0, False)
                 yield (layer, -term.amounts * number, both, one, other, False)
 
-    def _pack(self, rows: list[tuple]) -> None:
+    def _pack(self, rows: list[tuple[Any, ...]]) -> None:
         circuit = self._circuit
         circuit.pack()
         entries = [(s, circuit.position(n), w) for s, side in enumerate(self._sides) for n, w in side.items()]

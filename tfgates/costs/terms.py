@@ -41,7 +41,7 @@ def counted(
         The summands, those over the same units in one, and for the names of costs that are not known the reason.
     """
     call = Call(walk, node, weights)
-    found: dict[tuple, tuple[np.ndarray, Any]] = {}
+    found: dict[tuple[Any, ...], tuple[np.ndarray, Any]] = {}
     unknown: dict[str, str] = {}
     for column, cost in enumerate(costs):
         for summand in cost.per_layer(call):

@@ -52,7 +52,7 @@ class Widths:
     def _terms(self, walk: Walk, summands: Sequence[Sequence[tuple[Counted, int]]]) -> None:
         sides: dict[bytes, int] = {}
         members, unless = [], []
-        rows: list[tuple] = []
+        rows: list[tuple[Any, ...]] = []
         for number, of_call in enumerate(summands):
             for term, exists in of_call:
                 over = []
@@ -85,7 +85,7 @@ class Widths:
         self._whole = np.setdiff1d(np.arange(len(rows)), self._added)
 
     def _find_sides(self, walk: Walk) -> None:
-        found: dict[tuple, list] = {}
+        found: dict[tuple[Any, ...], list[Any]] = {}
         for node in walk.network.nodes:
             for name, groups in walk.slots.get(id(node.op), {}).items():
                 if len(groups):

@@ -35,7 +35,7 @@ class Draw:
         units: of how many units one is flipped.
     """
 
-    def __init__(self, gate: Any, value: Any, noise: Any, states: tuple, flips: bool = False) -> None:
+    def __init__(self, gate: Any, value: Any, noise: Any, states: tuple[Any, ...], flips: bool = False) -> None:
         self.gate = gate
         self.value = value
         self.noise = noise

@@ -19,7 +19,7 @@ UNKNOWN = "its branch cannot be followed"
 def block_places(network: Network, layers: Any, report: Report) -> list[Place]:
     """Candidates for gates on whole residual branches, in front of their additions."""
     wanted = chooser(layers)
-    ancestors: list[set] = []
+    ancestors: list[set[Any]] = []
     for node in network.nodes:
         own = {node.index}
         for tensor in node.inputs:

@@ -18,7 +18,7 @@ def likely_candidates(
     tied: bool,
     no_inside: str,
     carried: Collection[int] = frozenset(),
-) -> dict:
+) -> dict[Any, Any]:
     """The candidates of a walk: those of `first`, and of the channels that convolutions and dense layers make.
 
     A network with gates has none: whether a layer has one shows only in a walk without others.
@@ -31,7 +31,7 @@ def likely_candidates(
         tied: whether outputs of the model may share a gate with others.
         no_inside: why no gate can be inside of a layer; nothing where they can.
     """
-    found: dict = candidates_of(first)
+    found: dict[Any, Any] = candidates_of(first)
     if any(isinstance(node.op, (Gate, GatedLayer)) for node in network.nodes):
         return found
     wanted, seen = chooser(layers), dict[int, Any]()

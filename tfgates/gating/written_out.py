@@ -32,7 +32,7 @@ def places_written_out(network: Network, layers: Any, report: Any) -> list[Place
         layers: which layers, see `tfgates.gating.placement.chooser`: those that make the values, or the first factor.
         report: gets what is skipped, and why.
     """
-    wanted, found = chooser(layers), dict[tuple, Place]()
+    wanted, found = chooser(layers), dict[tuple[Any, ...], Place]()
     if not has_written_out(network):
         return []
     walk = symbolic_walk(network)

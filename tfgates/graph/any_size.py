@@ -19,7 +19,12 @@ MOST_OPEN = len(PAIRS) - 1
 
 
 def for_any_size(
-    call: Callable, shapes: list, dtypes: list, holder: keras.Layer, reason: NotOpenedError, proven: Callable
+    call: Callable[..., Any],
+    shapes: list[Any],
+    dtypes: list[Any],
+    holder: keras.Layer,
+    reason: NotOpenedError,
+    proven: Callable[..., Any],
 ) -> Unrolled:
     """Follows a call for two sets of sizes, and once more with what depends on them replaced.
 
@@ -51,7 +56,7 @@ def for_any_size(
     return proven(freed(one, other, coarsest, shapes, dtypes, holder, reason))
 
 
-def open_axes(shapes: list) -> list[dict[tuple[int, int], int]]:
+def open_axes(shapes: list[Any]) -> list[dict[tuple[int, int], int]]:
     """Which open axes may have one size: ways to see it, each the number of the size by tensor and axis.
 
     All tensors have one number of examples. Of the other open axes all have one size at first, then none the
@@ -73,7 +78,7 @@ def partitions(count: int) -> list[list[int]]:
     return ways
 
 
-def sized(shapes: list, axes: dict, which: int) -> list[tuple]:
+def sized(shapes: list[Any], axes: dict[Any, Any], which: int) -> list[tuple[Any, ...]]:
     """The shapes with the first or the second size of each open axis."""
     return [
         tuple(size if size is not None else PAIRS[axes[i, axis]][which] for axis, size in enumerate(shape))
@@ -81,10 +86,17 @@ def sized(shapes: list, axes: dict, which: int) -> list[tuple]:
     ]
 
 
-def followed(call: Callable, shapes: list, dtypes: list, holder: keras.Layer, axes: dict, which: int) -> Unrolled:
+def followed(
+    call: Callable[..., Any],
+    shapes: list[Any],
+    dtypes: list[Any],
+    holder: keras.Layer,
+    axes: dict[Any, Any],
+    which: int,
+) -> Unrolled:
     """Unrolls a call for one set of sizes, with what is made for these sizes made of the inputs."""
 
-    def wrapped(given: list) -> Any:
+    def wrapped(given: list[Any]) -> Any:
         places: dict[int, tuple[Any, int]] = {}
         # The number of examples last, and small tensors first: less is made of them.
         for (i, axis), number in sorted(axes.items(), key=lambda item: len(shapes[item[0][0]])):
@@ -145,7 +157,13 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
 
 
 def freed(
-    one: Unrolled, other: Unrolled, axes: dict, shapes: list, dtypes: list, holder: keras.Layer, reason: NotOpenedError
+    one: Unrolled,
+    other: Unrolled,
+    axes: dict[Any, Any],
+    shapes: list[Any],
+    dtypes: list[Any],
+    holder: keras.Layer,
+    reason: NotOpenedError,
 ) -> Unrolled:
     """What was followed for two sets of sizes, for any."""
     if len(one.calls) != len(other.calls) or not same_sources(one.given, other.given):

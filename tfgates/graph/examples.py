@@ -140,7 +140,7 @@ def input_shapes(network: Network, like: Any = None) -> Shapes:
     )
 
 
-def trials(shapes: list[tuple]) -> Iterator[Shapes]:
+def trials(shapes: list[tuple[Any, ...]]) -> Iterator[Shapes]:
     """The shapes with sizes in place of None: the same for all inputs, then one for each input."""
     unknown = [i for i, shape in enumerate(shapes) if None in shape]
     same = [(size,) * len(unknown) for size in SIZES]

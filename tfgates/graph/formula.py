@@ -89,7 +89,7 @@ class Formulas:
         """Elementwise disjunction of two arrays of formulas."""
         return self._arrays("or", a, b)
 
-    def some(self, formulas: list) -> int:
+    def some(self, formulas: list[Any]) -> int:
         """Exact disjunction of a list of formulas."""
         result = FALSE
         for formula in formulas:

@@ -24,7 +24,7 @@ def biases_go_astray() -> bool:
     return not np.array_equal(found, np.broadcast_to(bias, found.shape))
 
 
-def misplaced_bias(layer: Any, shape: tuple) -> str | None:
+def misplaced_bias(layer: Any, shape: tuple[Any, ...]) -> str | None:
     """Why a layer with outputs of this shape adds its bias to the wrong places, or None where it does not.
 
     Args:

@@ -47,7 +47,7 @@ def checked(length: Any) -> Any:
     return length
 
 
-def counted_shape(model: Any, tensor: Any) -> tuple:
+def counted_shape(model: Any, tensor: Any) -> tuple[Any, ...]:
     """The shape of an input with the sizes that are left open, the batch apart, as they are counted."""
     shape, length = tuple(tensor.shape), length_of(model)
     if length is None or not shape:
@@ -61,7 +61,7 @@ def counted_shape(model: Any, tensor: Any) -> tuple:
     return (shape[0], *(known or size for known, size in zip(shape[1:], sizes, strict=True)))
 
 
-def shapes_of(inputs: list[Any], example: Any) -> dict[str, tuple] | None:
+def shapes_of(inputs: list[Any], example: Any) -> dict[str, tuple[Any, ...]] | None:
     """The shapes of an example by the names of the inputs, where one of them leaves a size open; else None."""
     if example is None:
         return None

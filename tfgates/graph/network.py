@@ -71,7 +71,7 @@ class Network:
         self.shapes: list[tuple[Any, ...]] = []
         self.dtypes: list[str] = []
         self.producer: list[Node | None] = []
-        self._kept: list = []
+        self._kept: list[Any] = []
         self._weights: dict[int, int] = {}
         # Paths of weights that are left out, since no call reads them.
         self.unread: list[str] = []
@@ -120,7 +120,7 @@ class Network:
         return isinstance(self.functional.outputs, list) and all_given(self.functional)
 
     @functools.cached_property
-    def masks(self) -> list:
+    def masks(self) -> list[Any]:
         """For each tensor the mask that it carries, or None: see `tfgates.graph.masks`."""
         return masks_of(self) if self._masked else [None] * len(self.shapes)
 

@@ -23,7 +23,7 @@ Sizes = tuple[int, ...]
 REPEATS = 65_537
 
 
-def runnable_sizes(tensors: list, attempt: Callable[[Sizes], Any]) -> list[Sizes]:
+def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], Any]) -> list[Sizes]:
     """Sizes of the axes that are left open, the batch apart, with which a layer can be called.
 
     The same for all tensors, and, where it takes them, others for all and different ones.
@@ -50,7 +50,7 @@ def runnable_sizes(tensors: list, attempt: Callable[[Sizes], Any]) -> list[Sizes
     return found
 
 
-def random_values(layer: keras.Layer, tensors: list, batch: int, sizes: Sizes, seed: int) -> list:
+def random_values(layer: keras.Layer, tensors: list[Any], batch: int, sizes: Sizes, seed: int) -> list[Any]:
     """A backend tensor for each symbolic one, with a mask where that has one."""
     generator = np.random.default_rng(seed)
     limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
@@ -73,7 +73,9 @@ def random_values(layer: keras.Layer, tensors: list, batch: int, sizes: Sizes, s
     return values
 
 
-def call_layer(layer: keras.Layer, tensors: list, values: list, args: Any, kwargs: Any, training: bool) -> list:
+def call_layer(
+    layer: keras.Layer, tensors: list[Any], values: list[Any], args: Any, kwargs: Any, training: bool
+) -> list[Any]:
     """The outputs of the layer as a flat list, with `values` in place of `tensors`."""
     known = {id(t): v for t, v in zip(tensors, values, strict=True)}
     args, kwargs = tree.map_structure(lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs))
@@ -92,11 +94,11 @@ class Within(keras.Layer):
         return x
 
 
-def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list, list, list]:
+def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list[Any], list[Any], list[Any]]:
     """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
     with state_kept(layer):
         forget_losses(layer)
-        outputs: list = []
+        outputs: list[Any] = []
         Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
         state = [as_array(v) for v in layer.non_trainable_variables]
         # Sums, since each call makes the terms anew.
@@ -113,7 +115,7 @@ def as_array(x: Any) -> np.ndarray:
     return np.asarray(ops.convert_to_numpy(value if exact else ops.cast(value, "float32")))
 
 
-def same(expected: list, found: list, layer: keras.Layer) -> bool:
+def same(expected: list[Any], found: list[Any], layer: keras.Layer) -> bool:
     """Whether two lists of arrays are equal up to rounding."""
     halves = [i for i in layers_within(layer) if getattr(i, "compute_dtype", None) in ("float16", "bfloat16")]
     tolerance = 1e-2 if halves else 1e-5

@@ -46,11 +46,11 @@ class Comparison:
         masks: bool, whether anything reads the masks that the outputs carry.
     """
 
-    def __init__(self, layer: keras.Layer, tensors: list, args: Any, kwargs: Any, masks: bool = True) -> None:
+    def __init__(self, layer: keras.Layer, tensors: list[Any], args: Any, kwargs: Any, masks: bool = True) -> None:
         self.layer, self.tensors = layer, tensors
         self._args, self._kwargs, self._masks = args, kwargs, masks
         # What the layer gives in each trial: it may be compared with several lists of calls.
-        self._expected: dict[Trial, tuple[list, list, list]] = {}
+        self._expected: dict[Trial, tuple[list[Any], list[Any], list[Any]]] = {}
 
     def check(self, unrolled: Unrolled, known: dict[Any, Found]) -> None:
         """Raises unless the calls compute what the layer does.
@@ -131,15 +131,15 @@ class Comparison:
         matter = ((kind, one, other) for kind, one, other in pairs if self._masks or kind != KINDS[1])
         return next((kind for kind, one, other in matter if not same(one, other, self.layer)), "")
 
-    def _values(self, trial: Trial) -> list:
+    def _values(self, trial: Trial) -> list[Any]:
         return random_values(self.layer, self.tensors, trial.batch, trial.sizes, seed=trial.batch)
 
-    def _of_layer(self, trial: Trial) -> tuple[list, list, list]:
+    def _of_layer(self, trial: Trial) -> tuple[list[Any], list[Any], list[Any]]:
         """What can be seen of the layer in a trial, found once."""
         if trial not in self._expected:
             values, training = self._values(trial), trial.training
 
-            def whole() -> list:
+            def whole() -> list[Any]:
                 return call_layer(self.layer, self.tensors, values, self._args, self._kwargs, training)
 
             try:

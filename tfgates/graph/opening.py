@@ -35,8 +35,13 @@ def may_be_opened(op: Any) -> bool:
 
 
 def open_layer(
-    layer: keras.Layer, args: Any, kwargs: Any, outputs: list, masks: bool = True, known: dict[Any, Found] | None = None
-) -> tuple[Unrolled, list]:
+    layer: keras.Layer,
+    args: Any,
+    kwargs: Any,
+    outputs: list[Any],
+    masks: bool = True,
+    known: dict[Any, Found] | None = None,
+) -> tuple[Unrolled, list[Any]]:
     """The calls that a layer makes when it is called, proven to compute what it does.
 
     `layer.call` is called on symbolic tensors. Where it needs sizes that are left open (`ops.shape(x)[0]`
@@ -109,7 +114,7 @@ def loses_sizes(found: Any, wanted: Any) -> bool:
     return any(a is None and b is not None for a, b in zip(found.shape, wanted.shape, strict=True))
 
 
-def call_names(calls: list) -> list[str]:
+def call_names(calls: list[Any]) -> list[str]:
     """A name for each call: the layer's, or what kind of operator it is, and its number among the same."""
     kinds = [None if isinstance(c.op, keras.Layer) else snake_case(type(c.op).__name__) for c in calls]
     names = []

@@ -101,7 +101,7 @@ class OwnWeights:
         self.given.append(Given(tensor, np.array(ops.convert_to_numpy(x)), layer))
         return tensor
 
-    def among_arguments(self, calls: list, holder: keras.Layer) -> list:
+    def among_arguments(self, calls: list[Any], holder: keras.Layer) -> list[Any]:
         """The calls, with symbolic tensors for the variables that they are given: of weights that no attribute holds.
 
         Such as one in a closure or in an object of yours. Those of layers that are called stay: see
@@ -131,7 +131,7 @@ class OwnWeights:
             found.append(dataclasses.replace(call, args=args, kwargs=kwargs))
         return found
 
-    def read(self, calls: list, outputs: list) -> list[Given]:
+    def read(self, calls: list[Any], outputs: list[Any]) -> list[Given]:
         """Those that calls, or what is returned, read."""
         found = {id(x) for x in tree.flatten([(call.args, call.kwargs) for call in calls])} | {id(y) for y in outputs}
         return [each for each in self.given if id(each.tensor) in found]

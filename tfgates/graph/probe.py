@@ -1,6 +1,7 @@
 """Does a function treat each number by itself? Found out by what it does, not by its name."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from keras import ops
@@ -25,7 +26,7 @@ def sample(
     return np.where(kind < 0.05, 0.0, np.where(kind < 0.1, np.round(values), values)).astype("float32")
 
 
-def evaluate(function: Callable, *values: np.ndarray) -> np.ndarray:
+def evaluate(function: Callable[..., Any], *values: np.ndarray) -> np.ndarray:
     """`function` of arrays as an array."""
     result = function(*(ops.convert_to_tensor(v) for v in values))
     return np.asarray(ops.convert_to_numpy(ops.cast(result, "float32") if "float" in str(result.dtype) else result))
@@ -38,7 +39,7 @@ def alike(a: np.ndarray, b: np.ndarray) -> bool:
     return bool(np.allclose(a, b, rtol=RELATIVE, atol=ABSOLUTE, equal_nan=True))
 
 
-def obstacle(function: Callable, shape: Sequence[int], dtypes: Sequence[str] = ("float32",)) -> str | None:
+def obstacle(function: Callable[..., Any], shape: Sequence[int], dtypes: Sequence[str] = ("float32",)) -> str | None:
     """Why a function is not one of single numbers, alike at all places and channels; None if it is.
 
     It is called on random numbers of `shape` (see `sample`), and must give the same again, the same
@@ -79,7 +80,7 @@ def obstacle(function: Callable, shape: Sequence[int], dtypes: Sequence[str] = (
     return None
 
 
-def along(function: Callable, shape: Sequence[int], axis: int, dtype: str = "float32") -> bool:
+def along(function: Callable[..., Any], shape: Sequence[int], axis: int, dtype: str = "float32") -> bool:
     """Whether a function treats each position along an axis by itself, all alike: as a rotation of heads does.
 
     On random numbers: in another order, with some positions left out and with others in their place, each gives what it
@@ -99,7 +100,7 @@ def along(function: Callable, shape: Sequence[int], axis: int, dtype: str = "flo
         return False
 
 
-def scales_along(function: Callable) -> bool:
+def scales_along(function: Callable[..., Any]) -> bool:
     """Whether f(z * x) = z * f(x) for z >= 0, on numbers of up to a million."""
     generator = np.random.default_rng(0)
     x = sample(generator, (500, 1), largest=1e6)

@@ -39,7 +39,7 @@ class Term:
     layer: str
     params: float
     macs: float
-    over: tuple = ()
+    over: tuple[Any, ...] = ()
     unless: Any = None
     why: str = UNKNOWN_SIZES
 

@@ -16,7 +16,7 @@ from tfgates.keras_internals import dense
 
 # Whether any call may change the axis of the batch.
 _FOLDS: "weakref.WeakKeyDictionary[Network, bool]" = weakref.WeakKeyDictionary()
-_FOUND: "weakref.WeakKeyDictionary[Network, tuple]" = weakref.WeakKeyDictionary()
+_FOUND: "weakref.WeakKeyDictionary[Network, tuple[Any, ...]]" = weakref.WeakKeyDictionary()
 
 
 def sizes_of(network: Network) -> tuple[list[Any], int]:
@@ -142,13 +142,13 @@ def places(network: Network, tensor: int, channels: int) -> float:
     return math.nan if None in sizes else math.prod(sizes) * entries_per_example(network, tensor)
 
 
-def counted(network: Network, tensor: int) -> tuple:
+def counted(network: Network, tensor: int) -> tuple[Any, ...]:
     """The shape of a tensor, with sizes that inputs leave open as they are counted: see `tfgates.graph.lengths`."""
     found = sizes_of(network)[0][tensor] if None in network.shapes[tensor][1:] else None
     return network.shapes[tensor] if found is None else tuple(found.shape)
 
 
-def beside(shape: tuple, channels: int) -> list:
+def beside(shape: tuple[Any, ...], channels: int) -> list[Any]:
     """The sizes of the axes other than those of the batch and the channels."""
     return [size for axis, size in enumerate(shape) if axis not in (0, channels % len(shape))]
 

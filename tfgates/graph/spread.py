@@ -58,7 +58,7 @@ class Joined:
     only_order: bool = False
 
 
-def as_function(node: Node) -> Callable:
+def as_function(node: Node) -> Callable[..., Any]:
     """The call as a function from one array to a list of arrays."""
 
     def call(array: np.ndarray) -> list[np.ndarray]:
@@ -69,7 +69,7 @@ def as_function(node: Node) -> Callable:
     return call
 
 
-def of_source(tensor: int, shape: tuple, axis: int) -> Spread:
+def of_source(tensor: int, shape: tuple[Any, ...], axis: int) -> Spread:
     """A tensor whose channels are along one axis, its batch left out."""
     channel = np.arange(shape[axis - 1]).reshape([-1 if i == axis - 1 else 1 for i in range(len(shape))])
     others = math.prod(shape) // max(shape[axis - 1], 1)

@@ -25,7 +25,7 @@ def complete(layer: keras.Layer) -> None:
         return
 
 
-def activation_variables(layer: keras.Layer) -> list:
+def activation_variables(layer: keras.Layer) -> list[Any]:
     """The variables of the layer that a layer has as its activation."""
     activation = getattr(layer, "activation", None)
     return list(activation.variables) if isinstance(activation, keras.Layer) else []
@@ -70,7 +70,7 @@ def keeps_more_than_variables(layer: keras.Layer) -> bool:
     return own or hasattr(layer, "finalize_state") or hasattr(layer, "save_assets")
 
 
-class Store(collections.abc.MutableMapping):
+class Store(collections.abc.MutableMapping[Any, Any]):
     """What `save_own_variables` writes to and `load_own_variables` reads, as they find it in a file of Keras.
 
     Numbers, lists of them, tensors and variables become arrays; what Keras writes into no file is refused.

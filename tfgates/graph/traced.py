@@ -11,7 +11,7 @@ from tfgates.graph.sizes import arguments_of, graph_of, sizes_of
 from tfgates.graph.uncounted import UncountedError
 
 # By layer or operator, and by what it is called on.
-_COUNTED: "weakref.WeakKeyDictionary[Any, dict]" = weakref.WeakKeyDictionary()
+_COUNTED: "weakref.WeakKeyDictionary[Any, dict[Any, Any]]" = weakref.WeakKeyDictionary()
 
 UNKNOWN_SIZES = (
     "MACs need every dimension but the batch to be known: give `length`, the length of the sequences, or build the "
@@ -54,7 +54,7 @@ def traced_macs(network: Network, node: Node) -> float:
     return known[key] / examples
 
 
-def _key(node: Node, tensors: list[Any]) -> tuple:
+def _key(node: Node, tensors: list[Any]) -> tuple[Any, ...]:
     """What the count of a layer or operator depends on."""
 
     def described(x: Any) -> Any:

@@ -67,7 +67,7 @@ class Twins:
     def refused(self, call: Call) -> NotOpenedError:
         return NotOpenedError(f"it uses the number of examples or steps in {type(call.op).__name__} as a number")
 
-    def equal(self, a: dict, b: dict) -> bool:
+    def equal(self, a: dict[Any, Any], b: dict[Any, Any]) -> bool:
         try:
             tree.map_structure(self.freed, a, b)
         except (UnequalError, ValueError, TypeError):
@@ -153,7 +153,7 @@ class Twins:
         return type(one.op)(tuple(sizes))
 
 
-def tensors_before(run: Unrolled) -> list:
+def tensors_before(run: Unrolled) -> list[Any]:
     """What the calls of a run read that none of them made."""
     return [*run.inputs, *(each.tensor for each in run.given)]
 
@@ -164,6 +164,6 @@ def is_alike(one: keras.Layer, other: keras.Layer) -> bool:
     return of_keras and without_name(one) == without_name(other)
 
 
-def without_name(op: Any) -> dict:
+def without_name(op: Any) -> dict[Any, Any]:
     """The config of an operator, its name apart."""
     return {key: value for key, value in op.get_config().items() if key != "name"}

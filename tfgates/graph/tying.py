@@ -28,12 +28,12 @@ class Tie:
     calls: tuple[int, ...]
 
 
-def find_ties(nodes: list) -> None:
+def find_ties(nodes: list[Any]) -> None:
     """Sets `tie` of the calls of layers that share weights with others, and of operators that are given weights.
 
     Several calls of one layer are no tie: rules know of them. Nor are gates that several layers hold.
     """
-    readers: dict[int, list] = {}
+    readers: dict[int, list[Any]] = {}
     for node in nodes:
         for variable in weights_read(node):
             readers.setdefault(id(variable), []).append(node)

@@ -42,7 +42,7 @@ class Call:
     op: Any
     args: Any
     kwargs: Any
-    outputs: list
+    outputs: list[Any]
     prefix: str = ""
 
 
@@ -58,13 +58,13 @@ class Unrolled:
         unread: paths of the weights of the layer that none of them reads, nor the layer: see `check_opened`.
     """
 
-    inputs: list
+    inputs: list[Any]
     calls: list[Call]
-    outputs: list
+    outputs: list[Any]
     given: list[Given] = dataclasses.field(default_factory=list)
     unread: list[str] = dataclasses.field(default_factory=list)
 
-    def run(self, values: list, training: bool | None = None, symbolic: bool = False) -> list:
+    def run(self, values: list[Any], training: bool | None = None, symbolic: bool = False) -> list[Any]:
         """The outputs for `values`, arrays or other symbolic tensors, in place of the inputs.
 
         Args:
@@ -84,7 +84,9 @@ class Unrolled:
         return [known[id(t)] for t in self.outputs]
 
 
-def unroll(function: Callable, shapes: list, dtypes: list, holder: keras.Layer, given: Any = ()) -> Unrolled:
+def unroll(
+    function: Callable[..., Any], shapes: list[Any], dtypes: list[Any], holder: keras.Layer, given: Any = ()
+) -> Unrolled:
     """Calls `function` on symbolic tensors and writes down what it does with them.
 
     The layers in `holder` are left as they were: they do not remember the calls.
@@ -155,7 +157,7 @@ def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[i
             object.__setattr__(layer, "__class__", kind)
 
 
-def follower(kind: type, inside: Callable | None, weights: OwnWeights) -> type:
+def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights) -> type:
     """A class of layers like `kind` whose calls are followed by `inside` where they fail.
 
     Where they are called on numbers alone these become symbolic tensors, and no tensor is taken for a sparse one.
@@ -184,7 +186,7 @@ def is_array(x: Any) -> bool:
     return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, (keras.KerasTensor, keras.Variable))
 
 
-def called_plainly(layer: keras.Layer, args: Any, kwargs: Any, function: Callable | None = None) -> Any:
+def called_plainly(layer: keras.Layer, args: Any, kwargs: Any, function: Callable[..., Any] | None = None) -> Any:
     """What the `call` of a layer (or `function` in its place) returns, given what Keras gives it."""
     tensors = {id(t): autocast(layer, t) for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}
     args, kwargs = tree.map_structure(
@@ -218,7 +220,7 @@ def calls_forgotten(holder: keras.Layer) -> Iterator[None]:
             del readers_of(op)[outbound:]
 
 
-def calls_behind(outputs: list, inputs: list) -> list[Call]:
+def calls_behind(outputs: list[Any], inputs: list[Any]) -> list[Call]:
     """The calls that `outputs` were made by, each once, those that others need before them."""
     found: list[Call] = []
     done = {id(t) for t in inputs}
@@ -241,7 +243,7 @@ def calls_behind(outputs: list, inputs: list) -> list[Call]:
     return found
 
 
-def in_mode(op: Any, kwargs: dict, training: bool | None) -> dict:
+def in_mode(op: Any, kwargs: dict[Any, Any], training: bool | None) -> dict[Any, Any]:
     """The keyword arguments that Keras calls a part of a model with, whatever `training` was given there."""
     tells = training is not None and tells_training(op)
     return dict(kwargs, training=training) if tells else kwargs

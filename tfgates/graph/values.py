@@ -64,7 +64,7 @@ def through_gate(
     return walk.formulas.both(live, literal), value
 
 
-def map_constants(function: Callable, value: np.ndarray) -> np.ndarray:
+def map_constants(function: Callable[..., Any], value: np.ndarray) -> np.ndarray:
     """`function` applied to the constants in `value`, each distinct one once; nan stays nan.
 
     Args:
@@ -79,7 +79,7 @@ def map_constants(function: Callable, value: np.ndarray) -> np.ndarray:
     return combine_constants(call, [value])
 
 
-def combine_constants(function: Callable, values: list) -> np.ndarray:
+def combine_constants(function: Callable[..., Any], values: list[Any]) -> np.ndarray:
     """`function` of constants, each distinct choice of them once; nan where one of them is not known.
 
     Args:
@@ -109,7 +109,7 @@ def combine_constants(function: Callable, values: list) -> np.ndarray:
     return result
 
 
-def _probes(operands: np.ndarray) -> list:
+def _probes(operands: np.ndarray) -> list[Any]:
     """What to try a function on: each of `PROBES` for operands of which no number is known."""
     generic = np.flatnonzero(is_generic(operands))
     # All their combinations; of many operands some of them.

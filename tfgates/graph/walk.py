@@ -182,7 +182,7 @@ class Walk(WalkState):
         return self.reasons.get(int(self.root[group]))
 
 
-def symbolic_walk(network: Network, candidates: dict | None = None) -> Walk:
+def symbolic_walk(network: Network, candidates: dict[Any, Any] | None = None) -> Walk:
     """A symbolic walk, made once for a network and candidates, and shared: nobody changes it.
 
     One with more candidates on branches does as well, see `Walk.given`.
@@ -202,7 +202,7 @@ def symbolic_walk(network: Network, candidates: dict | None = None) -> Walk:
     return network.walks[key]
 
 
-def known_walk(network: Network, candidates: dict) -> Walk:
+def known_walk(network: Network, candidates: dict[Any, Any]) -> Walk:
     """A symbolic walk, or what follows from one that was made with more candidates, see `Walk.given`."""
     if frozenset(candidates.items()) not in network.walks:
         for walk in network.walks.values():
@@ -212,7 +212,7 @@ def known_walk(network: Network, candidates: dict) -> Walk:
     return symbolic_walk(network, candidates)
 
 
-def without_branches(walks: Iterable[Walk], candidates: dict) -> Walk | None:
+def without_branches(walks: Iterable[Walk], candidates: dict[Any, Any]) -> Walk | None:
     """What follows for `candidates` from a walk with the same ones, and others on branches; None without any."""
     for walk in walks:
         more = {place for place, each in walk.candidates.items() if each[0] in walk._gates} - candidates.keys()

@@ -50,7 +50,7 @@ class WalkState:
         self._gates: dict[Any, Any] = {}
         self._weights: dict[int, np.ndarray] = {}
         self._first_call: dict[int, int] = {}
-        self._number_of_calls: collections.Counter = collections.Counter()
+        self._number_of_calls: collections.Counter[Any] = collections.Counter()
         self._local: list[Channels] = []
         self._implications: list[tuple[np.ndarray, np.ndarray]] = []
 

@@ -41,7 +41,7 @@ def check_targets(data: Any, loss: Any) -> None:
     )
 
 
-def batches_of(data: Any, batch_size: int, steps: int) -> Iterator[tuple]:
+def batches_of(data: Any, batch_size: int, steps: int) -> Iterator[tuple[Any, ...]]:
     """At most `steps` batches `(x, ...)`; of arrays a fixed random choice."""
     if isinstance(data, (tuple, list)):
         given = tuple(part for part in data if part is not None)

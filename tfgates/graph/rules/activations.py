@@ -36,7 +36,7 @@ def has_slopes(function: Any) -> bool:
     return isinstance(anatomy_of(function), PReLUAnatomy)
 
 
-def weights_of(function: Any) -> list:
+def weights_of(function: Any) -> list[Any]:
     """The weights of an activation that is a layer."""
     return list(function.weights) if isinstance(function, keras.Layer) else []
 
@@ -75,7 +75,7 @@ def tried(function: Any) -> str | None:
         return obstacle(call, SHAPE) or obstacle(call, (6, 11))
 
 
-def as_function(function: Any) -> Callable:
+def as_function(function: Any) -> Callable[..., Any]:
     if isinstance(function, keras.Layer):
         return lambda x: call_at_inference(function, x)
     return function

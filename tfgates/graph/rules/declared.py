@@ -52,7 +52,7 @@ class DeclaredRule(Rule):
             return super().terms(walk, node)
         anatomy, slots = self.anatomy(node), walk.slots[id(node.op)]
         counts, once = self.counts(walk, node), 0 if walk.seen_before(node) else 1
-        products, others = [], dict[tuple, Term]()
+        products, others = [], dict[tuple[Any, ...], Term]()
         for path, each, kinds in anatomy.summands(node.op, counts):
             each *= math.prod(counts[kind] for kind in kinds if kind not in slots)
             over = tuple(slots[kind] for kind in kinds if kind in slots)
@@ -102,7 +102,7 @@ class DeclaredRule(Rule):
         surgery.remember_folds(node, folds)
         return surgery.make(node, kind, config, by_attribute(layer, weights))
 
-    def folds(self, surgery: Any, node: Node, keep: Any, config: dict) -> dict[str, list[Fold]]:
+    def folds(self, surgery: Any, node: Node, keep: Any, config: dict[Any, Any]) -> dict[str, list[Fold]]:
         """What each variable of the smaller layer takes up: factors, constants.
 
         What a variable that the layer has not had takes up makes it; `config` is to say that it is there.

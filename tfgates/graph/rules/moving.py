@@ -120,7 +120,7 @@ class MovingRule(Rule):
             return None
         return found
 
-    def can_pick(self, node: Node, shape: tuple, x: Channels, found: list[Moved]) -> bool:
+    def can_pick(self, node: Node, shape: tuple[Any, ...], x: Channels, found: list[Moved]) -> bool:
         """Whether the call can be made for fewer channels: it does nothing but pick them."""
         if any(part.axis != x.axis or part.padded.any() for part in found):
             return False

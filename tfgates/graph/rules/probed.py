@@ -26,7 +26,7 @@ class ProbedRule(MergeRule):
 
     multiplies = True
 
-    def operands(self, node: Node) -> list:
+    def operands(self, node: Node) -> list[Any]:
         return [x for x in tree.flatten((node.args, node.kwargs)) if isinstance(x, Ref)]
 
     def forward(self, walk: Walk, node: Node) -> None:
@@ -102,7 +102,7 @@ class ProbedRule(MergeRule):
         elementwise = walk.network.proofs.get(node.index, "not tried") is None
         return [] if elementwise else super().terms(walk, node)
 
-    def function(self, node: Node) -> Callable:
+    def function(self, node: Node) -> Callable[..., Any]:
         """The call as a function of its tensors."""
 
         def call(*tensors: Any) -> Any:

@@ -53,7 +53,7 @@ def heads_axis(shape: tuple[int, ...], axis: int, new_shape: tuple[int, ...]) ->
     return axis if kept and math.prod(new_shape[axis : axis + 2]) == shape[axis] else None
 
 
-def known_alike(old: tuple, new: tuple) -> tuple[tuple, tuple]:
+def known_alike(old: tuple[Any, ...], new: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     """Shapes with some size in place of the one that both leave open; as they are where it is not at one place."""
     if old.count(None) != 1 or new.count(None) != 1 or old.index(None) != new.index(None):
         return old, new

@@ -18,7 +18,7 @@ class SliceRule(MovingRule):
     def can_pick(self, node: Node, shape: tuple[Any, ...], x: Channels, found: list[Moved]) -> bool:
         return self.key(node, len(shape), x.axis) is not None
 
-    def key(self, node: Node, rank: int, axis: int) -> tuple | None:
+    def key(self, node: Node, rank: int, axis: int) -> tuple[Any, ...] | None:
         """The key with all of `axis` taken; None if it is not a slice there."""
         parts = parts_of_key(node, rank)
         if parts is None:
@@ -39,7 +39,7 @@ class SliceRule(MovingRule):
         return self.picked(surgery, node, tensor, positions, axis)
 
 
-def parts_of_key(node: Node, rank: int) -> list | None:
+def parts_of_key(node: Node, rank: int) -> list[Any] | None:
     """The key of `x[key]` with a part for each axis of x, beside new axes; None if it is not of slices and numbers."""
     key = node.args[1] if len(node.args) > 1 else node.kwargs["key"]
     parts = list(key) if isinstance(key, (tuple, list)) else [key]
