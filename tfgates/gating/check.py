@@ -20,6 +20,7 @@ from tfgates.graph.examples import NoExamplesError, NoSizesError, batches, in_pa
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.graph.randomness import random_reason
+from tfgates.graph.tying import weights_read
 from tfgates.notices import GatesWarning
 
 
@@ -81,6 +82,32 @@ def written_and_read(network: Network) -> list[str]:
         if node.layer is not None and node.op.non_trainable_variables:
             modes.setdefault(id(node.op), set()).add(trains(node))
     return list(dict.fromkeys(node.name for node in network.nodes if len(modes.get(id(node.op), ())) > 1))
+
+
+def warn_of_lost_ties(network: Network) -> None:
+    """Warns of weights of layers that operators compute with: Keras writes these into files as constants."""
+    lost = [
+        f"{variable.path!r}, which {node.name!r} computes with"
+        for node in network.nodes
+        if node.layer is None
+        for variable in weights_read(node)
+        if is_owned(variable, network)
+    ]
+    if lost:
+        warnings.warn(
+            "A `.keras` file of the gated or the pruned network will not hold that a layer and an operator share a "
+            "weight: Keras writes what the operator is given as a constant, which neither follows the layer nor is "
+            "trained. What `export` and `save_weights` write is whole. "
+            f"Received: {'; '.join(dict.fromkeys(lost))}",
+            GatesWarning,
+            stacklevel=4,
+        )
+
+
+def is_owned(variable: Any, network: Network) -> bool:
+    """Whether a variable is the weight of a layer that the network calls."""
+    layers = {id(node.op): node.op for node in network.nodes if node.layer is not None}
+    return any(variable is weight for layer in layers.values() for weight in layer.weights)
 
 
 def examples(network: Network, inputs: Any) -> Any:

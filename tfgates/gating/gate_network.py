@@ -5,7 +5,7 @@ from typing import Any
 from tfgates import gates
 from tfgates.costs.remainder import BudgetError
 from tfgates.gating.blocks import block_places, proven_blocks
-from tfgates.gating.check import check_gated
+from tfgates.gating.check import check_gated, warn_of_lost_ties
 from tfgates.gating.gated_builder import GatedBuilder
 from tfgates.gating.heads import head_places
 from tfgates.gating.likely import likely_candidates
@@ -140,6 +140,7 @@ def gate_network(
     builder.finish()
     carry_over(network, gated, builder.successor)
     check_gated(network, gated, () if compensate else builder.gates, example)
+    warn_of_lost_ties(network)
     gated.report = report
     gated._origins = origins_of(network, builder.successor)
     original = original_from(network, builder.successor)
