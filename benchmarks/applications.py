@@ -3,6 +3,7 @@
     python benchmarks/applications.py
     python benchmarks/applications.py ResNet50 MobileNetV2
     python benchmarks/applications.py --closed 0.3
+    python benchmarks/applications.py --out=benchmarks/results/applications.json    # goes on with what is missing there
 
 Seconds are processor time, of all threads, of one run each. The figures of parameters and MACs are
 at the smallest image that the network takes, with 10 classes.
@@ -10,6 +11,8 @@ at the smallest image that the network takes, with 10 classes.
 
 import argparse
 import gc
+import json
+import pathlib
 import time
 
 import keras
@@ -76,7 +79,7 @@ def channels(plan):
 
 
 def measure(name, fraction, seed=0):
-    """One row of the table, as text, and the seconds to build and to prune."""
+    """What one network shows, as a dict."""
     generator = np.random.default_rng(seed)
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
@@ -94,12 +97,32 @@ def measure(name, fraction, seed=0):
     prune_seconds = time.process_time() - start
     before, after = channels(plan)
     assert pruned.count_params() == plan.params
-    row = (
-        f"| {name} | {len(gated.gates)} | {before - after:,} of {before:,} | {plan.params:,} of {plan.dense_params:,} "
-        f"({plan.params / plan.dense_params:.1%}) | {plan.macs / 1e6:,.1f} of {plan.dense_macs / 1e6:,.1f} M "
-        f"({plan.macs / plan.dense_macs:.1%}) | {build_seconds:.1f} | {gate_seconds:.1f} | {prune_seconds:.1f} |"
+    return {
+        "network": name,
+        "closed": fraction,
+        "seed": seed,
+        "gates": len(gated.gates),
+        "channels": [before - after, before],
+        "params": [int(plan.params), int(plan.dense_params)],
+        "macs": [int(plan.macs), int(plan.dense_macs)],
+        "seconds": {"build": build_seconds, "gate": gate_seconds, "prune": prune_seconds},
+    }
+
+
+HEAD = ("architecture", "gates", "channels removed", "parameters left", "MACs left", "build s", "gate s", "prune s")
+
+
+def cells(row):
+    """A row of the table as text."""
+    (removed, channels), (params, dense_params), (macs, dense_macs) = row["channels"], row["params"], row["macs"]
+    return (
+        row["network"],
+        f"{row['gates']}",
+        f"{removed:,} of {channels:,}",
+        f"{params:,} of {dense_params:,} ({params / dense_params:.1%})",
+        f"{macs / 1e6:,.1f} of {dense_macs / 1e6:,.1f} M ({macs / dense_macs:.1%})",
+        *(f"{seconds:.1f}" for seconds in row["seconds"].values()),
     )
-    return row, build_seconds, prune_seconds
 
 
 def main():
@@ -107,14 +130,25 @@ def main():
     parser.add_argument("networks", nargs="*", help="all by default")
     parser.add_argument("--closed", type=float, default=0.7, help="share of the units that are closed")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", type=pathlib.Path, help="a file for the result as JSON; what it has is not done again")
     arguments = parser.parse_args()
-    print("| architecture | gates | channels removed | parameters left | MACs left | build s | gate s | prune s |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    from stored import store
+
+    print("| " + " | ".join(HEAD) + " |")
+    print("| --- " * len(HEAD) + "|")
+    rows = json.loads(arguments.out.read_text("utf-8"))["rows"] if arguments.out and arguments.out.exists() else []
+    wanted = arguments.networks or NETWORKS
     late = []
-    for name in arguments.networks or NETWORKS:
-        row, build_seconds, prune_seconds = measure(name, arguments.closed, arguments.seed)
-        print(row, flush=True)
-        if prune_seconds > build_seconds + 10.0:
+    for name in wanted:
+        settings = {"network": name, "closed": arguments.closed, "seed": arguments.seed}
+        row = next((row for row in rows if all(row[key] == value for key, value in settings.items())), None)
+        if row is None:
+            row = measure(name, arguments.closed, arguments.seed)
+            rows.append(row)
+            rows.sort(key=lambda row: NETWORKS.index(row["network"]))
+            store(arguments.out, rows)
+        print("| " + " | ".join(cells(row)) + " |", flush=True)
+        if row["seconds"]["prune"] > row["seconds"]["build"] + 10.0:
             late.append(name)
         gc.collect()
     print(f"\nSlower to prune than to build, plus 10 s: {', '.join(late) or 'none'}")

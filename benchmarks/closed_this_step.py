@@ -1,6 +1,6 @@
 """What skipping channels that one draw closes could give: they are gathered, instead of being multiplied by 0.
 
-    python benchmarks/closed_this_step.py --open 1 0.75 0.5 0.25
+    python benchmarks/closed_this_step.py --open 1 0.75 0.5 0.25 --out=benchmarks/results/closed_this_step.json
 
 Two convolutions with a normalisation and a draw of gates between them, forward and backward, batch 64, one thread:
 "times 0" computes all channels, "gathered" the open ones alone, whose number differs from step to step. Processor time
@@ -11,7 +11,8 @@ import argparse
 
 import numpy as np
 import tensorflow as tf
-from timing import interleaved, table
+from stored import store
+from timing import interleaved, summary, table
 
 
 def block(channels, size, gathered, rng):
@@ -44,8 +45,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--open", type=float, nargs="*", default=[1.0, 0.75, 0.5, 0.25])
     parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--out", help="a file for the result as JSON")
     arguments = parser.parse_args()
     tf.config.threading.set_intra_op_parallelism_threads(1)
+    rows = []
     for channels, size in ((32, 16), (128, 8)):
         functions = {}
         for share in arguments.open:
@@ -59,7 +62,10 @@ def main():
 
                 functions[f"{name}, {share:.0%} open"] = run
         print(f"{channels} channels, {size} x {size}")
-        print(table(*interleaved(functions, arguments.rounds), f"times 0, {arguments.open[0]:.0%} open"))
+        some = summary(*interleaved(functions, arguments.rounds), f"times 0, {arguments.open[0]:.0%} open")
+        print(table(some))
+        rows += [{"channels": channels, "size": size, **row} for row in some]
+    store(arguments.out, rows)
 
 
 if __name__ == "__main__":

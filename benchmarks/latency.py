@@ -1,7 +1,7 @@
 """Latency of a ResNet50 with half of its inner channels removed, beside its MACs.
 
     python benchmarks/latency.py
-    python benchmarks/latency.py --batch_sizes 1 8 --rounds 20
+    python benchmarks/latency.py --batch_sizes 1 8 --rounds 20 --out=benchmarks/results/latency_resnet50.json
 
 The networks run in turns as SavedModels at 224 x 224, so that what else the machine does hits all
 alike; the ratio is the median over the rounds, with quartiles. The proportion to compare with is
@@ -14,7 +14,8 @@ import tempfile
 import keras
 import numpy as np
 import tensorflow as tf
-from timing import interleaved, table
+from stored import store
+from timing import interleaved, summary, table
 
 import tfgates
 
@@ -42,6 +43,7 @@ def main():
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch_sizes", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--out", help="a file for the result as JSON")
     arguments = parser.parse_args()
     keras.utils.set_random_seed(0)
     shape = (arguments.size, arguments.size, 3)
@@ -53,12 +55,20 @@ def main():
         f"parameters {after.dense_params:,} of {before.dense_params:,}: {after.dense_params / before.dense_params:.3f}"
     )
     print(f"MACs {after.dense_macs:,} of {before.dense_macs:,}: {after.dense_macs / before.dense_macs:.3f}")
+    rows = []
     artifacts = {"dense": served(model), "pruned": served(pruned)}
     for batch_size in arguments.batch_sizes:
         x = tf.constant(np.random.default_rng(0).normal(size=(batch_size, *shape)).astype("float32"))
         functions = {name: (lambda a=a, x=x: a.serve(x).numpy()) for name, a in artifacts.items()}
         print(f"batch {batch_size}, {arguments.rounds} rounds")
-        print(table(*interleaved(functions, arguments.rounds), "dense"))
+        some = summary(*interleaved(functions, arguments.rounds), "dense")
+        print(table(some))
+        rows += [{"batch_size": batch_size, **row} for row in some]
+    sizes = {
+        name: {"params": float(cost.dense_params), "macs": float(cost.dense_macs)}
+        for name, cost in (("dense", before), ("pruned", after))
+    }
+    store(arguments.out, rows, sizes=sizes)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """LeNet-5 on MNIST with each gate and estimator under equal settings: size and error of what is left.
 
-    python benchmarks/mnist_gates.py --data_dir=~/tensorflow_datasets --gates=disarm --seeds=0
+    python benchmarks/mnist_gates.py --data_dir=~/tensorflow_datasets --gates=disarm --seeds=0 --out=mnist_gates.json
 
 55,000 images train, 5,000 are held out, and the test set is touched once per run, at the end, on the
 pruned network. "Removed" is the share of the 430,500 weights that is gone, biases aside.
@@ -12,6 +12,7 @@ import time
 import keras
 import numpy as np
 import tensorflow_datasets as tfds
+from stored import store
 
 import tfgates
 from tfgates.gates import NAMES
@@ -117,10 +118,17 @@ def main():
     parser.add_argument("--sampling", choices=("batch", "example"), default="example")
     parser.add_argument("--l0", nargs=4, type=float, default=[10.0, 0.5, 0.1, 10.0], metavar="LAMBDA")
     parser.add_argument("--verbose", action="store_true")
+    parser.add_argument("--out", help="a file for the result as JSON")
     arguments = parser.parse_args()
     data = load(arguments.data_dir)
     print(arguments)
     found = {name: [run(name, seed, arguments, data) for seed in arguments.seeds] for name in arguments.gates}
+    runs = [
+        {"gate": name, "seed": seed, **result}
+        for name, results in found.items()
+        for seed, result in zip(arguments.seeds, results, strict=True)
+    ]
+    store(arguments.out, runs)
     print(f"\n{'gate':24} {'removed %':>20} {'test error %':>20}   kept, by seed")
     for name, results in found.items():
         columns = []

@@ -4,6 +4,7 @@
     python benchmarks/step_time.py --model=resnet20
     python benchmarks/step_time.py --model=lenet5 --closed
     KERAS_BACKEND=torch python benchmarks/step_time.py --model=lenet5 --gates hard_concrete disarm
+    python benchmarks/step_time.py --model=lenet5 --rounds=30 --out=benchmarks/results/step_time_lenet5.json
 
 `--closed` compares shares of closed units instead of gates. Channels that are closed are zero, but
 they are still computed.
@@ -13,7 +14,8 @@ import argparse
 
 import keras
 import numpy as np
-from timing import interleaved, table
+from stored import store
+from timing import interleaved, summary, table
 
 from tfgates import GatedModel, layers
 from tfgates.gates import BernoulliGate, get
@@ -114,6 +116,7 @@ def main():
     parser.add_argument("--steps", type=int, help="steps per round; 5 for lenet5, 1 for resnet20")
     parser.add_argument("--gates", nargs="+", choices=GATES, default=GATES)
     parser.add_argument("--closed", action="store_true", help="compare shares of closed units")
+    parser.add_argument("--out", help="a file for the result as JSON")
     arguments = parser.parse_args()
     build = {"lenet5": lenet5, "resnet20": resnet20}[arguments.model]
     steps = arguments.steps or {"lenet5": 5, "resnet20": 1}[arguments.model]
@@ -128,7 +131,9 @@ def main():
             functions[name] = steps_of(build, lambda name=name: get(name), arguments.batch_size, steps)
     what = f"{arguments.model}, batch {arguments.batch_size}, {arguments.rounds} rounds of {steps} steps"
     print(f"{keras.backend.backend()}, {what}")
-    print(table(*interleaved(functions, arguments.rounds), "dense", per_call=steps))
+    rows = summary(*interleaved(functions, arguments.rounds), "dense", per_call=steps)
+    print(table(rows))
+    store(arguments.out, rows)
 
 
 if __name__ == "__main__":

@@ -38,19 +38,34 @@ def ratios(seconds, base):
     return found
 
 
-def table(clock, processor, base, per_call=1):
-    """The lines of a table: milliseconds, and the ratios to `base` with their quartiles.
+def summary(clock, processor, base, per_call=1):
+    """Milliseconds, and the ratios to `base` by the clock and in processor time: medians and quartiles.
 
     Args:
         clock, processor: what `interleaved` returned.
         base: the name that all others are compared with.
         per_call: int, steps in one call.
+
+    Returns:
+        List of dicts, one for each name: `name`, `milliseconds`, `clock` and `processor`, these `[median, low, high]`.
     """
-    width = max(len(name) for name in clock)
-    lines = [f"{'':{width}}  ms/step  ratio (quartiles)      processor time: ratio (quartiles)"]
     by_clock, by_processor = ratios(clock, base), ratios(processor, base)
-    for name in clock:
-        milliseconds = 1e3 * statistics.median(clock[name]) / per_call
-        columns = ["{:.3f} ({:.3f}-{:.3f})".format(*found[name]) for found in (by_clock, by_processor)]
-        lines.append(f"{name:{width}}  {milliseconds:7.2f}  {columns[0]:22} {columns[1]}")
+    return [
+        {
+            "name": name,
+            "milliseconds": 1e3 * statistics.median(clock[name]) / per_call,
+            "clock": list(by_clock[name]),
+            "processor": list(by_processor[name]),
+        }
+        for name in clock
+    ]
+
+
+def table(rows):
+    """The lines of a table of what `summary` returned."""
+    width = max(len(row["name"]) for row in rows)
+    lines = [f"{'':{width}}  ms/step  ratio (quartiles)      processor time: ratio (quartiles)"]
+    for row in rows:
+        columns = ["{:.3f} ({:.3f}-{:.3f})".format(*row[kind]) for kind in ("clock", "processor")]
+        lines.append(f"{row['name']:{width}}  {row['milliseconds']:7.2f}  {columns[0]:22} {columns[1]}")
     return "\n".join(lines)

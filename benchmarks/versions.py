@@ -1,7 +1,7 @@
 """Two versions of tfgates in turns: time of a training step, of gating, of a monitor's epoch and of pruning.
 
     git worktree add /tmp/before 40bc582
-    python benchmarks/versions.py --before=/tmp/before --rounds=8
+    python benchmarks/versions.py --before=/tmp/before --rounds=8 --out=benchmarks/results/versions.json
 
 Each version has a process of its own, of which one works at a time. What is printed is the processor time of this
 version over that of the other in the same round, median and quartiles.
@@ -102,10 +102,12 @@ def main():
     parser.add_argument("--before", help="folder of the other version")
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--only", default="", help="a regular expression for the names of what is timed")
+    parser.add_argument("--out", help="a file for the result as JSON")
     parser.add_argument("--work", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.work:
         return work(arguments.only)
+    from stored import commit, store
     from timing import ratios
 
     workers = {
@@ -113,7 +115,7 @@ def main():
         "after": start(ROOT, arguments.only),
     }
     names = workers["after"][1]
-    width = max(map(len, names))
+    width, rows = max(map(len, names)), []
     for name in names:
         seconds = {version: [] for version in workers}
         for _ in range(arguments.rounds):
@@ -122,9 +124,11 @@ def main():
                 seconds[version].append(answer(worker))
         middle, low, high = ratios(seconds, "before")["after"]
         print(f"{name:{width}}  {middle:.3f} ({low:.3f}-{high:.3f})", flush=True)
+        rows.append({"name": name, "processor": [middle, low, high]})
     for worker, _ in workers.values():
         worker.stdin.close()
         worker.wait()
+    store(arguments.out, rows, before=commit(arguments.before))
     return None
 
 

@@ -1,11 +1,14 @@
 """Where figures come from: each part of the results, and of README, that shows some says by what they were made."""
 
+import json
 import pathlib
 import re
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
 PAGES = [ROOT / "README.md", ROOT / "docs" / "coverage.md", *sorted((ROOT / "docs" / "results").glob("*.md"))]
 FIGURE = re.compile(r"\d %|\d\.\d\d|\d ms|\d milliseconds|\d s\b")
 # A command, the file that a table is made from, or a link to where the command stands.
@@ -35,3 +38,67 @@ def test_figures_have_a_source(page):
 def test_figures_without_a_source_are_found():
     text = "# Page\n\n## A\n\n| 1.25 % |\n\n## B\n\n`python b.py`: 1.25\n\n## C\n\n3 networks\n"
     assert list(without_source(text)) == ["## A"]
+
+
+# Written as a whole by a program, with a test of its own; and formulas, whose numbers follow from them.
+OTHERWISE = {"docs/coverage.md", "docs/supported_layers.md", "docs/methods.md"}
+MADE = re.compile(r"^ *<!-- table: \S+ -->\n.*?<!-- end of table -->|^```.*?^```", re.M | re.S)
+# Shares, decimals, times: not a count, a year, a version or a size that somebody asked for.
+MEASURED = re.compile(r"\d ?%|(?<![\d.])\d*\.\d\d|\d,\d{3}|\d (?:s|ms|KiB)\b")
+# Code, addresses, numbers of papers.
+NO_FIGURE = re.compile(r"`[^`]*`|\]\([^)]*\)|\d{4}\.\d{5}")
+TABLE = re.compile(r"(?:^ *\|.*\n){3,}", re.M)
+
+
+def tables_by_hand(text):
+    """Heads of the tables that show measured figures and are not made of stored results."""
+    for table in TABLE.findall(MADE.sub("", text)):
+        head, _, *rows = table.splitlines()
+        cells = [NO_FIGURE.sub("", cell) for row in rows for cell in row.split("|")[2:]]
+        if sum(bool(MEASURED.search(cell)) for cell in cells) >= 2:
+            yield head
+
+
+def pages_of_the_site():
+    documents = [ROOT / "README.md", ROOT / "BUILD_NOTES.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    for path in documents:
+        name = path.relative_to(ROOT)
+        if "_build" not in name.parts and name.parts[:2] != ("docs", "zoo") and str(name) not in OTHERWISE:
+            yield name
+
+
+def test_tables_with_figures_are_made_of_stored_results():
+    found = {str(name): list(tables_by_hand((ROOT / name).read_text("utf-8"))) for name in pages_of_the_site()}
+    assert {name: heads for name, heads in found.items() if heads} == {}
+
+
+def test_tables_by_hand_are_found():
+    table = "| a | b |\n|---|---|\n| x | 1.25 % |\n| y | 2.50 % |\n"
+    assert list(tables_by_hand(f"# A\n\n{table}")) == ["| a | b |"]
+    assert list(tables_by_hand(f"# A\n\n<!-- table: a.json -->\n{table}<!-- end of table -->\n")) == []
+
+
+@pytest.mark.parametrize("path", sorted((RESULTS / "printed").glob("*.json")), ids=lambda path: path.stem)
+def test_what_was_printed_has_its_command_and_is_shown(path, of_docs):
+    stored = json.loads(path.read_text("utf-8"))
+    assert stored["command"] and stored["code"] and {len(row) for row in stored["rows"]} == {len(stored["columns"])}
+    shown = "".join(page.read_text("utf-8") for page in of_docs("tables").pages())
+    assert f"<!-- table: printed/{path.name} -->" in shown
+
+
+def test_results_are_stored_with_command_and_versions(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import stored
+    import timing
+
+    path = tmp_path / "new" / "result.json"
+    program = ROOT / "benchmarks" / "step_time.py"
+    monkeypatch.setattr(sys, "argv", [str(program), "--model=lenet5", f"--out={path}"])
+    rows = timing.summary(*({"dense": [2.0] * 3, "gated": [3.0] * 3} for _ in range(2)), "dense")
+    stored.store(path, rows, more=1)
+    found = json.loads(path.read_text("utf-8"))
+    assert found["command"].endswith("python benchmarks/step_time.py --model=lenet5")
+    assert found["versions"].keys() >= {"tfgates", "keras", "python", "commit"} and found["more"] == 1
+    assert found["rows"][1] == {"name": "gated", "milliseconds": 3000.0, "clock": [1.5] * 3, "processor": [1.5] * 3}
+    assert "1.500 (1.500-1.500)" in timing.table(rows)
+    stored.store(None, rows)

@@ -1,0 +1,190 @@
+"""Tables of what is left of networks, and how right it is: each function makes rows of text of a stored result."""
+
+import statistics
+
+CIFAR10 = {
+    "dense": "dense",
+    "gates": "gates (hard concrete), from scratch",
+    "magnitude": "magnitude, rate annealed before pruning too",
+    "magnitudeconstant": "magnitude, rate kept until pruning",
+    "uniform": "magnitude, the same share everywhere",
+    "random": "random units",
+    "narrow": "fewer channels everywhere, from scratch",
+}
+
+
+def grouped(rows, *names):
+    """Rows that agree in `names` together, in the order in which they first come."""
+    groups = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in names), []).append(row)
+    return groups
+
+
+def mean(rows, name):
+    return statistics.fmean(row[name] for row in rows)
+
+
+def cifar10(rows):
+    """ResNet-20 beside every control: means, and test accuracies of the seeds."""
+    groups = grouped([row for row in rows if row["settings"]["gates_share"] == 0.6], "row")
+    yield "network", "MACs left", "parameters left", "validation accuracy", "test accuracy (seeds)"
+    for size in ("", "-0.5", "-0.25"):
+        for name, words in CIFAR10.items():
+            seeds = groups.get((name + size,))
+            if not seeds:
+                continue
+            shares = (f"{100 * mean(seeds, key):.1f} %" for key in ("macs_share", "params_share"))
+            tests = ", ".join(f"{100 * row['test']:.2f}" for row in sorted(seeds, key=lambda row: row["seed"]))
+            yield (
+                words,
+                *shares,
+                f"{100 * mean(seeds, 'validation'):.2f} %",
+                f"{100 * mean(seeds, 'test'):.2f} % ({tests})",
+            )
+
+
+LENET5 = {
+    "gates": "`compress`, gates",
+    "joint": "`compress`, MACs of the narrow network too",
+    "magnitude": "magnitude",
+    "annealed": "magnitude, rate annealed before pruning too",
+    "random": "random units",
+    "redrawn": "what the gates chose, drawn anew",
+    "narrow": "narrow from the start",
+    "dense": "dense",
+}
+
+
+def errors(rows, name):
+    """Mean in percent, with the seeds where there are several."""
+    values = [100 * row[name] for row in sorted(rows, key=lambda row: row["seed"])]
+    seeds = f" ({', '.join(f'{value:.2f}' for value in values)})" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.2f} %{seeds}"
+
+
+def lenet5(rows):
+    """LeNet-5 at small sizes beside every control: means over the seeds that were run."""
+    groups = grouped(rows, "size", "row")
+    yield "asked for", "network", "parameters left", "MACs left", "validation error", "test error"
+    for size in sorted({row["size"] or 0 for row in rows}, reverse=True):
+        for name, words in LENET5.items():
+            some = groups.get((size or None, name))
+            if some:
+                yield (
+                    f"{size:,}" if size else "",
+                    words,
+                    f"{mean(some, 'params'):,.0f}",
+                    f"{100 * mean(some, 'macs_share'):.1f} %",
+                    errors(some, "validation_error"),
+                    errors(some, "test_error"),
+                )
+
+
+def generators(rows):
+    """Expected MACs after the first epoch, in the midst of the ramp and at the end, and errors, with the seeds."""
+    words = {"none": "gates of their own", "forward": "generator, forward", "backward": "generator, backward"}
+    yield "version", "logits", "epoch 1 (bound 100 %)", "epoch 9 (55 %)", "epoch 14 (30 %)", "last epoch", "test error"
+    for (label, order), some in grouped(rows, "label", "generator").items():
+        macs = (statistics.fmean(row["epochs"][at][0] for row in some) for at in (0, 8, 13, -1))
+        yield label, words[order], *(f"{100 * value:.0f} %" for value in macs), errors(some, "test_error")
+
+
+def estimators(rows):
+    """Variance of one draw over the squared norm of what it estimates, means over networks; and the distances."""
+    probabilities = sorted({row["p"] for row in rows})
+    yield (
+        "estimator",
+        "passes",
+        *(f"variance, p = {p:g}" for p in probabilities),
+        "distance of the mean (standard error)",
+    )
+    for (name,), some in grouped(rows, "estimator").items():
+        means = [mean([row for row in some if row["p"] == p], "variance") for p in probabilities]
+        known = [row for row in some if row["distance"] is not None]
+        distance = f"{mean(known, 'distance'):.2f} ({mean(known, 'error'):.2f})" if known else "of its own"
+        yield name, str(some[0]["passes"]), *(f"{value:,.1f}" for value in means), distance
+
+
+def reconstruction(rows):
+    """Means over choices of images, least to largest, and what part of the loss is won back."""
+    yield "size", "importance", "pruned", "reconstructed", "of what was lost", "seconds"
+    for (size, importance), some in grouped(rows, "size", "importance").items():
+        cells = []
+        for name in ("pruned", "reconstructed"):
+            values = [100 * row[name] for row in some]
+            cells.append(f"{statistics.fmean(values):.2f} % ({min(values):.2f} to {max(values):.2f})")
+        lost = mean(some, "dense") - mean(some, "pruned")
+        won = (mean(some, "reconstructed") - mean(some, "pruned")) / lost
+        yield size, importance, *cells, f"{100 * won:.0f} %", f"{mean(some, 'seconds'):.0f}"
+
+
+def lenet5_in_short(rows):
+    """The ways beside each other at each size: errors, the least in bold, and shares of the MACs."""
+    groups, dense = grouped(rows, "size", "row"), 431_080
+    yield "asked for", "gates", "magnitude", "narrow from scratch"
+    for size in sorted({row["size"] for row in rows if row["size"]}, reverse=True):
+        some = [groups[size, name] for name in ("gates", "magnitude", "narrow")]
+        errors = [f"{100 * mean(each, 'test_error'):.2f} %" for each in some]
+        least = min(range(3), key=lambda at: mean(some[at], "test_error"))
+        errors[least] = f"**{errors[least]}**"
+        shares = [f"{100 * mean(each, 'macs_share'):.0f} % of the MACs" for each in some]
+        cells = (f"{error} ({share})" for error, share in zip(errors, shares, strict=True))
+        yield f"`params={size}` ({100 * size / dense:.1f} %)", *cells
+
+
+def cifar10_in_short(rows):
+    """ResNet-20: test accuracies, means of the seeds."""
+    groups = grouped([row for row in rows if row["settings"]["gates_share"] == 0.6], "row")
+    names = {
+        "gates": "gates",
+        "magnitude": "magnitude",
+        "uniform": "same share everywhere",
+        "narrow": "narrow from scratch",
+    }
+    yield "MACs left", *names.values()
+    for share in ("0.5", "0.25"):
+        yield (
+            f"{100 * float(share):g} %",
+            *(f"{100 * mean(groups[f'{name}-{share}',], 'test'):.1f} %" for name in names),
+        )
+
+
+def removal(vgg, lenet5, digits):
+    """The choice after 60 and after 30 % of the epochs: accuracies, with the seeds, and processor time."""
+    yield "", "steps in all", "seeds", "60 % with gates", "30 % with gates", "processor time, 30 over 60 %"
+    for words, steps, runs in (
+        ("VGG-like on CIFAR-10", "1,600", vgg),
+        ("LeNet-5 on MNIST", "1,600", lenet5),
+        ("the digits", "480", digits),
+    ):
+        late, early = (
+            [run for name, run in runs.items() if f"kept macs=0.25 fine_tune={share} " in name] for share in (0.4, 0.7)
+        )
+        cells = []
+        for some in (late, early):
+            seeds = ", ".join(f"{100 * run['accuracy']:.2f}" for run in some)
+            cells.append(f"{100 * mean(some, 'accuracy'):.2f} ({seeds})")
+        ratio = f"{mean(early, 'processor') / mean(late, 'processor'):.2f}".lstrip("0")
+        yield words, steps, str(len(late)), *cells, ratio
+
+
+def minilm(result):
+    """A fine-tuned encoder, most of it removed, beside magnitude and half of the layers."""
+    yield "run", "accuracy", "of dense", "parameters", "encoder left", "MACs", "processor time"
+    for name, words in {
+        "dense": "dense, 3 epochs",
+        "compress": "`compress` with heads, units and branches",
+        "magnitude": "magnitude: 1 epoch, pruned, 4 of fine-tuning",
+        "layers": "the layers 1, 3 and 5 alone",
+    }.items():
+        row = result[name]
+        yield (
+            words,
+            f"{row['accuracy']:.4f}".lstrip("0"),
+            "" if name == "dense" else f"{100 * row['accuracy'] / result['dense']['accuracy']:.1f} %",
+            f"{row['params']:,}",
+            f"{100 * row['encoder_left']:.1f} %",
+            f"{row['macs']:,}",
+            f"{row['seconds']:.0f} s",
+        )
