@@ -566,8 +566,8 @@ def test_channels_behind_a_gated_branch_can_have_gates_too():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"residual": "outer"}, r"`residual` must be one of \['inner', 'tied', 'block'\]. Received: residual='outer'"),
-        ({"residual": ()}, r"`residual` must name one of \['inner', 'tied', 'block'\] or several. Received: "),
+        ({"residual": "outer"}, r"must be one of \['inner', 'tied', 'block', 'layer'\]. Received: residual='outer'"),
+        ({"residual": ()}, r"`residual` must name one of \['inner', 'tied', 'block', 'layer'\] or several. Received: "),
         ({"generator": "both"}, r"`generator` must be one of \['forward', 'backward'\]. Received: generator='both'"),
         (
             {"compensate": True, "copy_weights": False},

@@ -16,8 +16,15 @@ FAMILIES = {
     "AlbertBackbone": HEADS | SHORT | {"embedding_dim": 8},
     "BartBackbone": HEADS | SHORT,
     "BertBackbone": HEADS | SHORT,
+    "BloomBackbone": HEADS,
+    # Relative places in few buckets.
+    "DebertaV3Backbone": HEADS | SHORT | {"bucket_size": 4},
+    "DeiTBackbone": IMAGES | {"intermediate_dim": 24},
     "DistilBertBackbone": HEADS | SHORT,
     "ElectraBackbone": HEADS | SHORT | {"vocab_size": 30, "embedding_dim": 16},
+    "FalconBackbone": TEXT | WIDTHS | {"num_attention_heads": 4},
+    # Its MLPs are half as wide as it says.
+    "GemmaBackbone": QUERIES | {"head_dim": 4},
     "GPT2Backbone": HEADS | SHORT,
     # A quarter of the width of a head is rotated.
     "GPTNeoXBackbone": HEADS | SHORT | {"hidden_dim": 32},
@@ -26,7 +33,9 @@ FAMILIES = {
     "OPTBackbone": HEADS | SHORT,
     "Phi3Backbone": QUERIES,
     "QwenBackbone": QUERIES,
+    "Qwen3Backbone": QUERIES | {"head_dim": 4},
     "RobertaBackbone": HEADS | SHORT,
+    "T5Backbone": HEADS | {"key_value_dim": 4},
     "ViTBackbone": IMAGES | {"mlp_dim": 24},
     "WhisperBackbone": HEADS | {"num_mels": 8, "max_encoder_sequence_length": 20, "max_decoder_sequence_length": 12},
     "XLMRobertaBackbone": HEADS | SHORT,

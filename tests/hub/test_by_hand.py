@@ -98,15 +98,18 @@ def data(model, steps):
     return made if len(made) > 1 else made[0]
 
 
-@pytest.mark.parametrize("make", [encoder, decoder, both, vision])
-def test_half_of_the_heads_and_units_and_a_layer_go(make):
+@pytest.mark.parametrize(
+    ("make", "residual"),
+    [(encoder, "block"), (encoder, "layer"), (decoder, "block"), (both, "block"), (vision, "block")],
+)
+def test_half_of_the_heads_and_units_and_a_layer_go(make, residual):
     model = make()
     generator = np.random.default_rng(1)
     for variable in model.weights:
         variable.assign(generator.normal(size=variable.shape) * 0.3)
-    gated = tfgates.gate_model(model, residual=("inner", "block"), length=9)
+    gated = tfgates.gate_model(model, residual=("inner", residual), length=9)
     kinds = [what for _, what in gated.report.gated]
-    assert [sum(word in what for what in kinds) >= 2 for word in ("heads", "units", "branch")] == [True] * 3
+    assert [sum(word in what for what in kinds) >= 2 for word in ("heads", "units", "the whole")] == [True] * 3
     close(gated)
     small = tfgates.prune(gated)
     assert small.count_params() < 0.8 * model.count_params()

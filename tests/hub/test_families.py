@@ -1,6 +1,7 @@
 """Backbones of KerasHub: gated ones compute what they did, and pruned ones what the gated ones do."""
 
 import contextlib
+import re
 
 import keras
 import numpy as np
@@ -14,11 +15,29 @@ hub = pytest.importorskip("keras_hub")
 # Of these the tests are quick enough for every run.
 OFTEN = ("BertBackbone", "GPT2Backbone", "LlamaBackbone", "MistralBackbone")
 
-# What is left of these is of their class again; of the first fewer heads and of the first two lines fewer layers.
+# Attention of these is written out with what has no rule yet, or cannot be followed: no gates on heads.
+WITHOUT_HEADS = ("BloomBackbone", "DebertaV3Backbone", "FalconBackbone", "GemmaBackbone", "Qwen3Backbone", "T5Backbone")
+
+# The branches of the first layer by the names of their gates.
+FIRST = re.compile("layer_0_|decoder_block_0_|deit_encoder_add_gate|deit_encoder_transformer_block_1_")
+
+# Their attention stays whole, so that of a layer with its normalisations only a part could go.
+IN_PARTS = ("DebertaV3Backbone",)
+
+# What is left of these is of their class again, with a layer less; of the first with fewer heads too.
 WITH_HEAD_WIDTH = ("MistralBackbone",)
-NORMALIZED_FIRST = ("GPT2Backbone", "LlamaBackbone", "OPTBackbone", "Phi3Backbone", "QwenBackbone")
-PRESETS = (*WITH_HEAD_WIDTH, *NORMALIZED_FIRST, "BertBackbone", "DistilBertBackbone", "RobertaBackbone")
-DECODERS = (*WITH_HEAD_WIDTH, *NORMALIZED_FIRST)
+DECODERS = (
+    *WITH_HEAD_WIDTH,
+    "BloomBackbone",
+    "FalconBackbone",
+    "GemmaBackbone",
+    "GPT2Backbone",
+    "LlamaBackbone",
+    "OPTBackbone",
+    "Phi3Backbone",
+    "QwenBackbone",
+)
+PRESETS = (*DECODERS, *IN_PARTS, "BertBackbone", "DistilBertBackbone", "RobertaBackbone")
 
 
 def marked(names):
@@ -39,7 +58,7 @@ def close(gated):
     """Closes half of the heads and units, and both branches of the first layer."""
     for gate in gated.gates:
         if gate.axis is None:
-            logits = np.full(gate.units, -4.6 if "layer_0_" in gate.name else 4.6)
+            logits = np.full(gate.units, -4.6 if FIRST.search(gate.name) else 4.6)
         else:
             logits = np.where(np.arange(gate.units) % 2, 4.6, -4.6)
             # One that is neither open nor closed.
@@ -50,9 +69,13 @@ def close(gated):
 @pytest.mark.parametrize("name", marked(families.FAMILIES))
 def test_half_of_the_heads_and_units_and_a_layer_go(name, tmp_path):
     model = families.backbone(hub, name)
-    gated = tfgates.gate_model(model, residual=("inner", "block"), length=9)
+    gated = tfgates.gate_model(model, residual=("inner", "block" if name in IN_PARTS else "layer"), length=9)
     kinds = [what for _, what in gated.report.gated]
-    assert all(any(word in what for what in kinds) for word in ("heads", "units", "branch"))
+    assert [any(word in what for what in kinds) for word in ("heads", "units", "the whole")] == [
+        name not in WITHOUT_HEADS,
+        True,
+        True,
+    ]
     with contextlib.ExitStack() as stack:
         for gate in gated.gates:
             stack.enter_context(gate.held(np.ones(gate.unit_shape)))
@@ -73,7 +96,7 @@ def check_preset(name, model, gated, folder):
     assert type(small) is type(model)
     before, after = model.get_config(), small.get_config()
     assert after["intermediate_dim"] == 12
-    assert after["num_layers"] == (1 if name in DECODERS else 2)
+    assert after["num_layers"] == (2 if name in IN_PARTS else 1)
     assert after.get("head_dim") == (4 if name in WITH_HEAD_WIDTH else before.get("head_dim"))
     small.save_to_preset(folder)
     loaded = hub.models.Backbone.from_preset(str(folder))

@@ -99,6 +99,30 @@ def test_what_the_class_cannot_say_stays():
         tfgates.prune(gated, preset=True)
 
 
+def test_whole_layers_go_with_the_normalisations_behind_their_sums():
+    model = tiny_backbone.backbone(first=False, num_layers=2)
+    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=5)
+    tiny_backbone.close(gated, width=(3, 5), heads=(1, 1), layers=[0])
+    small = tfgates.prune(gated, preset=True)
+    assert small.get_config() == model.get_config() | {
+        "num_layers": 1,
+        "num_heads": 1,
+        "intermediate_dim": 5,
+        "head_dim": 4,
+    }
+    np.testing.assert_allclose(small(TOKENS), gated(TOKENS), rtol=1e-4, atol=1e-5)
+    # The class knows no half of a layer: what stays is opened fully, and that is said.
+    wholes = [gate for gate in gated.gates if gate.axis is None]
+    wholes[-1].logits.assign([0.2])
+    plan = tfgates.plan_pruning(gated, preset=True)
+    assert plan.chosen[-1] == (wholes[-1].name, "opens fully, from 0.589")
+    with tfgates.selection.held(plan.selection.values):
+        np.testing.assert_allclose(tfgates.prune(gated, plan=plan, preset=True)(TOKENS), gated(TOKENS), rtol=1e-4)
+    wholes[-1].logits.assign([-4.6])
+    with pytest.warns(tfgates.GatesWarning, match=f"what training had closed is opened.*{wholes[-1].name}"):
+        tfgates.prune(gated, preset=True)
+
+
 def test_what_is_no_instance_of_such_a_class_is_refused(gated):
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), keras.layers.Dense(2)])
     plain = tfgates.gate_model(model)

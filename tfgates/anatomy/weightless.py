@@ -15,6 +15,8 @@ NOISE = {
 }
 NOISE_OF_CELLS = ("dropout", "recurrent_dropout")
 
+MERGES = (layers.Add, layers.Subtract, layers.Average, layers.Maximum, layers.Minimum, layers.Multiply)
+
 
 def is_dropout(layer: Any) -> bool:
     """Whether a layer sets random entries to 0 in training, and does nothing at inference."""
@@ -40,6 +42,11 @@ def holds_function(layer: Any) -> bool:
 def is_of_functions(kind: Any) -> bool:
     """Whether what the layers of a class compute is a function of their user."""
     return kind is layers.Lambda
+
+
+def joins_masks(layer: Any) -> bool:
+    """Whether a layer hands on where any of the masks of what it reads says that a step counts."""
+    return isinstance(layer, MERGES)
 
 
 def is_input(layer: Any) -> bool:

@@ -1,10 +1,12 @@
-"""Gates on whole residual branches: where they can go."""
+"""Gates on whole residual branches, and on whole layers that end with a normalisation: where they can go."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from tfgates.anatomy import anatomy_of
+from tfgates.anatomy.normalization import LayerNormalizationAnatomy
 from tfgates.gating.placement import Place, candidates_of, chooser
 from tfgates.graph import Network, Walk
 from tfgates.graph.network import Node
@@ -16,8 +18,16 @@ from tfgates.training.report import Report
 UNKNOWN = "its branch cannot be followed"
 
 
-def block_places(network: Network, layers: Any, report: Report) -> list[Place]:
-    """Candidates for gates on whole residual branches, in front of their additions."""
+def block_places(network: Network, layers: Any, report: Report, with_end: bool = False) -> list[Place]:
+    """Candidates for gates on whole residual branches, in front of their additions.
+
+    Args:
+        network: the `Network` to gate.
+        layers: which layers, see `tfgates.gating.placement.chooser`.
+        report: gets what is skipped, and why.
+        with_end: bool, whether a gate is on a branch, its addition and the normalisation behind it together where there
+            is one: `x + z * (normalised(x + branch(x)) - x)`.
+    """
     wanted = chooser(layers)
     ancestors: list[set[Any]] = []
     for node in network.nodes:
@@ -55,7 +65,9 @@ def block_places(network: Network, layers: Any, report: Report) -> list[Place]:
         if node.inputs[branch] in network.outputs:
             report.skipped.append((node.name, "its branch is an output of the model too"))
             continue
-        if not vanishes(network, node, branch, linear):
+        end = end_behind(network, node) if with_end else None
+        left = left_without(network, node if end is None else end, [node.inputs[1 - branch]])
+        if left.issuperset(linear):
             report.skipped.append((node.name, "all layers of its branch are read by others too"))
             continue
         weights = sum(
@@ -64,21 +76,32 @@ def block_places(network: Network, layers: Any, report: Report) -> list[Place]:
             if network.nodes[i].layer is not None
             for w in network.nodes[i].layer.trainable_weights
         )
-        places.append(Place(node.name, before, before, ("block", before.index), 1, None, False, None, weights))
+        if end is None:
+            places.append(Place(node.name, before, before, ("block", before.index), 1, None, False, None, weights))
+            continue
+        weights += sum(int(np.prod(w.shape)) for w in end.op.trainable_weights)
+        goes = frozenset(n.index for n in network.nodes if n is end or n.index not in left)
+        key = ("layer", end.index)
+        places.append(Place(node.name, end, end, key, 1, None, False, None, weights, "layer", "", 1 - branch, goes))
     return places
 
 
-def vanishes(network: Network, addition: Node, branch: int, layers: Iterable[int]) -> bool:
-    """Whether any of the calls `layers` goes when the addition does without its input number `branch`."""
+def end_behind(network: Network, addition: Node) -> Node | None:
+    """The normalisation of a sum, if it is all that reads the sum, else None."""
+    reader = network.reader(addition.outputs[0])
+    return reader if reader is not None and isinstance(anatomy_of(reader.op), LayerNormalizationAnatomy) else None
+
+
+def left_without(network: Network, node: Node, inputs: Sequence[Any]) -> set[int]:
+    """The calls that the outputs depend on where a call reads the tensors `inputs` alone."""
     reached, stack = set(), [network.producer[t] for t in network.outputs]
     while stack:
-        node = stack.pop()
-        if node is None or node.index in reached:
+        current = stack.pop()
+        if current is None or current.index in reached:
             continue
-        reached.add(node.index)
-        left = [t for i, t in enumerate(node.inputs) if node is not addition or i != branch]
-        stack.extend(network.producer[t] for t in left)
-    return not reached.issuperset(layers)
+        reached.add(current.index)
+        stack.extend(network.producer[t] for t in (inputs if current is node else current.inputs))
+    return reached
 
 
 def proven_blocks(network: Network, places: list[Place], report: Report) -> list[Place]:
@@ -86,11 +109,15 @@ def proven_blocks(network: Network, places: list[Place], report: Report) -> list
     walk = known_walk(network, candidates_of(places))
     good = []
     for place in places:
-        channels = walk.output(place.node)
-        (addition,) = network.consumers[place.node.outputs[0]]
-        if channels is None:
+        if place.carrier is None:
+            branch = place.node.outputs[0]
+            (addition,) = network.consumers[branch]
+        else:
+            addition = network.producer[place.node.inputs[0]]
+            branch = addition.inputs[1 - place.carrier]
+        if walk.output(place.node) is None or walk.channels[branch] is None:
             report.skipped.append((place.layer, UNKNOWN))
-        elif not can_drop(walk, addition, place.node.outputs[0]):
+        elif not can_drop(walk, addition, branch):
             report.skipped.append(
                 (place.layer, "its addition cannot go: what is left has not the shape, or not the mask, of the sum")
             )

@@ -11,7 +11,7 @@ from tfgates.graph.network import Network
 from tfgates.training.gated_model import GatedModel
 from tfgates.unknown import arguments_of, check_known
 
-RESIDUAL = ("inner", "tied", "block")
+RESIDUAL = ("inner", "tied", "block", "layer")
 
 # Arguments of gates that follow from where a gate stands, and those of any layer that mean nothing here.
 SET_HERE = ("axis", "groups", "name", "activity_regularizer", "autocast", "dtype", "trainable")
@@ -59,8 +59,10 @@ def gate_model(
             of names, or a function of the layer. Defaults to None.
         residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition one gate
             for all layers that add into the same residual stream, with one draw; `"block"`: one
-            gate for each residual branch as a whole. Or a tuple of these. Defaults to `"inner"`; where nothing
-            can be gated inside of branches, streams are, as with `"tied"`.
+            gate for each residual branch as a whole; `"layer"`: the same, and where the sum `x + branch(x)` is
+            normalised, as in BERT, on both together, `x + z * (normalised(x + branch(x)) - x)`: closed, the
+            normalisation goes too. Or a tuple of these (`"layer"` goes before `"block"`). Defaults to `"inner"`; where
+            nothing can be gated inside of branches, streams are, as with `"tied"`.
         flattened: bool, whether to gate also the single positions of feature maps that are flattened
             in front of a dense layer, as L0-HC and L0-ARM do: the dense layer then reads a choice of
             them. Saves parameters above all. Defaults to False.

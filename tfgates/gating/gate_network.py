@@ -23,13 +23,15 @@ from tfgates.graph.original import original_from, set_original
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.unrolling import calls_forgotten
 from tfgates.graph.walk import symbolic_walk
-from tfgates.selection.target_shape import BRANCH
+from tfgates.selection.target_shape import BRANCH, LAYER
 from tfgates.training.gated_model import GatedModel
 from tfgates.training.report import Report
 
 
 def word_for(place: Place) -> str:
     """What the units of a place are called."""
+    if place.axis is None:
+        return BRANCH if place.carrier is None else LAYER
     if place.word or place.kind != "outputs":
         return place.word or place.kind
     return "groups" if place.groups else "units"
@@ -81,7 +83,8 @@ def gate_network(
             raise ValueError(f"`layers` must name layers of the model. Received, and not found: {unknown}")
     places = []
     of_blocks = Report()
-    blocks = block_places(network, layers, of_blocks) if "block" in residual else []
+    of_layers = "layer" in residual
+    blocks = block_places(network, layers, of_blocks, of_layers) if of_layers or "block" in residual else []
     if "inner" in residual or "tied" in residual:
         tied = "tied" in residual
         why = no_inside(gate, gate_arguments or {}, copy_weights)
@@ -102,7 +105,7 @@ def gate_network(
         places = proven(network, places + more, report, tied) if more else places
     if flattened:
         places = proven(network, places + flat_places(network, layers, places), report, tied=False)
-    if "block" in residual:
+    if of_layers or "block" in residual:
         report.skipped.extend(of_blocks.skipped)
         places += proven_blocks(network, blocks, report)
     complete(report, network, places, candidates_of(places))
@@ -127,7 +130,8 @@ def gate_network(
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
     for place in places:
-        what = "the whole branch" if place.axis is None else f"{place.units} {word_for(place)}"
+        word = word_for(place)
+        what = f"the whole {word}" if place.axis is None else f"{place.units} {word}"
         shared = " (one gate for the residual stream)" if place.key[0] == "tied" else ""
         report.gated.append((place.layer, what + shared))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
@@ -146,7 +150,7 @@ def gate_network(
     original = original_from(network, builder.successor)
     if original is not None:
         for place in places:
-            word = BRANCH if place.axis is None else word_for(place)
-            original.places.setdefault(builder.gates_by_key[place.key].name, []).append((place.layer, word))
+            named = original.places.setdefault(builder.gates_by_key[place.key].name, [])
+            named.append((place.layer, word_for(place)))
         set_original(gated, original)
     return gated, places, builder.gates_by_key

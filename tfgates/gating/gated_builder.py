@@ -171,10 +171,20 @@ class GatedBuilder(Copier):
             result, rest = self._called(node, args, kwargs), places
         for place in rest:
             gate = self._gate(place)
+            # What comes into a whole layer is what its sum reads beside its branch.
+            comes_in = None if place.carrier is None else call_of(history_of(args[0])).input_tensors[place.carrier]
+            if comes_in is not None:
+                result = keras.layers.Subtract(name=self._beside(place, "change"))([result, comes_in])
             result = gate(result, **self._feeds(place, tensor))
             if self._compensate:
                 result = keras.layers.Rescaling(1.0 / self._initial_factor(gate))(result)
+            if comes_in is not None:
+                result = keras.layers.Add(name=self._beside(place, "changed"))([comes_in, result])
         return result
+
+    def _beside(self, place: Place, word: str) -> str:
+        name = f"{place.layer.replace('/', '_')}_{word}"
+        return self.unused(name, name)
 
     def _called(self, node: Any, args: Any, kwargs: Any) -> Any:
         if self._copy_weights:

@@ -37,6 +37,8 @@ class Place:
         weights: number of weights that one unit owns.
         kind: `"outputs"`, or the kind of units inside of the layer, `"heads"`: the gate is then inside of it.
         word: what the units are called in the report, where that is not their kind.
+        carrier: of a whole layer (kind `"layer"`), which input of its addition is what comes in.
+        goes: of a whole layer, the indices of the calls that go with it.
     """
 
     layer: str
@@ -50,6 +52,8 @@ class Place:
     weights: int
     kind: str = "outputs"
     word: str = ""
+    carrier: int | None = None
+    goes: frozenset[int] = frozenset()
 
 
 def has_heads(layer: Any) -> bool:
@@ -218,5 +222,9 @@ def place_after(network: Network, node: Node) -> Node:
 
 
 def candidates_of(places: Sequence[Place]) -> dict[tuple[int, str], tuple[Any, int]]:
-    """What a `Walk` is told of places; a whole branch is told apart from the channels of the same call."""
-    return {(p.node.index, "branch" if p.axis is None else p.kind): (p.key, p.units) for p in places}
+    """What a `Walk` is told of places; a whole branch is told apart from the channels of the same call.
+
+    Of whole layers nothing: what comes in goes on where they are closed, so no channel becomes a constant.
+    """
+    told = [place for place in places if place.carrier is None]
+    return {(p.node.index, "branch" if p.axis is None else p.kind): (p.key, p.units) for p in told}

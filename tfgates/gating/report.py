@@ -35,6 +35,8 @@ def complete(report: Report, network: Network, places: list[Any], candidates: di
         listed.add(node.name)
         gates, part = gates_on(walk, node)
         leading = [name for gate in gates for name in names.get(gate) or [gate.name]]
+        of_layers = [place.layer for place in places if node.index in place.goes]
+        gates, part, leading = [*gates, *of_layers], part or "goes", [*leading, *of_layers]
         if leading:
             report.carried[node.name] = leading
             word = "gates" if len(gates) > 1 else "gate"

@@ -7,8 +7,12 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy.weightless import joins_masks
 from tfgates.graph.unrolling import calls_forgotten
-from tfgates.keras_internals import dense, layers_within, mask_of
+from tfgates.keras_internals import dense, give_mask, layers_within, mask_of
+
+# Layers of Keras that hand on where any of their masks says that a step counts.
+MERGES = tuple(getattr(keras.layers, name) for name in ("Add", "Subtract", "Average", "Maximum", "Minimum", "Multiply"))
 
 
 def masks_of(network: Any) -> list[Any]:
@@ -32,7 +36,12 @@ def masks_of(network: Any) -> list[Any]:
         for node in network.nodes:
             args, kwargs = arguments_of(node, tensors)
             call = node.op if isinstance(node.op, keras.Layer) else node.op.compute_output_spec
-            for number, tensor in zip(node.outputs, tree.flatten(call(*args, **kwargs)), strict=True):
+            made = tree.flatten(call(*args, **kwargs))
+            masks = [mask_of(tensors[number]) for number in node.inputs]
+            if joins_masks(node.op) and all(mask is masks[0] for mask in masks):
+                # Where any of equal masks says that a step counts, each of them does.
+                give_mask(made[0], masks[0])
+            for number, tensor in zip(node.outputs, made, strict=True):
                 tensors[number] = tensor if reads_sparse else dense(tensor)
     return [mask_of(tensor) for tensor in tensors]
 

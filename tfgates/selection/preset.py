@@ -24,7 +24,8 @@ class PresetSelection:
 
     All layers get one width, and, where the class can say it, one number of heads; layers that are closed go. In each
     layer the likeliest units stay; the k-th ones of all layers go together, by their mean openness. Nothing that is
-    closed is opened: where it stays for the width it counts nothing.
+    closed is opened: where it stays for the width it counts nothing. Only gates on wholes that end with a normalisation
+    are opened fully where their layer stays: the class knows no half of one.
 
     Args:
         model: a gated network whose `Original` is known.
@@ -179,7 +180,8 @@ class PresetSelection:
         self.values = {}
         for i, gate in enumerate(self._gates):
             test = self._ranking.values[i]
-            values = np.where(self._stay[self._ranking.units(i)], np.where(test != 0.0, test, STAYS), 0.0)
+            values = np.where(test != 0.0, test, STAYS) if i not in self.shape.wholes else np.ones(gate.units)
+            values = np.where(self._stay[self._ranking.units(i)], values, 0.0)
             self.values[gate] = values.reshape(gate.unit_shape).astype("float32")
         layers = len(self.shape.names) - len(self.gone)
         self.shape.set(self._kept["width"] or None, self._kept["heads"] or None, layers if self.shape.layers else None)
@@ -202,13 +204,16 @@ class PresetSelection:
         return PresetSelection(self._model, self._rounding, targets, self._round + 1)
 
     def changes(self) -> list[tuple[str, str]]:
-        """Pairs (gate, how many open units are closed in it)."""
+        """Pairs (gate, how many open units are closed in it, or from which value it is opened)."""
         found = []
         for i, gate in enumerate(self._gates):
             units = self._ranking.units(i)
             count = int(np.sum(self._ranking.open_now[units] & ~self._stay[units]))
             if count:
                 found.append((gate.name, f"closes {count}"))
+        for i in self.shape.wholes:
+            if self._stay[self._ranking.units(i)].all() and self._ranking.values[i].item() != 1.0:
+                found.append((self._gates[i].name, f"opens fully, from {self._ranking.values[i].item():.3g}"))
         return found
 
     def unmoved(self, table: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
@@ -229,6 +234,15 @@ class PresetSelection:
             # With a branch that is closed its units go, open or not.
             for i in (*self.shape.of_width.get(layer, ()), *self.shape.of_heads.get(layer, ())):
                 before[self._ranking.units(i)] = False
+        opened = [
+            i for i in self.shape.wholes if not self._is_open(i).all() and self._stay[self._ranking.units(i)].all()
+        ]
+        if opened:
+            return (
+                "The class of the network cannot leave out a part of a layer with its normalisation, so what training "
+                "had closed is opened: gate it by `residual='block'`, or fine-tune what is left. "
+                f"Received: closed gates {', '.join(self._gates[i].name for i in opened)}"
+            )
         closed = int(np.sum(before & ~self._stay))
         share = closed / max(int(before.sum()), 1)
         if share <= WORTH_A_WARNING:

@@ -15,7 +15,7 @@ LAYERS, HEAD_WIDTH = "num_layers", "head_dim"
 # Heads of queries, and of keys and values where these are fewer.
 QUERIES, KEYS = ("num_heads", "num_query_heads"), "num_key_value_heads"
 
-BRANCH, HEADS = "branch", "heads"
+BRANCH, LAYER, HEADS = "branch", "layer", "heads"
 
 
 @dataclasses.dataclass
@@ -28,7 +28,8 @@ class TargetShape:
         width: name of the argument for the width of MLPs, or None; `factor`: how many times a gate's units it counts.
         heads: names of the arguments for the numbers of heads, those of a gate's units first, where fewer can be said.
         layers: name of the argument for the number of layers, where fewer can be said.
-        of_width, of_heads, of_layers: by layer the numbers of its gates on units of the MLP, on heads, and on branches.
+        of_width, of_heads, of_layers: by layer the numbers of its gates on units of the MLP, on heads, and on branches
+            or wholes that end with a normalisation; `wholes`: the numbers of the last.
         names: the layers, by number.
         why: by argument why it has to stay as it is.
     """
@@ -42,6 +43,7 @@ class TargetShape:
     of_width: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     of_heads: dict[int, list[int]] = dataclasses.field(default_factory=dict)
     of_layers: dict[int, list[int]] = dataclasses.field(default_factory=dict)
+    wholes: list[int] = dataclasses.field(default_factory=list)
     names: list[str] = dataclasses.field(default_factory=list)
     why: dict[str, str] = dataclasses.field(default_factory=dict)
 
@@ -70,7 +72,7 @@ def target_shape(original: Original, cost: ExpectedCost) -> TargetShape:
     arguments = config["backbone"]["config"] if isinstance(config.get("backbone"), dict) else config
     shape = TargetShape(config, arguments)
     found = {i: pairs[0] for i, gate in enumerate(cost.gates) if len(pairs := original.places.get(gate.name, [])) == 1}
-    on_units = {i: path for i, (path, word) in found.items() if word not in (BRANCH, HEADS)}
+    on_units = {i: path for i, (path, word) in found.items() if word not in (BRANCH, LAYER, HEADS)}
     for name in WIDTHS:
         value = arguments.get(name)
         if isinstance(value, int) and shape.width is None:
@@ -85,7 +87,8 @@ def target_shape(original: Original, cost: ExpectedCost) -> TargetShape:
     shape.names = list(by_layer)
     for numbers, each in ((on_units, shape.of_width), (on_heads, shape.of_heads)):
         _into(each, numbers, by_layer)
-    _into(shape.of_layers, {i: path for i, (path, word) in found.items() if word == BRANCH}, by_layer)
+    _into(shape.of_layers, {i: path for i, (path, word) in found.items() if word in (BRANCH, LAYER)}, by_layer)
+    shape.wholes = [i for i, (_, word) in found.items() if word == LAYER]
     _name_heads(shape, cost)
     _name_layers(shape, original, cost)
     return shape

@@ -65,11 +65,11 @@ class GateRule(ElementwiseRule):
         if surgery.is_folded(node):
             return args[0]
         walk, gate = surgery.walk, node.op
-        rank = len(walk.shape(node.inputs[0]))
-        axis = rank - 1 if gate.axis is None else gate.axis % rank
-        size = walk.shape(node.inputs[0])[axis]
-        values = walk.gate(gate)[1] if gate.axis is None else walk.gate_positions(gate, size)[1]
-        values = np.broadcast_to(values, (size,)) if gate.axis is None else values
+        if gate.axis is None:
+            # One number for all, whatever sizes are open.
+            return surgery.scale(args[0], walk.gate(gate)[1], 0, node)
+        axis = gate.axis % len(walk.shape(node.inputs[0]))
+        values = walk.gate_positions(gate, walk.shape(node.inputs[0])[axis])[1]
         x = walk.inputs(node)[0]
         if x is not None and x.axis == axis:
             values = values[surgery.keep(x.group)]

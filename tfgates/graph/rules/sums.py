@@ -8,9 +8,10 @@ import numpy as np
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.masks import why_mixed
 from tfgates.graph.network import Node, Ref
-from tfgates.graph.rule import register_rule
+from tfgates.graph.rule import register_rule, rule_for
 from tfgates.graph.rules.merge import MergeRule, Part
 from tfgates.graph.walk import Walk
+from tfgates.keras_internals import call_of, history_of
 
 layers = keras.layers
 
@@ -49,6 +50,16 @@ class AddRule(MergeRule):
             drops = parts[i].group is not None and not parts[i].weight and carriers - {i} and self.can_drop(i)
             found.setdefault(operand.tensor, []).append(live[i] if drops else TRUE)
         return {tensor: walk.formulas.some(formulas) for tensor, formulas in found.items()}
+
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        """Of a whole layer with an open gate, `x + (y - x)`, the layer is left: y."""
+        terms = self.operands_of(args)
+        history = history_of(terms[-1]) if len(terms) == 2 and type(self) is AddRule else None
+        if history is not None and isinstance(rule_for(history.operation), SubtractRule):
+            read = call_of(history).input_tensors
+            if len(read) == 2 and read[1] is terms[0] and read[0].shape == read[1].shape:
+                return read[0]
+        return super().emit(surgery, node, args, kwargs)
 
     def can_drop(self, index: int) -> bool:
         """Whether operand number `index` can be left out where it is constant."""
