@@ -102,3 +102,54 @@ def test_results_are_stored_with_command_and_versions(monkeypatch, tmp_path):
     assert found["rows"][1] == {"name": "gated", "milliseconds": 3000.0, "clock": [1.5] * 3, "processor": [1.5] * 3}
     assert "1.500 (1.500-1.500)" in timing.table(rows)
     stored.store(None, rows)
+
+
+@pytest.fixture(scope="module")
+def figures(of_docs):
+    return of_docs("figures")
+
+
+def test_figures_in_words_are_stored(figures):
+    """`python docs/figures.py` prints what is missing: `benchmarks/results/in_words.json` wants it, with its source."""
+    said = figures.said()
+    texts = {name: (ROOT / name).read_text("utf-8") for name in figures.pages()}
+    missing = {name: dict(figures.unsaid(name, text, said.get(name, {}))) for name, text in texts.items()}
+    assert {name: found for name, found in missing.items() if found} == {}
+
+
+def test_what_is_stored_of_words_is_still_said(figures):
+    for name, entries in figures.said().items():
+        said = {}
+        for title, part in figures.parts((ROOT / name).read_text("utf-8")):
+            said.setdefault(title, set()).update(figures.in_words(part))
+        for title, entry in entries.items():
+            assert set(entry["figures"]) <= said[title], (name, title)
+            assert bool(entry.get("command")) + bool(entry.get("files")) + bool(entry.get("chosen")) == 1, (name, title)
+            assert "code" in entry or "command" not in entry, (name, title)
+            assert all((RESULTS / file).exists() for file in entry.get("files", ())), (name, title)
+
+
+def test_figures_in_words_that_nothing_stores_are_found(figures):
+    text = "# A\n\n1.25 % of `0.5`, 3 networks.\n\n## B\n\n2.50 s with Keras 3.15.1, arXiv 1810.04247.\n"
+    assert dict(figures.unsaid("docs/a.md", text, {})) == {"A": ["1.25 %"], "B": ["2.50 s"]}
+    made = "<!-- table: a.json -->\n| a |\n|---|\n| 1.25 % |\n<!-- end of table -->\n"
+    assert list(figures.unsaid("docs/a.md", text + made, {"B": {"figures": ["2.50 s"]}})) == []
+
+
+def result(name):
+    return json.loads((RESULTS / name).read_text("utf-8"))
+
+
+def test_what_readme_says_in_words_follows_from_the_results():
+    text = " ".join((ROOT / "README.md").read_text("utf-8").split())
+    (gates,) = (row for row in result("step_time_lenet5.json")["rows"] if row["name"] == "hard_concrete")
+    assert f"A training step with gates takes {100 * gates['clock'][0] - 100:.0f} % longer than without" in text
+    for share, words in (
+        ("default", "took {:.2f} of the processor time"),
+        ("early", "and {:.2f} with `fine_tune=0.7`"),
+    ):
+        run = result(f"training_time_vgg_5120_{share}.json")["compress-0.25"]
+        assert words.format(sum(run["processor"]) / run["dense_seconds"]["processor"]) in text
+    joint = [row for row in result("lenet5_sizes.json") if row["row"] == "joint"]
+    for row in joint:
+        assert f"{100 * row['test_error']:.2f} %" in text and f"{100 * row['macs_share']:.1f} %" in text
