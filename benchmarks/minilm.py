@@ -40,6 +40,11 @@ def arguments():
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=RUNS)
     parser.add_argument("--examples", type=int, default=3000)
     parser.add_argument("--epochs", type=int, default=5, help="of each run after the dense one")
+    parser.add_argument(
+        "--residual", default="block", choices=("block", "layer"), help="what `compress` gates as a whole"
+    )
+    parser.add_argument("--layer_weight", type=float, default=0.0, help="of the layers' error to the teacher's")
+    parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs of `compress` after pruning")
     parser.add_argument("--removed", type=float, default=0.6, help="share of the encoder's parameters")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/minilm"))
     parser.add_argument("--latency", action="store_true", help="measure what is there, in turns")
@@ -178,10 +183,12 @@ def run(name, options, seed, data, dense):
     if name == "layers":
         return fitted(half(dense, options.preset), x, y, options.epochs, RATE, taught_by=dense)
     budget = tfgates.Budget(params=int(dense.count_params() - options.removed * encoder_size(dense)))
-    given = {"residual": ("inner", "block")}
+    given = {"residual": ("inner", options.residual), "teacher": True, "fine_tune": options.fine_tune}
+    if options.layer_weight:
+        given["teacher"] = tfgates.Teacher(dense, layers=r"transformer_layer_\d+", layer_weight=options.layer_weight)
     if name == "magnitude":
         # Its best split: pruned early, so that nearly all epochs are fine-tuning.
-        given = {"importance": "magnitude", "fine_tune": (options.epochs - 1) / options.epochs}
+        given = {"importance": "magnitude", "teacher": True, "fine_tune": (options.epochs - 1) / options.epochs}
     return tfgates.compress(
         dense,
         (x, y),
@@ -191,7 +198,6 @@ def run(name, options, seed, data, dense):
         batch_size=BATCH,
         learning_rate=RATE,
         weight_decay=0.01,
-        teacher=True,
         resume=options.out / f"{name}_{seed}",
         verbose=2,
         **given,

@@ -92,15 +92,16 @@ def test_the_loss_of_a_training_step_has_it_and_that_of_an_evaluation_has_not(ga
     assert "compute_loss" not in vars(student) and getattr(student, "teacher", None) is None
 
 
-def test_binary_gates_see_it_in_each_of_their_passes():
+@pytest.mark.parametrize("arguments", [{}, {"layers": "last", "weight": 1e-9}])
+def test_binary_gates_see_it_in_each_of_their_passes(arguments):
     """Of a loss that is 0 by itself all that the gates get is the teacher's: the exact gradient by enumeration."""
     keras.utils.set_random_seed(0)
     inputs = keras.Input((2,))
     gate = tfgates.gates.BernoulliGate(initial_open_probability=0.6, estimator="disarm", seed=1)
-    model = tfgates.GatedModel(inputs, gate(inputs))
-    target = keras.Model(inputs, L.Rescaling(2.0)(inputs))
+    model = tfgates.GatedModel(inputs, L.Rescaling(1.0, name="last")(gate(inputs)))
+    target = keras.Model(inputs, L.Rescaling(2.0, name="last")(inputs))
     model.compile(keras.optimizers.SGD(0.0), loss=lambda y, p: 0.0 * ops.sum(p, axis=-1))
-    teacher = Teacher(target, outputs="values")
+    teacher = Teacher(target, outputs="values", **arguments)
     teacher.follow(model, None)
     x = np.array([[1.0, -2.0]], "float32")
     sums = []
@@ -148,9 +149,10 @@ def test_the_model_itself_can_teach():
 
 
 def test_it_is_written_down():
-    teacher = Teacher(network(), 3.0, 0.25, "logits")
+    teacher = Teacher(network(), 3.0, 0.25, "logits", ["hidden"], 0.5)
     again = Teacher.from_config(teacher.get_config())
     assert (again.temperature, again.weight, again.outputs) == (3.0, 0.25, "logits")
+    assert (again.layers, again.layer_weight) == (["hidden"], 0.5)
     assert again.model.output_shape == (None, 3)
 
 
@@ -172,6 +174,8 @@ def test_mistakes():
         Teacher(model, temperature=0.0)
     with pytest.raises(ValueError, match="`weight` must be positive. Received: weight=-1"):
         Teacher(model, weight=-1.0)
+    with pytest.raises(ValueError, match="`layer_weight` must be positive. Received: layer_weight=0"):
+        Teacher(model, layer_weight=0)
     with pytest.raises(ValueError, match="`model` must be a keras.Model without gates"):
         Teacher(tfgates.gate_model(model))
     with pytest.raises(ValueError, match="`outputs` must be one of"):

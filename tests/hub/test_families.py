@@ -66,6 +66,8 @@ def close(gated):
         gate.logits.assign(logits.reshape(gate.unit_shape))
 
 
+# Keras warns of layers of T5 that hand no mask on.
+@pytest.mark.filterwarnings("ignore:.*does not support masking")
 @pytest.mark.parametrize("name", marked(families.FAMILIES))
 def test_half_of_the_heads_and_units_and_a_layer_go(name, tmp_path):
     model = families.backbone(hub, name)

@@ -1,4 +1,4 @@
-"""The dense network as teacher: its predictions beside the labels."""
+"""The dense network as teacher: its predictions beside the labels, and what its layers make."""
 
 import contextlib
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfgates.compression.layer_outputs import LayerOutputs
 from tfgates.gates import gates_of
 from tfgates.gates.arguments import check_choice
 from tfgates.keras_internals import arguments_of_loss
@@ -32,40 +33,62 @@ class Teacher:
     the examples. For outputs that are no classes it is `weight` times the mean square of their difference; for
     sigmoids the same divergence, of each entry by itself, summed over the entries. `val_loss` does not contain it.
 
+    With `layers` it adds beside that, for the outputs T_i of these layers and S_j of those that are left of them,
+
+        layer_weight * mean_i min_j mean((T_i - S_j)^2),
+
+    so that each layer is matched to the nearest that is still open; all steps of sequences count alike, padding too.
+
     Args:
         model: a trained `keras.Model` with the same inputs and outputs. It predicts at inference and is not trained.
         temperature: float > 0. Defaults to 2.
         weight: float > 0. Defaults to 1.
         outputs: what the outputs are: `"probabilities"` (over the last axis), `"logits"`, `"yes_or_no"` (a probability
             for each entry) or `"values"`, or a structure of these like the outputs. Defaults to `"auto"`: by the loss.
+        layers: None, or which layers of `model` are matched: a regular expression that matches their whole names, a
+            list of names, or a function of a layer. Each is called once and makes one tensor, as wide in the student
+            as in the teacher: the layers of an encoder, say. Defaults to None.
+        layer_weight: float > 0, what their error is multiplied by. Defaults to 1.
 
     Raises:
-        ValueError: for settings that are not positive, a model with gates, and where `"auto"` does not know the loss.
+        ValueError: for settings that are not positive, a model with gates, layers that cannot be matched, and where
+            `"auto"` does not know the loss.
 
-    Reference: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2.
+    References: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015, arXiv 1503.02531, section 2.
+    Xia et al., "Structured Pruning Learns Compact and Accurate Models", 2022, arXiv 2204.00408, section 3.2 (layers;
+    there with a linear map between the two, which is the identity here).
 
     Example:
 
     >>> small = tfgates.compress(model, data, budget=tfgates.Budget(macs=0.25), loss=loss,
-    ...                          teacher=tfgates.Teacher(model, temperature=4.0))
+    ...                          teacher=tfgates.Teacher(model, temperature=4.0, layers=r"transformer_layer_\\d+"))
     """
 
     def __init__(
-        self, model: keras.Model, temperature: float = 2.0, weight: float = 1.0, outputs: Any = "auto"
+        self,
+        model: keras.Model,
+        temperature: float = 2.0,
+        weight: float = 1.0,
+        outputs: Any = "auto",
+        layers: Any = None,
+        layer_weight: float = 1.0,
     ) -> None:
         if not isinstance(model, keras.Model) or gates_of(model):
             raise ValueError(f"`model` must be a keras.Model without gates. Received: model={model!r}")
-        for name, value in (("temperature", temperature), ("weight", weight)):
+        for name, value in (("temperature", temperature), ("weight", weight), ("layer_weight", layer_weight)):
             if not value > 0.0:
                 raise ValueError(f"`{name}` must be positive. Received: {name}={value}")
         for kind in tree.flatten(outputs):
             check_choice("outputs", kind, ("auto", *KINDS))
         self.model, self.temperature, self.weight, self.outputs = model, temperature, weight, outputs
+        self.layers, self.layer_weight = layers, layer_weight
         self._kinds: list[str] = []
+        self._inside = None if layers is None else LayerOutputs(model, layers)
 
     def get_config(self) -> dict[str, Any]:
         model = keras.saving.serialize_keras_object(self.model)
-        return {"model": model, "temperature": self.temperature, "weight": self.weight, "outputs": self.outputs}
+        names = ("temperature", "weight", "outputs", "layers", "layer_weight")
+        return {"model": model, **{name: getattr(self, name) for name in names}}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Teacher":
@@ -92,13 +115,28 @@ class Teacher:
             raise ValueError(
                 f"`outputs` must have an entry for each of {len(losses)} outputs. Received: outputs={self.outputs!r}"
             )
+        if self._inside is not None:
+            self._inside.follow(student)
         self._kinds = [kind_of(each) if kind == "auto" else kind for kind, each in zip(kinds, losses, strict=True)]
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether it needs `called` in the place of the student's `call`."""
+        return self._inside is not None
+
+    def called(self, student: keras.Model, inputs: Any, **told: Any) -> Any:
+        """What the student's `call` returns, noting what its layers make for the `loss` of the same step."""
+        assert self._inside is not None
+        return self._inside.called(student, inputs, **told)
 
     def loss(self, x: Any, y_pred: Any) -> Any:
         """What is added to the loss of a step, a scalar."""
-        given = tree.flatten(self.model(x, training=False))
+        inside = self._inside
+        made = self.model(x, training=False) if inside is None else inside.teacher(x, training=False)
+        given = tree.flatten(made if inside is None else made["outputs"])
         found = zip(self._kinds, given, tree.flatten(y_pred), strict=True)
-        return self.weight * sum(divergence(kind, ops.stop_gradient(t), s, self.temperature) for kind, t, s in found)
+        total = self.weight * sum(divergence(kind, ops.stop_gradient(t), s, self.temperature) for kind, t, s in found)
+        return total if inside is None else total + self.layer_weight * inside.distance(made["tensors"])
 
 
 def flat_losses(loss: Any, model: keras.Model) -> list[Any]:
@@ -166,6 +204,9 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         return
     compute_loss = model.compute_loss
 
+    def watched(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return teacher.called(model, inputs, training=training, mask=mask)
+
     def with_teacher(
         x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: Any = True
     ) -> Any:
@@ -174,11 +215,15 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
 
     trained: Any = model
     trained.compute_loss = with_teacher
+    if teacher.looks_inside:
+        trained.call = watched
     try:
         yield
     finally:
         # What is left is the method of its class.
         del model.compute_loss
+        if teacher.looks_inside:
+            del model.call
         model.make_train_function(force=True)
 
 

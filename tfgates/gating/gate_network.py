@@ -146,7 +146,8 @@ def gate_network(
     check_gated(network, gated, () if compensate else builder.gates, example)
     warn_of_lost_ties(network)
     gated.report = report
-    gated._origins = origins_of(network, builder.successor)
+    added = {name: [path] for name, path in builder.added.items()}
+    gated._origins = {**origins_of(network, builder.successor), **added}
     original = original_from(network, builder.successor)
     if original is not None:
         for place in places:

@@ -60,6 +60,8 @@ class GatedBuilder(Copier):
         self._units = {p.key: p.units for p in places}
         # Places come kind by kind; a generator goes through the network.
         self._chain = list(dict.fromkeys(p.key for p in sorted(places, key=lambda p: p.node.index)))
+        # What stands behind a layer for what it made before, by name.
+        self.added: dict[str, str] = {}
         self._generator = generator
         self._logits: Any = None
 
@@ -180,6 +182,7 @@ class GatedBuilder(Copier):
                 result = keras.layers.Rescaling(1.0 / self._initial_factor(gate))(result)
             if comes_in is not None:
                 result = keras.layers.Add(name=self._beside(place, "changed"))([comes_in, result])
+                self.added[history_of(result).operation.name] = node.name
         return result
 
     def _beside(self, place: Place, word: str) -> str:
