@@ -44,6 +44,7 @@ TABLES = {
         "training_time_vgg_5120.json",
     ),
     "versions.json": (times.versions,),
+    "vit.json": (accuracy.vit,),
 }
 
 

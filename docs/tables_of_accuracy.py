@@ -188,3 +188,23 @@ def minilm(result):
             f"{row['macs']:,}",
             f"{row['seconds']:.0f} s",
         )
+
+
+def vit(rows):
+    """A vision transformer from scratch, means over the seeds, and their accuracies."""
+    yield "run", "accuracy (seeds)", "MACs of dense", "parameters", "branches left", "processor time"
+    words = {
+        "dense": "dense",
+        "compress": "`compress` with heads, units and branches",
+        "magnitude": "magnitude, pruned after as many epochs",
+    }
+    for (name,), some in grouped(rows, "run").items():
+        seeds = ", ".join(f"{row['accuracy']:.3f}".lstrip("0") for row in some)
+        yield (
+            words[name],
+            f"{mean(some, 'accuracy'):.4f} ({seeds})".lstrip("0"),
+            f"{100 * mean(some, 'macs_share'):.1f} %",
+            f"{mean(some, 'params'):,.0f}",
+            f"{mean(some, 'branches'):.1f} of 8",
+            f"{mean(some, 'seconds'):.0f} s",
+        )

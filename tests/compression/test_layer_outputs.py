@@ -44,7 +44,7 @@ def nearest(wanted, found):
 
 def test_each_layer_is_matched_to_the_nearest_that_is_open():
     model, other, x = classifier(), classifier(1), TOKENS[0]
-    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=5)
+    gated = tfgates.gate_model(model, residual="layer", length=5)
     for gate in gated.gates:
         gate.trainable = False
     teachers = [Teacher(other), Teacher(other, layers=r"second_\d", layer_weight=0.5)]

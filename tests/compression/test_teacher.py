@@ -92,7 +92,7 @@ def test_the_loss_of_a_training_step_has_it_and_that_of_an_evaluation_has_not(ga
     assert "compute_loss" not in vars(student) and getattr(student, "teacher", None) is None
 
 
-@pytest.mark.parametrize("arguments", [{}, {"layers": "last", "weight": 1e-9}])
+@pytest.mark.parametrize("arguments", [{"layers": "last", "weight": 1e-9}, pytest.param({}, marks=pytest.mark.slow)])
 def test_binary_gates_see_it_in_each_of_their_passes(arguments):
     """Of a loss that is 0 by itself all that the gates get is the teacher's: the exact gradient by enumeration."""
     keras.utils.set_random_seed(0)

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 import tfgates
@@ -50,9 +51,15 @@ def assert_same(first, second):
         np.testing.assert_allclose(first(x), second(x), rtol=1e-4, atol=1e-5)
 
 
-def test_a_whole_layer_goes_with_its_normalisation():
+@pytest.fixture(scope="module")
+def both():
+    """A network and the same with gates, which tests set as they like."""
     model = encoder()
-    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=5)
+    return model, tfgates.gate_model(model, residual=("inner", "layer"), length=5)
+
+
+def test_a_whole_layer_goes_with_its_normalisation(both):
+    model, gated = both
     assert dict(gated.report.gated)["add_0"] == dict(gated.report.gated)["sum_1"] == "the whole layer"
     assert dict(gated.report.skipped)["second_0"] == "goes with the gate of sum_0"
     # Open it is what it was, and leaves no trace.
@@ -76,9 +83,8 @@ def test_a_whole_layer_goes_with_its_normalisation():
     assert_same(gated, tfgates.prune(gated))
 
 
-def test_the_expected_cost_of_a_whole_layer():
-    model = encoder()
-    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=5)
+def test_the_expected_cost_of_a_whole_layer(both):
+    _, gated = both
     set_gates(gated, add_0=-30.0, sum_0=-30.0)
     cost = tfgates.cost(gated)
     assert cost.params == encoder(depth=1).count_params()
@@ -103,10 +109,8 @@ def test_branches_that_nothing_normalises():
     assert gated.report.gated == [("plain", "the whole branch")]
 
 
-def test_shrinking_takes_whole_layers_along():
-    model = encoder()
-    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=5)
-    gated.compile("sgd", loss="mse")
+def test_shrinking_takes_whole_layers_along(both):
+    _, gated = both
     set_gates(gated, add_0=-30.0, sum_0=-30.0)
     smaller = tfgates.shrinking.shrink(gated)
     assert "first_0" not in {layer.name for layer in smaller.layers}
