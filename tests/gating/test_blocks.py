@@ -6,6 +6,7 @@ import pytest
 from keras import layers, ops
 
 import tfgates
+from tests.opaque import needs_values
 
 
 def test_a_branch_whose_last_axis_is_open():
@@ -115,3 +116,31 @@ def test_shrinking_takes_whole_layers_along(both):
     smaller = tfgates.shrinking.shrink(gated)
     assert "first_0" not in {layer.name for layer in smaller.layers}
     assert_same(gated, smaller)
+
+
+class Whole(layers.Layer):
+    """It cannot be followed."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], shape[-1]))
+
+    def call(self, x):
+        return ops.matmul(needs_values(x), self.kernel)
+
+    def compute_output_spec(self, x):
+        return keras.KerasTensor(x.shape, x.dtype)
+
+
+def test_a_layer_that_stays_whole_goes_with_its_branch():
+    inputs = keras.Input((6,))
+    x = layers.Add(name="behind")([inputs, layers.Dense(6, name="known")(Whole(name="first")(inputs))])
+    x = layers.Add(name="last")([x, Whole(name="second")(x)])
+    gated = tfgates.gate_model(keras.Model(inputs, layers.Dense(2)(x)), residual="block")
+    assert [name for name, _ in gated.report.gated] == ["behind"]
+    # Of what nothing is known it is not said that nobody had asked for it.
+    assert dict(gated.report.skipped)["last"] == "its branch cannot be followed"
+    gated.gates[0].logits.assign([-5.0])
+    plan = tfgates.plan_pruning(gated)
+    assert plan.dropped == ["first", "known"]
+    x = np.random.default_rng(0).normal(size=(4, 6)).astype("float32")
+    np.testing.assert_allclose(tfgates.prune(gated, plan=plan)(x), gated(x), rtol=1e-5, atol=1e-6)

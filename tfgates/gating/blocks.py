@@ -52,7 +52,9 @@ def block_places(network: Network, layers: Any, report: Report, with_end: bool =
         branch = int(lengths[1] > lengths[0])
         before: Any = network.producer[node.inputs[branch]]
         inside = reach[branch] - reach[1 - branch]
-        linear = [i for i in inside if rule_for(network.nodes[i].op).linear]
+        # What stays whole goes with its branch as what is linear does.
+        nodes = [network.nodes[i] for i in inside]
+        linear = [n.index for n in nodes if rule_for(n.op).linear or (n.whole is not None and n.layer.weights)]
         if not any(wanted(network.nodes[i].op) for i in linear):
             report.skipped.append((node.name, "not asked for by `layers`"))
             continue
