@@ -1,5 +1,6 @@
 """Gradients and arrays for tests on every backend."""
 
+import functools
 import pathlib
 import sys
 from collections.abc import Callable, Sequence
@@ -12,22 +13,70 @@ TESTS = str(pathlib.Path(__file__).resolve().parent)
 
 
 def detach_in_tests() -> None:
-    """Lets `np.asarray` in a test take a tensor of PyTorch that needs gradients; the library must not ask for that."""
+    """Lets tests take tensors of PyTorch for arrays, as with the other backends; the library must not ask for that.
+
+    `np.asarray`, `float` and `np.sum` take one that needs gradients, and operators of Python an array beside a tensor.
+    """
     import torch
 
     converted = torch.Tensor.__array__
 
     def from_a_test(self: Any, *args: Any, **kwargs: Any) -> Any:
-        frame = sys._getframe(1)
-        while frame is not None and "/numpy/" in frame.f_code.co_filename:
-            frame = frame.f_back
-        asked = "" if frame is None else frame.f_code.co_filename
-        if asked.startswith(TESTS):
+        if asked_by_a_test():
             # NumPy has no bfloat16, which Keras makes float32 of.
             return np.asarray(keras.ops.convert_to_numpy(self.detach()), *args, **kwargs)
         return converted(self, *args, **kwargs)
 
+    number = torch.Tensor.__float__
+
+    def number_in_a_test(self: Any) -> float:
+        return float(number(self.detach() if asked_by_a_test() else self))
+
     torch.Tensor.__array__ = from_a_test
+    torch.Tensor.__float__ = number_in_a_test
+    for name in OPERATORS:
+        setattr(torch.Tensor, name, beside_an_array(getattr(torch.Tensor, name)))
+    for name in REDUCTIONS:
+        setattr(torch.Tensor, name, reduced_by_numpy(name, getattr(torch.Tensor, name)))
+
+
+OPERATORS = [f"__{side}{name}__" for name in ("add", "sub", "mul", "truediv", "pow", "matmul") for side in ("", "r")]
+OPERATORS += ["__lt__", "__le__", "__gt__", "__ge__", "__eq__", "__ne__"]
+REDUCTIONS = ["sum", "mean", "prod", "max", "min", "any", "all", "std", "var"]
+
+
+def asked_by_a_test() -> bool:
+    """Whether what calls the caller of this, NumPy left out, is a test."""
+    frame = sys._getframe(2)
+    while frame is not None and "/numpy/" in frame.f_code.co_filename:
+        frame = frame.f_back
+    return frame is not None and frame.f_code.co_filename.startswith(TESTS)
+
+
+def beside_an_array(operator: Any) -> Any:
+    """An operator of PyTorch that takes an array, from a test, as a tensor of the dtype of the other."""
+    import torch
+
+    @functools.wraps(operator)
+    def applied(self: Any, other: Any) -> Any:
+        if isinstance(other, np.ndarray | np.generic) and asked_by_a_test():
+            other = torch.as_tensor(other)
+            other = other.to(self.dtype) if self.dtype.is_floating_point else other
+        return operator(self, other)
+
+    return applied
+
+
+def reduced_by_numpy(name: str, reduction: Any) -> Any:
+    """A reduction of a tensor of PyTorch that takes what `np.sum` and the like, from a test, hand to it."""
+
+    @functools.wraps(reduction)
+    def applied(self: Any, *args: Any, **kwargs: Any) -> Any:
+        if "out" in kwargs and asked_by_a_test():
+            return getattr(array(self.detach()), name)(*args, **kwargs)
+        return reduction(self, *args, **kwargs)
+
+    return applied
 
 
 def array(tensor: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.backends import suite
 from tests.calculus import detach_in_tests
+from tests.drawn import initial_weights_by_numpy
 from tests.forked import Forking
 from tests.matrices import pytest_terminal_summary  # noqa: F401 (pytest finds hooks here)
 from tests.reload import ReloadProcess
@@ -21,6 +22,8 @@ from tests.reload import ReloadProcess
 BACKEND = keras.backend.backend()
 if BACKEND == "torch":
     detach_in_tests()
+elif BACKEND == "jax":
+    initial_weights_by_numpy()
 
 
 def pytest_ignore_collect(collection_path, config):

@@ -50,6 +50,12 @@ def test_what_the_suite_names_exists():
         assert not function or re.sub(r"\[.*", "", function) in functions(pathlib.Path("tests") / path), name
 
 
+def test_every_file_of_the_suite_is_read_on_each_backend():
+    """What of it is of TensorFlow asks for it by `tests.calculus.tensorflow`, with the reason."""
+    files = {file for places in suite.FILES.values() for each in places for file in suite.files_of(each)}
+    assert len(files) > 120 and not [file.name for file in files if suite.imports_tensorflow(file)]
+
+
 def test_a_name_that_does_not_exist_is_found():
     assert not exists("features nothing") and not exists("tests/backends/tour.py::nothing")
     assert not exists("tests/nothing.py") and suite.reason("nothing.py::test", "jax") == ""

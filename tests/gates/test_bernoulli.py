@@ -46,7 +46,7 @@ def test_draws_are_binary_and_as_probable_as_said(estimator):
     p = sigmoid(7.0 * np.array([-0.3, 0.0, 0.4]))
     np.testing.assert_allclose(gate.open_probability(), p, atol=1e-6)
     noise = np.random.default_rng(2).uniform(size=(40_000, 3)).astype("float32")
-    states = [ops.convert_to_numpy(z) for z in gate.states_from(gate.value(), noise)]
+    states = [ops.convert_to_numpy(z) for z in gate.states_from(gate.value(), ops.convert_to_tensor(noise))]
     assert len(states) == (1 if estimator == "ar" else 2)
     for z in states:
         assert set(np.unique(z)) == {0.0, 1.0}

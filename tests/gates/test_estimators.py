@@ -1,5 +1,6 @@
 """The estimators of one unit, integrated over their noise, against the derivative itself."""
 
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -34,7 +35,14 @@ def estimates(estimator, p):
         # Of one unit that one is flipped each time; behind all other states.
         states = [*states[: len(sources)], 1.0 - states[0]]
     losses = tuple(loss(state) for state in states)
-    return ops.convert_to_numpy(estimator(losses, states, u, np.full_like(u, p)))
+    return estimate(estimator, losses, states, u, np.full_like(u, p))
+
+
+def estimate(estimator, losses, states, noise, *arguments):
+    """What it makes of arrays, which are tensors in training."""
+    given = (losses, list(states), noise, *arguments[:1])
+    given = keras.tree.map_structure(lambda each: ops.convert_to_tensor(each, "float32"), given)
+    return ops.convert_to_numpy(estimator(*given, *arguments[1:]))
 
 
 @pytest.mark.parametrize("p", PROBABILITIES)
@@ -64,9 +72,9 @@ def test_disarm_is_arm_with_the_noise_integrated_out(p):
 def test_ugc_flips_where_a_difference_of_antithetic_states_is_seldom():
     losses, states = (0.0, 1.0, 3.0), [np.zeros(3), np.ones(3), np.ones(3)]
     p = np.array([0.04, 0.06, 0.97])
-    arguments = (losses, states, None, p, 10)
-    found = ops.convert_to_numpy(ESTIMATORS["ugc"][0](*arguments))
-    flips, antithetic = (ops.convert_to_numpy(ESTIMATORS[name][0](*arguments)) for name in ("bitflip", "disarm"))
+    arguments = (losses, states, np.zeros(3), p, 10)
+    found = estimate(ESTIMATORS["ugc"][0], *arguments)
+    flips, antithetic = (estimate(ESTIMATORS[name][0], *arguments) for name in ("bitflip", "disarm"))
     np.testing.assert_array_equal(found, [flips[0], antithetic[1], flips[2]])
     np.testing.assert_allclose(flips, 10 * p * (1 - p) * 3.0, rtol=1e-6)
 
@@ -74,5 +82,5 @@ def test_ugc_flips_where_a_difference_of_antithetic_states_is_seldom():
 def test_equal_losses_give_exactly_no_gradient():
     states = (np.ones(4), np.zeros(4))
     for name in sorted(set(ESTIMATORS) - {"ar"}):
-        found = ESTIMATORS[name][0]((3.0, 3.0), states, np.full(4, 0.3), np.full(4, 0.6))
+        found = estimate(ESTIMATORS[name][0], (3.0, 3.0), states, np.full(4, 0.3), np.full(4, 0.6))
         np.testing.assert_array_equal(found, 0.0)

@@ -15,6 +15,9 @@ from tests.reload import predict_in_fresh_process
 # Three with most of the rules that any of them has; every one is in the slow suite.
 QUICK = ("ConvNeXtTiny", "MobileNetV3Small", "VGG16")
 
+# What a thorough run reloads elsewhere is a SavedModel, too.
+OF_TENSORFLOW = keras.backend.backend() == "tensorflow"
+
 
 # With random averages these amplify a change of 1e-6 of the input to 1e-4 and more of the output, open or
 # closed: in float32 any two ways to compute them differ by that, so they are compared in float64.
@@ -77,15 +80,14 @@ def run(name, folder, dtype="float32", thorough=True):
 
 @pytest.mark.parametrize("name", QUICK)
 def test_network(name, tmp_path):
-    # What is reloaded elsewhere is a SavedModel, too.
-    run(name, tmp_path, thorough=name == "MobileNetV3Small" and keras.backend.backend() == "tensorflow")
+    run(name, tmp_path, thorough=name == "MobileNetV3Small" and OF_TENSORFLOW)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network(name, tmp_path):
     with precision_of(name) as dtype:
-        run(name, tmp_path, dtype)
+        run(name, tmp_path, dtype, thorough=OF_TENSORFLOW)
 
 
 def test_no_network_is_missing():
