@@ -22,7 +22,7 @@ WITHOUT_HEADS = ("BloomBackbone", "DebertaV3Backbone", "FalconBackbone", "GemmaB
 FIRST = re.compile("layer_0_|decoder_block_0_|deit_encoder_add_gate|deit_encoder_transformer_block_1_")
 
 # Their attention stays whole, so that of a layer with its normalisations only a part could go.
-IN_PARTS = ("DebertaV3Backbone",)
+IN_PARTS = ("DebertaV3Backbone", "Qwen3Backbone")
 
 # What is left of these is of their class again, with a layer less; of the first with fewer heads too.
 WITH_HEAD_WIDTH = ("MistralBackbone",)
@@ -35,9 +35,12 @@ DECODERS = (
     "LlamaBackbone",
     "OPTBackbone",
     "Phi3Backbone",
+    "Qwen3Backbone",
     "QwenBackbone",
 )
-PRESETS = (*DECODERS, *IN_PARTS, "BertBackbone", "DistilBertBackbone", "RobertaBackbone")
+# With its cache GPT-NeoX of KerasHub generates something else than without, also as it was before.
+ENCODERS = ("BertBackbone", "DistilBertBackbone", "GPTNeoXBackbone", "RobertaBackbone", "XLMRobertaBackbone")
+PRESETS = (*DECODERS, *IN_PARTS, *ENCODERS)
 
 
 def marked(names):
