@@ -5,6 +5,7 @@ import json
 import pathlib
 
 import keras
+import numpy as np
 import pytest
 
 EXAMPLES = pathlib.Path(__file__).parents[2] / "examples"
@@ -45,7 +46,8 @@ def test_cards(example, tmp_path):
     ):  # fmt: skip
         assert text in card
     assert "--examples" not in card
-    assert "[LeNet-5 on MNIST, 10 % of the parameters](params-0.1-gates.md)" in index and "50 %" not in index
+    assert "[LeNet-5 on MNIST, 10 % of the parameters](params-0.1-gates.md)" in index
+    assert "50 % of the parameters" not in index and "python benchmarks/minilm.py" in index
 
 
 def test_cards_of_the_repository_are_those_of_its_results(example):
@@ -64,6 +66,37 @@ def test_networks_of_the_repository_load():
         (found,) = (result for result in results if result["file"] == file.name)
         model = keras.saving.load_model(file, compile=False)
         assert model.count_params() == found["params"] and not type(model).__module__.startswith("tfgates")
+
+
+def test_a_network_of_another_seed_than_the_dense_one(example):
+    """As those of benchmarks/lenet5.py are, by a number of parameters; of magnitude there is no file."""
+    dense, gates, magnitude, _ = RESULTS
+    budget = {"params": 50}
+    other = {"seed": 1, "budget": budget, "command": "python made.py"}
+    results = [dense, {**gates, **other, "file": "small.keras"}, {**magnitude, **other, "bytes": None}]
+    pages = example("cards").pages(results)
+    assert set(pages) == {"small.md", "README.md"}
+    for text in (
+        "# LeNet-5 on MNIST, 50 parameters", "errors are of one seed, 1 (0 for the dense network)", "`python made.py`",
+        "| as large, by magnitude | 99 (9.90 %) | 2,400 (30.0 %) | not kept |", "`Budget(params=50)`",
+    ):  # fmt: skip
+        assert text in pages["small.md"], text
+
+
+def test_a_network_of_the_benchmark_is_taken_as_it_is(example, tmp_path):
+    zoo_small = example("zoo_small")
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    model.save(tmp_path / "run.keras")
+    x = np.eye(4, dtype="float32")
+    y = np.argmax(model.predict(x, verbose=0), -1)
+    row = {"row": "gates", "params": 15, "macs": 12, "kernels": [[4, 3]] * 4, "clock": 1.0, "version": "1"}
+    noted = zoo_small.entry({**row, "validation_error": 0.5, "test_error": 0.0}, 1, 15, 12)
+    assert noted["file"] == "lenet5-mnist-params-15.keras" and "--seeds 1" in noted["command"]
+    found = zoo_small.taken(tmp_path / "run.keras", noted, (x, y), tmp_path)
+    assert found["bytes"] == (tmp_path / noted["file"]).stat().st_size and found["macs"] == 12
+    with pytest.raises(SystemExit, match="is not the network that was noted"):
+        zoo_small.taken(tmp_path / "run.keras", {**noted, "test": 0.5}, (x, y), tmp_path)
 
 
 @pytest.mark.slow
