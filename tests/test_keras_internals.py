@@ -260,7 +260,24 @@ def products():
     assert x.sparse and not internals.dense(x).sparse
 
 
+def symbolic():
+    x = keras.KerasTensor((None, 3))
+    internals.give_shape(x, (2, 3))
+    assert tuple(x.shape) == (2, 3)
+    # Asked about what it cannot take, it asks; where there is no answer its error stands.
+    given = []
+    internals.answer_for_symbolic_tensors(
+        lambda function, args, kwargs: (
+            given.append(function) or (x if kwargs.get("name") == "tried" else NotImplemented)
+        )
+    )
+    assert tf.linalg.norm(x, name="tried") is x and given
+    with pytest.raises(ValueError, match="cannot be used as input to a TensorFlow function"):
+        tf.linalg.norm(x)
+
+
 TRIES = (
+    symbolic,
     overridden,
     products,
     attributes,

@@ -99,6 +99,11 @@ def give_mask(tensor: Any, mask: Any) -> None:
     tensor._keras_mask = mask
 
 
+def give_shape(tensor: Any, shape: Any) -> None:
+    """Tells a symbolic tensor the sizes that the layer that made it has not told it: public it is to read alone."""
+    tensor._shape = tuple(shape)
+
+
 def tells_training(operation: Any) -> bool:
     """Whether the `call` of a layer has an argument `training`, as Keras sees it."""
     return bool(getattr(operation, "_call_has_training_arg", False))
@@ -273,3 +278,22 @@ def cross_device_ops(strategy: Any) -> Any:
 def graph_of_function(graph: Any, name: str) -> Any:
     """The graph of a function that a TensorFlow graph calls by its name."""
     return graph._get_function(name).graph
+
+
+def answer_for_symbolic_tensors(answer: Any) -> None:
+    """Has TensorFlow ask a function what one of its own functions makes of arguments that it cannot take.
+
+    `tf.experimental.dispatch_for_api` wants to be told each function, with types for its arguments.
+
+    Args:
+        answer: function of the function of TensorFlow, its arguments and its keywords; NotImplemented where it has no
+            answer, so that TensorFlow's error stands.
+    """
+    import tensorflow as tf
+
+    class Answering(tf.__internal__.dispatch.GlobalOpDispatcher):
+        def handle(self, op: Any, args: Any, kwargs: Any) -> Any:
+            found = answer(op, args, kwargs)
+            return self.NOT_SUPPORTED if found is NotImplemented else found
+
+    Answering().register()

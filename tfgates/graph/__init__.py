@@ -1,6 +1,6 @@
 """One walk over the graph serves pruning, costs and the placing of gates."""
 
-from tfgates.graph import rules
+from tfgates.graph import rules, tensorflow_functions  # noqa: F401
 from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Network, Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule

@@ -168,7 +168,7 @@ def freed(
     """What was followed for two sets of sizes, for any."""
     if len(one.calls) != len(other.calls) or not same_sources(one.given, other.given):
         raise reason
-    twins = Twins(one, other, {PAIRS[number][0]: PAIRS[number][1] for number in axes.values()})
+    twins = Twins(one, other, {PAIRS[number]: place for place, number in sorted(axes.items(), reverse=True)})
     for call_one, call_other in zip(one.calls, other.calls, strict=True):
         twins.free(call_one, call_other)
     found = unroll(lambda values: one.run(values, symbolic=True), shapes, dtypes, holder, one.given)

@@ -18,6 +18,10 @@ TIED = "it computes with weights of layers that it holds, beside calling them, a
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
 
 
+class UntriedError(NotOpenedError):
+    """A layer cannot be called on what it is given."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Trial:
     """How a layer is called: on so many examples, in training or not, with other weights or its own."""
@@ -117,8 +121,18 @@ class Comparison:
 
     def _first(self, unrolled: Unrolled, trials: list[Trial]) -> tuple[Trial, str] | None:
         """The first trial in which something differs, and what."""
-        pairs = ((trial, self.differs(unrolled, trial)) for trial in trials)
-        return next(((trial, kind) for trial, kind in pairs if kind), None)
+        for trial in trials:
+            try:
+                kind = self.differs(unrolled, trial)
+            except UntriedError:
+                if not trial.training or trial.sizes == self.trials[0].sizes:
+                    raise
+                # Losses that a layer adds in training alone can want sizes that its outputs do not.
+                trial = dataclasses.replace(trial, sizes=self.trials[0].sizes)
+                kind = self.differs(unrolled, trial)
+            if kind:
+                return trial, kind
+        return None
 
     def differs(self, unrolled: Unrolled, trial: Trial) -> str:
         """How the layer differs from the calls with the weights that it has now; nothing where it does not."""
@@ -146,7 +160,7 @@ class Comparison:
                 self._expected[trial] = observed(self.layer, whole, training)
             except Exception as error:
                 # A layer of the user's can raise anything here.
-                raise NotOpenedError(f"it cannot be tried on random inputs: {first_line(error)}") from error
+                raise UntriedError(f"it cannot be tried on random inputs: {first_line(error)}") from error
         return self._expected[trial]
 
 

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.graph.as_operators import Arguments, NoOperatorError, as_operator
 from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
 from tfgates.layers.as_many import AsMany
 
@@ -25,11 +26,13 @@ class Twins:
 
     Args:
         one, other: the runs.
-        sizes: for each open size of the first run that of the second.
+        places: by each open size of the first run and that of the second the number of an input that has it, and
+            the axis.
     """
 
-    def __init__(self, one: Unrolled, other: Unrolled, sizes: dict[int, int]) -> None:
-        self.run, self.sizes = one, sizes
+    def __init__(self, one: Unrolled, other: Unrolled, places: dict[tuple[int, int], tuple[int, int]]) -> None:
+        self.run, self.sizes = one, dict(list(places))
+        self.places = {sizes: (one.inputs[i], axis) for sizes, (i, axis) in places.items()}
         self.first, self.second = (
             {id(t): i for i, t in enumerate([*tensors_before(run), *(t for call in run.calls for t in call.outputs)])}
             for run in (one, other)
@@ -38,9 +41,28 @@ class Twins:
     def free(self, one: Call, other: Call) -> None:
         """Replaces sizes in a call of the first run; refuses where they are used as numbers.
 
+        What Keras has no operator for at any size becomes an `Operator`.
+
         Raises:
             NotOpenedError: naming the operation.
         """
+        try:
+            self._free(one, other)
+        except NotOpenedError:
+            try:
+                one.op, one.args, one.kwargs = as_operator(one, other, Arguments(self.is_same, self.places))
+            except NoOperatorError:
+                # The reason is the first error's.
+                pass
+            else:
+                return
+            raise
+
+    def is_same(self, a: Any, b: Any) -> bool:
+        """Whether two symbolic tensors are at the same place of both runs."""
+        return self.first.get(id(a)) == self.second.get(id(b), -1)
+
+    def _free(self, one: Call, other: Call) -> None:
         try:
             args, kwargs = tree.map_structure(self.freed, (one.args, one.kwargs), (other.args, other.kwargs))
         except (UnequalError, ValueError, TypeError) as error:
@@ -81,7 +103,7 @@ class Twins:
             UnequalError: if it is not the same in both runs.
         """
         if isinstance(a, keras.KerasTensor):
-            same = self.first.get(id(a)) == self.second.get(id(b), -1)
+            same = self.is_same(a, b)
         elif isinstance(a, slice) and isinstance(b, slice):
             a, same = self.whole_slice(a, b)
         elif hasattr(a, "shape") or hasattr(b, "shape"):

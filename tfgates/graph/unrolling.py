@@ -10,18 +10,21 @@ from typing import Any
 import keras
 from keras import ops, tree
 
+from tfgates.graph.as_operators import Arguments, NoOperatorError, as_operator
 from tfgates.graph.classes import is_own
 from tfgates.graph.own_weights import Given, OwnWeights, following, is_followed
 from tfgates.keras_internals import (
     call_of,
     calls_of,
     dense,
+    give_shape,
     has_graph,
     history_of,
     layers_within,
     readers_of,
     tells_training,
 )
+from tfgates.layers.operator import Operator
 
 # Keras writes messages in bold.
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
@@ -79,9 +82,31 @@ class Unrolled:
                 lambda x: known[id(x)] if isinstance(x, keras.KerasTensor) else x, (call.args, call.kwargs)
             )
             kwargs = in_mode(call.op, kwargs, training)
-            results = args[:1] if call.op is None else tree.flatten(call.op(*args, **kwargs))
+            made = called_symbolically if symbolic else called
+            results = args[:1] if call.op is None else tree.flatten(made(call.op, args, kwargs))
             known.update((id(t), v) for t, v in zip(call.outputs, results, strict=True))
         return [known[id(t)] for t in self.outputs]
+
+
+def called(op: Any, args: Any, kwargs: Any) -> Any:
+    """What an operation makes of its arguments."""
+    return op(*args, **kwargs)
+
+
+def called_symbolically(op: Any, args: Any, kwargs: Any) -> Any:
+    """The same of symbolic tensors; by an `Operator` where the operator of Keras does not take sizes that are open."""
+    try:
+        return op(*args, **kwargs)
+    except Exception:
+        # An operator can raise anything here.
+        call = Call(op, args, kwargs, [])
+        try:
+            made, args, kwargs = as_operator(call, call, Arguments())
+        except NoOperatorError:
+            made = None
+        if made is None or isinstance(op, Operator):
+            raise
+    return made(*args, **kwargs)
 
 
 def unroll(
@@ -171,7 +196,7 @@ def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights)
             dense(tensor)
         try:
             with following(False):
-                return kind.__call__(self, *args, **kwargs)
+                return with_sizes(self, kind.__call__(self, *args, **kwargs), tensors, args, kwargs)
         except Exception:
             # A layer of the user's can raise anything here.
             if inside is None:
@@ -179,6 +204,25 @@ def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights)
             return inside(self, args, kwargs)
 
     return type(kind.__name__, (kind,), {"__call__": called, "__module__": kind.__module__})
+
+
+def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
+    """What a layer made, with the sizes that follow from those that it was called on.
+
+    An EinsumDense says those that it was built for, which can have been open then.
+    """
+    found = [y for y in tree.flatten(made) if isinstance(y, keras.KerasTensor)]
+    if not tensors or any(None in t.shape for t in tensors) or all(None not in y.shape for y in found):
+        return made
+    try:
+        specs = tree.flatten(keras.Operation.compute_output_spec(layer, *args, **kwargs))
+    except Exception:
+        # A layer of the user's can raise anything here; sizes that are left open are refused where they matter.
+        return made
+    if [len(y.shape) for y in found] == [len(each.shape) for each in specs]:
+        for tensor, spec in zip(found, specs, strict=True):
+            give_shape(tensor, spec.shape)
+    return made
 
 
 def is_array(x: Any) -> bool:

@@ -11,6 +11,7 @@ from tfgates.layers.gated_dense import GatedDense
 from tfgates.layers.gated_heads import GatedHeads
 from tfgates.layers.gated_multi_head_attention import GatedMultiHeadAttention
 from tfgates.layers.gated_recurrent import GatedGRU, GatedLSTM, GatedRecurrent, GatedSimpleRNN
+from tfgates.layers.operator import Operator
 from tfgates.layers.weight import Weight
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "GatedMultiHeadAttention",
     "GatedRecurrent",
     "GatedSimpleRNN",
+    "Operator",
     "Weight",
     "generated_once",
 ]

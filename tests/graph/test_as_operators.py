@@ -1,0 +1,112 @@
+"""Calls that depend on sizes, and those whose operators want sizes that are known, as `Operator` layers."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import tfgates
+from tests.graph.test_own_weights import half_closed
+from tfgates.graph.as_operators import Arguments, NoOperatorError
+from tfgates.graph.network import Network
+from tfgates.layers import Operator
+
+K = keras.layers
+SIZES = {(101, 103): ("b", 0), (107, 109): ("t", 1), (113, 127): ("s", 1)}
+
+
+class Experts(K.Layer):
+    """All steps of all examples in one row, and back; two sizes that are open, and one more at the end."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inside, self.out = K.Dense(6, activation="relu", name="inside"), K.Dense(4, name="out")
+
+    def build(self, shape):
+        self.inside.build((None, 4))
+        self.out.build((None, 6))
+
+    def call(self, x):
+        batch, steps, width = ops.shape(x)
+        y = self.out(self.inside(ops.reshape(x, (-1, width))))
+        y = ops.reshape(y, (batch, steps, width))
+        sink = ops.broadcast_to(ops.reshape(ops.sum(y, axis=(0, 1)), (1, 1, width)), (batch, 1, width))
+        return ops.concatenate([x + y, sink], axis=1)
+
+
+class Waves(K.Layer):
+    """What Keras has an operator for at known sizes alone."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inside = K.Dense(4, activation="relu", name="inside")
+
+    def build(self, shape):
+        self.inside.build(shape)
+
+    def call(self, x):
+        return self.inside(x) + ops.fft2((x, ops.zeros_like(x)))[0]
+
+
+@pytest.fixture(scope="module", params=[Experts, Waves])
+def made(request):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, 3))
+    x = K.Dense(8, activation="relu", name="before")(inputs)
+    x = request.param(name="odd")(K.Dense(4, name="into")(x))
+    x = K.Dense(5, activation="relu", name="behind")(x)
+    return half_closed(keras.Model(inputs, K.Dense(2)(x)))
+
+
+def test_the_layer_is_opened_and_what_is_in_it_pruned(made, tmp_path):
+    gated, pruned = made
+    assert "odd" not in [layer.name for layer in gated.layers]
+    assert any(isinstance(layer, Operator) for layer in gated.layers)
+    assert {"before", "behind"} <= {name for name, _ in gated.report.gated}
+    x = np.random.default_rng(0).normal(size=(3, 6, 3)).astype("float32")
+    for training in (False, None):
+        np.testing.assert_allclose(pruned(x, training=training), gated(x, training=training), rtol=1e-4, atol=1e-4)
+    assert "needs tfgates to be loaded:" in str(tfgates.report_of(pruned))
+    pruned.save(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras.models.load_model(tmp_path / "model.keras")(x), pruned(x), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pair", "size"),
+    [
+        ((101, 103), {"size": [[0, 0]], "times": 1, "plus": 0}),
+        ((220, 224), {"size": [[0, 1]], "times": 2, "plus": 6}),
+        ((101 * 107, 103 * 109), {"size": [[0, 0], [1, 1]], "times": 1, "plus": 0}),
+        ((3 * 101 * 107 * 113, 3 * 103 * 109 * 127), {"size": [[0, 0], [1, 1], [2, 1]], "times": 3, "plus": 0}),
+    ],
+)
+def test_numbers_that_depend_on_sizes(pair, size):
+    assert Arguments(sizes=SIZES).written(*pair) == size
+
+
+@pytest.mark.parametrize(
+    "pair", [(50, 51.0), (7, 8), (101**2, 103**2), (True, False), ("a", "b"), ([1], [1, 2]), (np.ones(3), np.zeros(3))]
+)
+def test_what_depends_on_sizes_otherwise(pair):
+    with pytest.raises(NoOperatorError):
+        Arguments(sizes=SIZES).written(*pair)
+
+
+def test_a_layer_that_adds_losses_in_training_stays_whole():
+    class Balanced(K.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.dense = K.Dense(4, name="dense")
+
+        def build(self, x_shape, other_shape):
+            self.dense.build(x_shape)
+
+        def call(self, x, other, training=None):
+            if training:
+                self.add_loss(ops.mean(x * other))
+            return self.dense(x)
+
+    inputs, other = keras.Input((None, 4)), keras.Input((None, 1))
+    model = keras.Model([inputs, other], Balanced(name="balanced")(inputs, other))
+    (node,) = [node for node in Network(model).nodes if node.name == "balanced"]
+    assert node.whole == "it keeps other state in training than the calls that it makes"
