@@ -259,8 +259,10 @@ def test_what_a_layer_keeps_under_the_names_of_its_arguments_is_its_config():
 def test_a_layer_that_is_used_again_needs_its_name():
     inputs = keras.Input((4,))
     first = keras.Sequential([keras.Input((4,)), K.Dense(4, name="same")])
-    second = Hidden(2.0)
-    second.name = "same"
+    second, factor = Hidden(2.0), [2.0]
+    second.name, second.times = "same", 2.0
+    # Attribute by attribute it is not copied either: who knows what a function of yours holds.
+    second.function = lambda: factor
     model = classifier(inputs, second(first(inputs)))
     with pytest.raises(ValueError, match="Layer 'same' cannot be copied.*or the layer a name that no other has"):
         tfgates.gate_model(model)
@@ -271,6 +273,7 @@ class Around(K.Layer):
 
     def __init__(self, inner=None, **kwargs):
         super().__init__(**kwargs)
+        self.function = lambda: self
         self.inner = keras.saving.deserialize_keras_object(inner) if isinstance(inner, dict) else inner
 
     def build(self, shape):

@@ -446,7 +446,10 @@ WHOLE = [
     (elsewhere(), "it calls layer 'outside', which is none of its own"),
     (lambda name: Held(K.Dense(8), activity_regularizer="l2", name=name), "it has an activity regularizer"),
     (lambda name: K.SpectralNormalization(K.Dense(8), name=name), "its `call` uses its weights in a way that cannot"),
-    (lambda name: K.RNN([K.LSTMCell(3), K.LSTMCell(8)], name=name), "its `call` cannot be followed: AttributeError: 'tuple'"),
+    (
+        lambda name: K.RNN([K.LSTMCell(3), K.LSTMCell(8)], name=name),
+        "its `call` cannot be followed: AttributeError: 'tuple'",
+    ),
     (lambda name: K.TimeDistributed(K.Flatten(), name=name), "gives tensors of ranks and types [(2,"),
     (lambda name: K.TimeDistributed(K.Dropout(0.5), name=name), "in training than the calls that it makes"),
 ]

@@ -6,6 +6,7 @@ from typing import Any
 import keras
 
 from tfgates.graph.configs import config_of, give_functions, give_functions_within, is_foreign, layer_from
+from tfgates.graph.copied_parts import copy_by_attributes
 from tfgates.graph.fresh import draw, wait
 from tfgates.graph.frozen import copy_flag, copy_flags
 from tfgates.graph.init_arguments import config_of_attributes
@@ -142,11 +143,22 @@ class Copier:
         layer = node.op
         if layer.weights or layer.name in self._names:
             config = config_of_attributes(layer)
-            if config is None:
-                raise uncopyable(layer, error) from error
-            return self.make(node, type(layer), config, None)
+            return self._by_attributes(node, error) if config is None else self.make(node, type(layer), config, None)
         self._names.add(layer.name)
         self._made[id(layer)] = layer
+        return layer
+
+    def _by_attributes(self, node: Node, error: Exception) -> keras.Layer:
+        """A copy of a layer that has weights and no config that makes one like it."""
+        try:
+            layer = copy_by_attributes(node.op)
+        except Exception as reason:
+            # A class of the user's can raise anything here.
+            raise uncopyable(node.op, error) from reason
+        layer.name = self.name(node)
+        self._made[id(node.op)] = layer
+        self._pending.append((layer, None, node.op))
+        self._tie(layer, node.op)
         return layer
 
     def _copy_operator(self, node: Node) -> Any:

@@ -16,10 +16,10 @@ from tfgates.graph.sizes import arguments_of, specs_of
 from tfgates.keras_internals import inputs_structure
 
 # Tried in this order where the network leaves a size open.
-SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512)
+SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512, 1024, 2048, 4096)
 
 # Of several inputs with open sizes so many combinations of different sizes are tried.
-MOST_COMBINATIONS = len(SIZES) ** 2
+MOST_COMBINATIONS = 100
 
 # Given examples are compared so many at a time: what all layers make of a whole training set does not fit into memory.
 AT_A_TIME = 32
