@@ -6,7 +6,8 @@
 
 Small networks and subsets, so that many runs are affordable: `vgg` is that of training_time.py at half the width on
 images of CIFAR-10 at 16 x 16, `lenet5` sees MNIST, `digits` the 8 x 8 digits of scikit-learn. One process, one thread;
-a run that is in the file is not run again. Runs:
+a run that is in the file is not run again. `--held_out` takes the last 10,000 training images (half of what is not
+trained on, of the digits) in the place of test images, for choosing between settings. Runs:
 
     dense     the network itself, as many epochs, the same optimizer, rates and decay
     kept      `compress(shrink=False)`: everything is trained to the choice
@@ -35,6 +36,11 @@ def arguments():
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=list(RUNS))
     parser.add_argument("--fine_tune", type=float, nargs="*", default=[0.65])
     parser.add_argument("--rebuild", type=float, default=5.0)
+    parser.add_argument("--spare", type=float, default=1.0, help="how many times the budget is to stay, to choose from")
+    parser.add_argument(
+        "--pace", type=float, nargs=2, metavar=("WARM_UP", "RAMP"), help="shares of the time with gates"
+    )
+    parser.add_argument("--held_out", action="store_true", help="accuracies of held-out training images")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/removal"))
     parser.add_argument("--table", action="store_true", help="print the results that are there, run nothing")
     return parser.parse_args()
@@ -63,7 +69,7 @@ def network(name):
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x), name="digits")
 
 
-def images(name, folder, count):
+def images(name, folder, count, held_out):
     import numpy as np
 
     if name == "digits":
@@ -72,12 +78,12 @@ def images(name, folder, count):
         digits = load_digits()
         x, y = (digits.images[..., None] / 16).astype("float32"), digits.target
         order = np.random.default_rng(0).permutation(len(y))
-        train, test = order[:1000], order[1000:]
+        train, test = order[:1000], order[1000:1400] if held_out else order[1000:]
         return (x[train], y[train]), (x[test], y[test])
     import tensorflow_datasets as tfds
 
     found = []
-    for split in (f"train[:{count}]", "test"):
+    for split in (f"train[:{count}]", "train[-10000:]" if held_out else "test"):
         data = tfds.load(
             "mnist" if name == "lenet5" else "cifar10",
             split=split,
@@ -94,8 +100,32 @@ def images(name, folder, count):
     return found
 
 
+def removable():
+    """A callback that notes what would be left, of all MACs, without what is closed for good: after each epoch."""
+    import keras
+
+    import tfgates
+
+    class Removable(keras.callbacks.Callback):
+        left: list = []
+        seconds = 0.0
+
+        def on_epoch_end(self, epoch, logs=None):
+            if not hasattr(self.model, "dense_reference"):
+                return
+            began = time.process_time()
+            plan = tfgates.shrinking.ShrinkingPlan(self.model, tfgates.shrinking.candidates_of(self.model))
+            dense = self.model.dense_reference.totals["macs"]
+            self.left.append([round(plan.macs / dense, 4), round(float(logs["expected_macs"]), 4)])
+            self.seconds += time.process_time() - began
+
+    callback = Removable()
+    callback.left = []
+    return callback
+
+
 def train(run, share, fine_tune, seed, train_data, chosen):
-    """The network that a run returns, and the epochs in which it shrank."""
+    """The network that a run returns, the epochs in which it shrank, and what was found on the way."""
     import keras
 
     import tfgates
@@ -111,22 +141,25 @@ def train(run, share, fine_tune, seed, train_data, chosen):
         falling = RateOfSteps(lambda step: cosine(1e-3, last * steps, max(0, step - begin)))
         model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss, metrics=metrics)
         model.fit(*train_data, epochs=chosen.epochs, batch_size=BATCH, verbose=0, callbacks=[falling])
-        return model, []
+        return model, [], None
+    watch = removable()
+    pace = {} if chosen.pace is None else dict(zip(("warm_up", "ramp"), chosen.pace, strict=True))
     small = tfgates.compress(
         model,
         train_data,
-        tfgates.Budget(macs=share),
+        tfgates.Budget(macs=share, **pace),
         loss,
         chosen.epochs,
         metrics=metrics,
         batch_size=BATCH,
         fine_tune=(chosen.epochs - 1) / chosen.epochs if run == "first" else fine_tune,
-        shrink=tfgates.shrinking.Shrinking(rebuild=chosen.rebuild) if run == "shrink" else False,
+        shrink=tfgates.shrinking.Shrinking(rebuild=chosen.rebuild, spare=chosen.spare) if run == "shrink" else False,
+        callbacks=[watch],
         verbose=0,
     )
     # Of the network as it stands at the end of each epoch.
     counts = [each.get("rebuilds") or 0 for each in tfgates.report_of(small).history.records()]
-    return small, [epoch for epoch in range(1, len(counts)) if counts[epoch] > counts[epoch - 1]]
+    return small, [epoch for epoch in range(1, len(counts)) if counts[epoch] > counts[epoch - 1]], watch
 
 
 def row(small, rebuilds, test, seconds):
@@ -171,20 +204,28 @@ def main():
 
         tf.config.threading.set_intra_op_parallelism_threads(1)
         tf.config.threading.set_inter_op_parallelism_threads(1)
-        path = chosen.out / f"{chosen.model}-{chosen.images}-{chosen.epochs}.json"
-        train_data, test = images(chosen.model, chosen.data_dir, chosen.images)
+        last = "-held-out" if chosen.held_out else ""
+        path = chosen.out / f"{chosen.model}-{chosen.images}-{chosen.epochs}{last}.json"
+        train_data, test = images(chosen.model, chosen.data_dir, chosen.images, chosen.held_out)
         for seed in chosen.seeds:
             for run in chosen.runs:
                 for share in [1.0] if run == "dense" else chosen.macs:
                     for fine_tune in [chosen.fine_tune[0]] if run == "first" else chosen.fine_tune:
                         done = json.loads(path.read_text()) if path.exists() else {}
                         name = f"{run} macs={share:g}" + ("" if run == "first" else f" fine_tune={fine_tune:g}")
+                        if chosen.pace is not None and run != "dense":
+                            name += " pace={:g}+{:g}".format(*chosen.pace)
+                        if run == "shrink":
+                            name += f" rebuild={chosen.rebuild:g} spare={chosen.spare:g}"
                         name = f"{name} {seed}"
                         if name in done:
                             continue
                         began = time.process_time()
-                        small, rebuilds = train(run, share, fine_tune, seed, train_data, chosen)
+                        small, rebuilds, watch = train(run, share, fine_tune, seed, train_data, chosen)
                         found = row(small, rebuilds, test, time.process_time() - began)
+                        if watch is not None:
+                            found["processor"] -= watch.seconds
+                            found["left"] = watch.left
                         print(name, found, flush=True)
                         path.write_text(json.dumps({**done, name: found}, indent=1))
                         keras.backend.clear_session()

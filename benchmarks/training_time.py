@@ -40,6 +40,11 @@ def arguments():
     parser.add_argument("--images", type=int, default=1280, help="so many of the training images")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs after pruning")
+    parser.add_argument(
+        "--pace", type=float, nargs=2, metavar=("WARM_UP", "RAMP"), help="shares of the steps with gates"
+    )
+    parser.add_argument("--rebuild", type=float, help="what a rebuild is taken for, in steps")
+    parser.add_argument("--spare", type=float, help="how many times the budget is to stay, to choose from")
     parser.add_argument("--dense_epochs", type=int, help="train the dense network in so many of the turns alone")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=["dense", "compress"])
@@ -169,7 +174,10 @@ def child(chosen):
         trained = model
     else:
         fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else chosen.fine_tune
-        budget = tfgates.Budget(macs=float(share))
+        pace = {} if chosen.pace is None else dict(zip(("warm_up", "ramp"), chosen.pace, strict=True))
+        budget = tfgates.Budget(macs=float(share), **pace)
+        given = {name: getattr(chosen, name) for name in ("rebuild", "spare") if getattr(chosen, name) is not None}
+        shrinking = tfgates.shrinking.Shrinking(**given)
         trained = tfgates.compress(
             model,
             (x, y),
@@ -178,7 +186,7 @@ def child(chosen):
             chosen.epochs,
             metrics=metrics,
             fine_tune=fine_tune,
-            shrink=run == "compress",
+            shrink=shrinking if run == "compress" else False,
             callbacks=[turns(record)],
             **settings,
         )
@@ -225,9 +233,10 @@ def seed_of_runs(chosen, seed, path):
     names = list(dict.fromkeys(["dense", *missing]))
     settings = ["--data_dir", chosen.data_dir, "--model", chosen.model, "--images", chosen.images]
     settings += ["--epochs", chosen.epochs, "--seeds", seed, "--rounds", chosen.rounds, "--out", chosen.out]
-    for option in ("fine_tune", "dense_epochs"):
+    for option in ("fine_tune", "dense_epochs", "rebuild", "spare"):
         if getattr(chosen, option) is not None:
             settings += [f"--{option}", getattr(chosen, option)]
+    settings += [] if chosen.pace is None else ["--pace", *chosen.pace]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     processes = {
         name: subprocess.Popen(
@@ -300,7 +309,11 @@ def main():
     chosen.out.mkdir(parents=True, exist_ok=True)
     if not chosen.table:
         for seed in chosen.seeds:
-            name = f"{chosen.model}-{chosen.images}-{chosen.epochs}-{chosen.fine_tune:g}-{seed}.json"
+            name = f"{chosen.model}-{chosen.images}-{chosen.epochs}-{chosen.fine_tune:g}"
+            name += "" if chosen.pace is None else "-{:g}+{:g}".format(*chosen.pace)
+            for option in ("rebuild", "spare"):
+                name += "" if getattr(chosen, option) is None else f"-{option}{getattr(chosen, option):g}"
+            name += f"-{seed}.json"
             seed_of_runs(chosen, seed, chosen.out / name)
     print(table(chosen.out))
 

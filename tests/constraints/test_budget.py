@@ -61,10 +61,22 @@ def test_bad_arguments():
         tfgates.Budget()
     with pytest.raises(ValueError, match="`multiplier_rate` must be positive or 'auto'.*Received: multiplier_rate=0"):
         tfgates.Budget(macs=0.5, multiplier_rate=0)
-    with pytest.raises(ValueError, match="`warm_up` must be a number of steps >= 0 or 'auto'.*Received: warm_up=-1"):
-        tfgates.Budget(macs=0.5, warm_up=-1)
+    for name, value in (("warm_up", -1), ("ramp", 1.0), ("ramp", True)):
+        wanted = rf"`{name}` must be a number of steps >= 0, a float in \[0, 1\).*or 'auto'. Received: {name}={value}"
+        with pytest.raises(ValueError, match=wanted):
+            tfgates.Budget(macs=0.5, **{name: value})
+    with pytest.raises(ValueError, match="their sum must be below 1. Received: warm_up=0.5, ramp=0.5"):
+        tfgates.Budget(macs=0.5, warm_up=0.5, ramp=0.5)
     with pytest.raises(ValueError, match="`macs` must be a fraction with `per_layer=True`"):
         tfgates.Budget(macs="2M", per_layer=True)
+
+
+def test_warm_up_and_ramp_are_steps_or_shares_of_them():
+    budget = tfgates.Budget(macs=0.5, warm_up=0.05, ramp=0.25, multiplier_rate=0.1)
+    assert budget.pace(200) == (0.1, 10.0, 50.0)
+    assert budget.pace(None) == (0.1, 0.0, 0.0)
+    assert tfgates.Budget(macs=0.5, warm_up=7, ramp=0).pace(200) == (0.25, 7.0, 0.0)
+    assert tfgates.Budget(macs=0.5).pace(200) == (0.25, 40.0, 100.0)
 
 
 def test_config_round_trip():

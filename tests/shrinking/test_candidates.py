@@ -58,6 +58,13 @@ def test_no_more_go_than_leave_what_the_budget_allows():
     assert tfgates.cost(small).params == 23 and not candidates_of(small)[small.gates[0]].any()
 
 
+def test_more_than_the_budget_stays_to_choose_from():
+    values = [-5.0, -5.1, -5.2, -5.3, -5.4, -5.5]
+    gated, gate = model("hard_concrete", values, tfgates.Budget(params=0.5), logits_limit=None)
+    # 1.3 times 29 is 37.7, for 5 units; with 6 there are 44.
+    assert np.flatnonzero(candidates_of(gated, spare=1.3)[gate]).tolist() == [4, 5]
+
+
 def test_each_layer_keeps_what_its_own_bound_allows():
     values = [-5.0, -5.1, -5.2, -5.3, -5.4, -5.5]
     gated, gate = model("hard_concrete", values, tfgates.Budget(params=0.7, per_layer=True), logits_limit=None)

@@ -169,7 +169,9 @@ def test_errors(error, arguments):
         tfgates.fit(gated(), X, Y, **arguments)
 
 
-@pytest.mark.parametrize("arguments", [{"checks": 0}, {"least_saving": 1.0}, {"rebuild": "no"}, {"rebuild": -1.0}])
+@pytest.mark.parametrize(
+    "arguments", [{"checks": 0}, {"least_saving": 1.0}, {"rebuild": "no"}, {"rebuild": -1.0}, {"spare": 0.5}]
+)
 def test_settings_are_checked(arguments):
     (name,) = arguments
     with pytest.raises(ValueError, match=f"`{name}` must .*Received: {name}="):

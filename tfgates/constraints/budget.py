@@ -52,12 +52,14 @@ class Budget:
         multiplier_rate: float > 0, the learning rate of the multipliers, per step. Defaults to
             `"auto"`: 50 divided by the number of steps of the first `fit`. A cost that is 2 % too
             high throughout then builds up a pull as strong as the loss.
-        warm_up: int, the number of steps before the multipliers start. Defaults to `"auto"`: 20 % of
-            the steps of the first `fit`, so that weights mean something before units are compared.
-        ramp: int, the number of steps, after the warm-up, over which the bound falls from the dense
-            cost to the target, by the same factor in each step. What is left then shrinks no faster
-            than the weights can follow, and which units go is decided late. 0: the target is in
-            force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`.
+        warm_up: the number of steps before the multipliers start, an int, or a float in [0, 1), a share of the steps
+            of the first `fit`. Defaults to `"auto"`: 20 % of them, so that weights mean something before units
+            are compared.
+        ramp: the number of steps, after the warm-up, over which the bound falls from the dense
+            cost to the target, by the same factor in each step; an int, or a share as `warm_up`. What is left then
+            shrinks no faster than the weights can follow, and which units go is decided late. 0: the target is in
+            force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`. A shorter one makes a training
+            whose network shrinks (`tfgates.fit`) cheaper.
         restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
         **costs: bounds on costs of your own (`tfgates.costs.register_cost`) by their names, as `params` and `macs`:
             `Budget(activation_bytes="200k bytes")`.
@@ -78,8 +80,8 @@ class Budget:
         macs: float | str | None = None,
         per_layer: bool = False,
         multiplier_rate: Any = "auto",
-        warm_up: int | str = "auto",
-        ramp: int | str = "auto",
+        warm_up: float | str = "auto",
+        ramp: float | str = "auto",
         restart: bool = True,
         **costs: float | str | None,
     ) -> None:
@@ -100,8 +102,16 @@ class Budget:
                 f"`multiplier_rate` must be positive or 'auto'. Received: multiplier_rate={multiplier_rate}"
             )
         for name, value in (("warm_up", warm_up), ("ramp", ramp)):
-            if value != "auto" and (not isinstance(value, int) or value < 0):
-                raise ValueError(f"`{name}` must be a number of steps >= 0 or 'auto'. Received: {name}={value}")
+            if value != "auto" and not is_pace(value):
+                raise ValueError(
+                    f"`{name}` must be a number of steps >= 0, a float in [0, 1) as a share of the steps, or 'auto'. "
+                    f"Received: {name}={value!r}"
+                )
+        if isinstance(warm_up, float) and isinstance(ramp, float) and warm_up + ramp >= 1.0:
+            raise ValueError(
+                "`warm_up` and `ramp` must leave steps with the target in force: as shares their sum must be below 1. "
+                f"Received: warm_up={warm_up}, ramp={ramp}"
+            )
         self.per_layer = bool(per_layer)
         self.multiplier_rate = multiplier_rate
         self.warm_up = warm_up
@@ -120,12 +130,14 @@ class Budget:
 
     def pace(self, steps: int | None) -> tuple[float, ...]:
         """`(multiplier_rate, warm_up, ramp)` for a training run of `steps` steps (None: unknown)."""
-        if steps is None:
-            automatic = (UNKNOWN_RATE, 0.0, 0.0)
-        else:
-            automatic = (MULTIPLIER_TRAVEL / steps, WARM_UP * steps, RAMP * steps)
-        given = (self.multiplier_rate, self.warm_up, self.ramp)
-        return tuple(float(a if g == "auto" else g) for g, a in zip(given, automatic, strict=True))
+        rate = UNKNOWN_RATE if steps is None else MULTIPLIER_TRAVEL / steps
+        known = 0 if steps is None else steps
+        times = ((self.warm_up, WARM_UP), (self.ramp, RAMP))
+        given = [share if value == "auto" else value for value, share in times]
+        return (
+            float(rate if self.multiplier_rate == "auto" else self.multiplier_rate),
+            *(float(each * known if isinstance(each, float) else each) for each in given),
+        )
 
     def bounds(self, cost: ExpectedCost, reference: DenseReference) -> list["Bound"]:
         """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares are of."""
@@ -170,6 +182,13 @@ class Budget:
     def __repr__(self) -> str:
         given = [f"{name}={value!r}" for name, value in self.bounded.items()]
         return f"Budget({', '.join(given + ['per_layer=True'] * self.per_layer)})"
+
+
+def is_pace(value: Any) -> bool:
+    """Whether a value is a number of steps, or a share of them."""
+    if isinstance(value, float):
+        return 0.0 <= value < 1.0
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 class Bound:

@@ -9,7 +9,7 @@ from tfgates.gates import gates_of
 from tfgates.selection.ranking import as_array
 
 
-def candidates_of(model: Any) -> dict[Any, np.ndarray]:
+def candidates_of(model: Any, spare: float = 1.0) -> dict[Any, np.ndarray]:
     """The units that training has as good as closed and that nothing will open again, as far as can be known.
 
     A unit is closed if it is closed at inference and its open probability is at most `Gate.closed_below` of its gate:
@@ -20,6 +20,8 @@ def candidates_of(model: Any) -> dict[Any, np.ndarray]:
 
     Args:
         model: a `GatedModel`.
+        spare: float >= 1, how many times what the budget allows is to be left, as long as there is so much, for gates
+            to choose from. Defaults to 1.
 
     Returns:
         A dict from gates to booleans, for each unit whether it is a candidate.
@@ -41,11 +43,13 @@ def candidates_of(model: Any) -> dict[Any, np.ndarray]:
         found[gate] = closed
     structure = getattr(model, "_structure", None)
     if structure is not None and structure.bounds:
-        found = _above_budget(structure, found, scores)
+        found = _above_budget(structure, found, scores, spare)
     return found
 
 
-def _above_budget(structure: Any, found: dict[Any, np.ndarray], scores: dict[Any, np.ndarray]) -> dict[Any, np.ndarray]:
+def _above_budget(
+    structure: Any, found: dict[Any, np.ndarray], scores: dict[Any, np.ndarray], spare: float
+) -> dict[Any, np.ndarray]:
     """As many of the candidates, the least likely first, as leave a network that is not yet within the budget."""
     pairs = [
         (scores[gate][unit], number, unit) for number, gate in enumerate(found) for unit in np.flatnonzero(found[gate])
@@ -61,18 +65,18 @@ def _above_budget(structure: Any, found: dict[Any, np.ndarray], scores: dict[Any
     low, high = 0, len(order)
     while low < high:
         middle = (low + high + 1) // 2
-        if _costs_enough(structure, first(middle)):
+        if _costs_enough(structure, first(middle), spare):
             low = middle
         else:
             high = middle - 1
     return first(low)
 
 
-def _costs_enough(structure: Any, gone: dict[Any, np.ndarray]) -> bool:
+def _costs_enough(structure: Any, gone: dict[Any, np.ndarray], spare: float) -> bool:
     """Whether the network with all open but `gone` costs what the budget allows: then nothing else is to be opened."""
     cost = structure.cost
     values = [1.0 - gone[gate] if gate in gone else np.ones(gate.units) for gate in cost.gates]
-    kept = [(bound.layer is None, bound.of(cost, values) >= bound.target) for bound in structure.bounds]
+    kept = [(bound.layer is None, bound.of(cost, values) >= spare * bound.target) for bound in structure.bounds]
     whole = [enough for of_all, enough in kept if of_all]
     # Of several bounds on the whole network one that is used up is enough to open nothing more.
     return all(enough for of_all, enough in kept if not of_all) and (not whole or any(whole))

@@ -42,22 +42,27 @@ class Shrinking:
         rebuild: what a rebuild costs, in training steps of the dense network, a float >= 0. Defaults to 50, about what
             tracing and making the network again take for convolutional networks on a CPU; small networks trace for
             hundreds of steps. It is not measured, so that the same seed gives the same run, on all workers.
+        spare: float >= 1, how many times what the budget allows at least stays while there are gates, so that they
+            can still exchange units. Defaults to 1: all that is closed goes, down to the budget.
 
     Raises:
         ValueError: for an argument that is out of range.
     """
 
-    def __init__(self, checks: int = 1, least_saving: float = 0.05, rebuild: float = 50.0) -> None:
+    def __init__(self, checks: int = 1, least_saving: float = 0.05, rebuild: float = 50.0, spare: float = 1.0) -> None:
         if not isinstance(checks, int) or checks < 1:
             raise ValueError(f"`checks` must be a positive integer. Received: checks={checks}")
         if not 0.0 < least_saving < 1.0:
             raise ValueError(f"`least_saving` must lie strictly between 0 and 1. Received: least_saving={least_saving}")
         if isinstance(rebuild, bool) or not isinstance(rebuild, (int, float)) or not 0.0 <= rebuild < math.inf:
             raise ValueError(f"`rebuild` must be a number of training steps >= 0. Received: rebuild={rebuild!r}")
-        self.checks, self.least_saving, self.rebuild = checks, least_saving, rebuild
+        if isinstance(spare, bool) or not isinstance(spare, (int, float)) or not 1.0 <= spare < math.inf:
+            raise ValueError(f"`spare` must be a number >= 1. Received: spare={spare!r}")
+        self.checks, self.least_saving, self.rebuild, self.spare = checks, least_saving, rebuild, spare
 
     def get_config(self) -> dict[str, Any]:
-        return {"checks": self.checks, "least_saving": self.least_saving, "rebuild": self.rebuild}
+        names = ("checks", "least_saving", "rebuild", "spare")
+        return {name: getattr(self, name) for name in names}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Shrinking":
@@ -117,7 +122,7 @@ class Watch(keras.callbacks.Callback):
 
     def _ripe(self) -> dict[Any, np.ndarray]:
         streaks, ripe = {}, {}
-        for gate, closed in candidates_of(self.model).items():
+        for gate, closed in candidates_of(self.model, self.settings.spare).items():
             before = self.state["streaks"].get(gate.name, [0] * gate.units)
             streak = np.where(closed, np.array(before) + 1, 0)
             streaks[gate.name] = streak.tolist()
