@@ -1,5 +1,7 @@
 """Layers that are hard to follow or to copy, for random networks: tied, with weights of their own, without config."""
 
+import math
+
 import keras
 import numpy as np
 from keras import ops
@@ -69,6 +71,10 @@ class Own(K.Layer):
             return
         shapes = {"whole": (1, *shape[1:]), "token": (1, 1, shape[-1]), "product": (shape[-1], 3)}
         self.inside = {"matrix": self.add_weight(shape=shapes[self.kind], initializer="normal", name="matrix")}
+
+    def macs_of_call(self, x):
+        """For the oracle, where the layer stays whole."""
+        return math.prod(x.shape[1:]) * 3 if self.kind == "product" else 0
 
     def call(self, x):
         if self.kind == "affine":
