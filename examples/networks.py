@@ -12,9 +12,11 @@ GENERATED = "dep_hc"
 GATES = sorted([*tfgates.gates.NAMES, GENERATED])
 
 
-def is_bernoulli(gate):
-    """Whether a gate name is one of those that draw zeros and ones."""
-    return gate not in ("hard_concrete", GENERATED, "scaling")
+def draws_per_example(gate):
+    """Whether the gates of a name can be drawn for each example on its own: they draw zeros and ones, and the estimator
+    of their gradients takes losses of examples."""
+    made = None if gate == GENERATED else tfgates.gates.get(gate)
+    return isinstance(made, tfgates.gates.BernoulliGate) and not made.flips
 
 
 def build(
@@ -56,7 +58,7 @@ def build(
         free = gate == "scaling" or budget is not None or penalty_params is not None
         l0 = [0.0] if free else [0.1] if generator else DEFAULT_L0.get(name, [0.1])
     penalties = [value / IMAGES for value in l0]
-    sampling = sampling or ("example" if is_bernoulli(gate) else "batch")
+    sampling = sampling or ("example" if draws_per_example(gate) else "batch")
     model = getattr(tfgates.applications, name)(
         input_shape=data.input_shape,
         classes=data.classes,

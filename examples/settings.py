@@ -79,7 +79,7 @@ def check():
         for name in ("generator", "sampling", "params", "macs", "l0", "penalty_params"):
             if explicit(name):
                 raise Failure(f"--{name} must not be given with --gate=scaling, which has --scaling_strength")
-    if FLAGS.sampling == "example" and not networks.is_bernoulli(FLAGS.gate):
+    if FLAGS.sampling == "example" and not networks.draws_per_example(FLAGS.gate):
         raise Failure(f"--sampling=example is for Bernoulli gates. Received: --gate={FLAGS.gate}")
     given = [name for name in ("l0", "penalty_params") if explicit(name)]
     if given and budget() is not None:

@@ -188,3 +188,15 @@ def test_only_anatomies_ask_which_layer_of_keras_a_layer_is():
 )
 def test_a_class_that_is_asked_for_is_found(asking):
     assert [*layer_classes_asked_for(ast.parse(asking))] == ["Dense"]
+
+
+def test_where_one_would_change_things_exists():
+    """The files of the table for newcomers; a name alone is in the folder of the one before it."""
+    rows = (ROOT / "CONTRIBUTING.md").read_text().partition("| where would I change | file |")[2].partition("\n\n")[0]
+    found = []
+    for row in rows.splitlines()[2:]:
+        folder = pathlib.PurePosixPath()
+        for name in re.findall(r"`([\w/]+\.py)`", row):
+            folder = pathlib.PurePosixPath(name).parent if "/" in name else folder
+            found.append(folder / pathlib.PurePosixPath(name).name)
+    assert len(found) > 20 and [str(path) for path in found if not (ROOT / "tfgates" / path).exists()] == []

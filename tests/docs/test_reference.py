@@ -5,6 +5,8 @@ import pathlib
 
 import pytest
 
+import tfgates
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -53,3 +55,8 @@ def test_every_listed_name_has_a_docstring(names):
         name for name in names.listed() if callable(resolved(name)) and not (resolved(name).__doc__ or "").strip()
     ]
     assert undocumented == []
+
+
+def test_every_name_of_a_gate_is_on_its_page():
+    text = (ROOT / "docs" / "api" / "gates.md").read_text("utf-8")
+    assert [name for name in tfgates.gates.NAMES if f'`"{name}"`' not in text] == []

@@ -11,9 +11,6 @@ from tfgates.anatomy.weightless import joins_masks
 from tfgates.graph.unrolling import calls_forgotten
 from tfgates.keras_internals import dense, give_mask, layers_within, mask_of
 
-# Layers of Keras that hand on where any of their masks says that a step counts.
-MERGES = tuple(getattr(keras.layers, name) for name in ("Add", "Subtract", "Average", "Maximum", "Minimum", "Multiply"))
-
 
 def masks_of(network: Any) -> list[Any]:
     """For each tensor of a network the mask that it carries, a symbolic tensor, or None.
