@@ -133,7 +133,7 @@ def test_compress_with_a_teacher_comes_closer_to_it(arguments):
     for teacher in (None, Teacher(model, weight=20.0)):
         keras.utils.set_random_seed(2)
         small = tfgates.compress(
-            model, (x, noise), budget=tfgates.Budget(params=0.5), loss="sparse_categorical_crossentropy", epochs=10,
+            model, (x, noise), budget=tfgates.Budget(params=0.5), loss="sparse_categorical_crossentropy", epochs=6,
             batch_size=32, learning_rate=0.02, teacher=teacher, verbose=0, **arguments,
         )  # fmt: skip
         p, q = np.asarray(model(x)), np.asarray(small(x))

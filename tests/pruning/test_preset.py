@@ -68,7 +68,7 @@ def test_a_branch_of_a_layer_that_stays_is_silenced(gated):
 
 
 @pytest.mark.filterwarnings("ignore:To give all layers one width")
-@pytest.mark.parametrize("share", [0.7, 0.3])
+@pytest.mark.parametrize("share", [pytest.param(0.7, marks=pytest.mark.slow), 0.3])
 def test_a_budget_holds_in_the_shape_of_the_class(gated, share):
     total = tiny_backbone.backbone().count_params()
     tiny_backbone.close(gated, width=(3, 6, 2), heads=(1, 2, 1))
