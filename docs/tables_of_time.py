@@ -89,6 +89,7 @@ def versions(result):
         "gate": "`gate_model` with a budget",
         "monitor's epoch": "an epoch's end of `SparsityMonitor`",
         "prune": "`prune`",
+        "prune, compared once": "`prune`, outputs compared in one way of calling alone, as 0.1 does",
         "step hard_concrete": "a step, hard concrete",
         "step disarm": "a step, DisARM",
     }
