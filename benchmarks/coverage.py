@@ -25,7 +25,7 @@ HERE = pathlib.Path(__file__).parent
 RESULTS = HERE / "results" / "coverage.json"
 PAGE = HERE.parent / "docs" / "coverage.md"
 # A process that holds more than this is followed by another.
-MOST_MEMORY = 4 * 2**30
+MOST_MEMORY = 2.5 * 2**30
 WRONG = ("unequal", "fault")
 HEAD = """# Networks that were not chosen to suit the code
 
