@@ -1,7 +1,7 @@
 """LeNet-5 at the small sizes of benchmarks/lenet5.py, as networks of the zoo: what that benchmark has trained is taken.
 
     python benchmarks/lenet5.py --data_dir=../shared/data/tfds --epochs=12 --seeds 1 --rows gates magnitude
-    python examples/zoo_small.py --runs=runs/lenet5 --seed=1 --sizes 11787 7959
+    python examples/zoo_small.py --runs=runs/lenet5 --seed=1 --sizes 11787 7959 4300
 
 Each file is read, tried on the test images of the runs, which must give the error that was noted, and written without
 its optimizer into the zoo, with its figures and those of magnitude. Then `python examples/zoo.py --epochs=12` makes the
@@ -70,7 +70,7 @@ def taken(path, noted, images, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=pathlib.Path, default=pathlib.Path("runs/lenet5"))
-    parser.add_argument("--sizes", type=int, nargs="+", default=(11_787, 7_959))
+    parser.add_argument("--sizes", type=int, nargs="+", default=(11_787, 7_959, 4_300))
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--out", type=pathlib.Path, default=zoo.OUT)
