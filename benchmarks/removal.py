@@ -101,16 +101,19 @@ def images(name, folder, count, held_out):
 
 
 def removable():
-    """A callback that notes what would be left, of all MACs, without what is closed for good: after each epoch."""
+    """A callback that notes, after each epoch, what would be left of all MACs without what is closed for good, the
+    expected ones, and the accuracy of the epoch's training images."""
     import keras
 
     import tfgates
 
     class Removable(keras.callbacks.Callback):
-        left: list = []
-        seconds = 0.0
+        def __init__(self):
+            super().__init__()
+            self.left, self.training, self.seconds = [], [], 0.0
 
         def on_epoch_end(self, epoch, logs=None):
+            self.training.append(round(float(logs["accuracy"]), 4))
             if not hasattr(self.model, "dense_reference"):
                 return
             began = time.process_time()
@@ -119,9 +122,7 @@ def removable():
             self.left.append([round(plan.macs / dense, 4), round(float(logs["expected_macs"]), 4)])
             self.seconds += time.process_time() - began
 
-    callback = Removable()
-    callback.left = []
-    return callback
+    return Removable()
 
 
 def train(run, share, fine_tune, seed, train_data, chosen):
@@ -225,7 +226,7 @@ def main():
                         found = row(small, rebuilds, test, time.process_time() - began)
                         if watch is not None:
                             found["processor"] -= watch.seconds
-                            found["left"] = watch.left
+                            found["left"], found["training"] = watch.left, watch.training
                         print(name, found, flush=True)
                         path.write_text(json.dumps({**done, name: found}, indent=1))
                         keras.backend.clear_session()

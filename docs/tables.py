@@ -10,6 +10,7 @@ import pathlib
 import re
 
 import tables_of_accuracy as accuracy
+import tables_of_removal as removal
 import tables_of_time as times
 
 DOCS = pathlib.Path(__file__).resolve().parent
@@ -33,6 +34,7 @@ TABLES = {
     "opening.json": (times.opening,),
     "reconstruction_lenet5.json": (accuracy.reconstruction,),
     "removal": (accuracy.removal, "removal_vgg.json", "removal_lenet5.json", "removal_digits.json"),
+    "removal_tried": (removal.tried, "removal_vgg_held_out.json", "training_time_vgg_5120_default.json"),
     "sizes.json": (times.sizes,),
     "step_time": (times.step_time, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_in_short": (times.step_time_in_short, "step_time_lenet5.json", "step_time_resnet20.json"),

@@ -200,7 +200,7 @@ def training_time(default, early, before):
     dense = before["dense"]
     yield "dense", "", f"{dense['macs']:,}", "1", "", "", short(dense["test_accuracy"], 4)
     for words, epochs, result in (
-        ("the default, one rebuild after the seventh epoch", "12 and 8", default),
+        ("the default, one rebuild after the sixth epoch", "12 and 8", default),
         ("`fine_tune=0.7`", "6 and 14", early),
         ("the default as it was, all images compared before the training", "12 and 8", before),
     ):

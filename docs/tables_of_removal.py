@@ -1,0 +1,64 @@
+"""The table of what was tried to make `compress` cheaper."""
+
+import statistics
+
+TRIED = {
+    "kept macs=0.25 fine_tune=0.4": ("20 %, 50 %", "nothing"),
+    "shrink macs=0.25 fine_tune=0.4 rebuild=50 spare=1": ("20 %, 50 %", "as by default"),
+    "kept macs=0.25 fine_tune=0.4 pace=0.1+0.4": ("10 %, 40 %", "nothing"),
+    "kept macs=0.25 fine_tune=0.4 pace=0.1+0.2": ("10 %, 20 %", "nothing"),
+    "shrink macs=0.25 fine_tune=0.4 pace=0.1+0.2 rebuild=40 spare=1": ("10 %, 20 %", "`rebuild=40`"),
+    "kept macs=0.25 fine_tune=0.4 pace=0.05+0.5": ("5 %, 50 %", "nothing"),
+    "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=25 spare=1": ("5 %, 50 %", "`rebuild=25`"),
+    "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=50 spare=1": ("5 %, 50 %", "as by default"),
+    "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=25 spare=2": ("5 %, 50 %", "`rebuild=25, spare=2`"),
+}
+
+
+def tried(runs, time):
+    """What was tried to make `compress` cheaper: held-out accuracies, beside the default pace without removal."""
+    yield (
+        "warm-up, ramp",
+        "removal in training",
+        "accuracy (seeds)",
+        "beside the first row, same seeds",
+        "rebuilt after epoch",
+        "steps alone, computed",
+        "were rebuilds free",
+    )
+    grouped_runs = {name: {} for name in TRIED}
+    for name, run in runs.items():
+        setting, _, seed = name.rpartition(" ")
+        grouped_runs[setting][seed] = run
+    base = grouped_runs[next(iter(TRIED))]
+    for name, (pace, removed) in TRIED.items():
+        some = dict(sorted(grouped_runs[name].items()))
+        if not some:
+            continue
+        cells = ", ".join(f"{100 * run['accuracy']:.2f}" for run in some.values())
+        less = 100 * statistics.fmean(run["accuracy"] - base[seed]["accuracy"] for seed, run in some.items())
+        rebuilt = "; ".join(dict.fromkeys(", ".join(map(str, run["rebuilds"])) for run in some.values()))
+        r = time["compress-0.25"]["r"]
+        steps, least = (statistics.fmean(steps_alone(run, r, free) for run in some.values()) for free in (False, True))
+        yield (
+            pace,
+            removed,
+            f"{100 * statistics.fmean(run['accuracy'] for run in some.values()):.2f} ({cells})",
+            "" if some == base else f"{less:+.2f}",
+            rebuilt,
+            f"{steps:.2f}".lstrip("0"),
+            f"{least:.2f}".lstrip("0") if removed == "nothing" else "",
+        )
+
+
+def steps_alone(run, r, free=False, epochs=20, budget=0.25):
+    """The steps of a run over those of a dense one, were a step linear in the MACs between 1 and `r` at the budget.
+
+    With `free` the network is made again after each epoch in which something closes.
+    """
+    width, taken = 1.0, 0.0
+    for epoch in range(len(run["left"])):
+        if epoch in run["rebuilds"] or (free and epoch):
+            width = min(width, run["left"][epoch - 1][0])
+        taken += r + (width - budget) * (1.0 - r) / (1.0 - budget)
+    return (taken + (epochs - len(run["left"])) * r) / epochs
