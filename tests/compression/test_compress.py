@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
-from tests.calculus import tensorflow
+from tests.calculus import array, tensorflow
 from tests.interruption.methods import Interrupt, TrainingEndedError
 from tfgates.compression import phases
 from tfgates.compression.phases import fine_tuning_epochs
@@ -111,7 +111,7 @@ def every_gate(quick):
 def test_every_method_lands_within_three_points(digits, gate):
     x, y = digits
     model = network()
-    before = [keras.ops.convert_to_numpy(w) for w in model.weights]
+    before = [array(w) for w in model.weights]
     small = tfgates.compress(
         model, (x[:1400], y[:1400]), tfgates.Budget(macs=0.3), LOSS,
         epochs=10, metrics=["accuracy"], batch_size=64, gate=gate, verbose=0,

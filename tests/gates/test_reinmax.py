@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.calculus import gradients
+from tests.calculus import array, gradients
 from tests.layer_test import run_layer_test
 from tests.training.enumeration import sigmoid
 from tfgates import gates
@@ -76,7 +76,7 @@ def test_it_trains_in_a_plain_model():
     inputs = keras.Input((3,))
     model = keras.Model(inputs, keras.layers.Dense(1)(made(sampling="example")(inputs)))
     model.compile("sgd", "mse")
-    before = ops.convert_to_numpy(model.layers[1].logits)
+    before = array(model.layers[1].logits)
     model.fit(np.ones((4, 3), "float32"), np.ones((4, 1), "float32"), verbose=0)
     assert not np.array_equal(before, ops.convert_to_numpy(model.layers[1].logits))
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests.calculus import array
 from tests.reload import predict_in_fresh_process
 from tfgates.gates import HardConcreteGate
 from tfgates.layers import GatedDense, GatedLayer, GatedMultiHeadAttention
@@ -109,7 +110,7 @@ def test_config_training_and_file(tmp_path):
     generator = tfgates.layers.GateGenerator([4], initial_logits=0.0, seed=2, name="generator")
     model = tfgates.GatedModel(inputs, again(query=inputs, value=inputs, logits=generator(inputs)[0], noise=noise))
     model.compile("sgd", "mse")
-    before = [np.asarray(keras.ops.convert_to_numpy(v)) for v in generator.trainable_variables]
+    before = [array(v) for v in generator.trainable_variables]
     model.fit(QUERY, QUERY, verbose=0)
     after = [np.asarray(keras.ops.convert_to_numpy(v)) for v in generator.trainable_variables]
     assert any(np.any(a != b) for a, b in zip(before, after, strict=True))

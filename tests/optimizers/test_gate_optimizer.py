@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.calculus import tensorflow
+from tests.calculus import array, tensorflow
 from tfgates import GatedModel, gates, layers
 from tfgates.optimizers import gate_learning_rate, with_gate_optimizer
 from tfgates.optimizers.gated_optimizer import is_gate_variable
@@ -48,7 +48,7 @@ def test_routing(policy):
 @pytest.mark.parametrize(("weights_rate", "gates_rate"), [(0.0, 0.5), (0.5, 0.0)])
 def test_each_group_follows_its_own_optimizer(weights_rate, gates_rate):
     model = network()
-    before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+    before = {v.path: array(v) for v in model.trainable_variables}
     model.compile(with_gate_optimizer(keras.optimizers.SGD(weights_rate), keras.optimizers.SGD(gates_rate)), "mse")
     model.fit(*data(), epochs=3, verbose=0)
     gate_paths = {v.path for gate in model.gates for v in gate.trainable_variables}
@@ -75,7 +75,7 @@ def test_a_generator_is_updated_with_the_gates(tmp_path, reloaded):
     found = [v for v in model.trainable_variables if is_gate_variable(v)]
     assert {id(v) for v in found} == {id(v) for v in generator.trainable_variables}
     assert len(found) == 5
-    before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+    before = {v.path: array(v) for v in model.trainable_variables}
     model.compile(with_gate_optimizer(keras.optimizers.SGD(0.0), keras.optimizers.SGD(10.0)), "mse")
     model.fit(*data(), epochs=3, verbose=0)
     moved = [v for v in model.trainable_variables if np.any(ops.convert_to_numpy(v) != before[v.path])]
@@ -90,7 +90,7 @@ def test_routing_within_a_distribution_scope(build):
     with strategy.scope():
         model = build()
         model.compile(with_gate_optimizer(keras.optimizers.SGD(0.0), keras.optimizers.SGD(1.0)), "mse")
-    before = {v.path: ops.convert_to_numpy(v) for v in model.trainable_variables}
+    before = {v.path: array(v) for v in model.trainable_variables}
     model.fit(*data(), epochs=1, verbose=0)
     moved = {v.path for v in model.trainable_variables if np.any(ops.convert_to_numpy(v) != before[v.path])}
     assert moved and moved <= {v.path for v in model.trainable_variables if is_gate_variable(v)}

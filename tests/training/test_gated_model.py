@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from tests.calculus import tensorflow
+from tests.calculus import array, tensorflow
 from tests.slow import others_slow
 from tests.training import enumeration
 from tests.training.enumeration import assert_unbiased, exact_gradients, fit_moments, network
@@ -121,7 +121,7 @@ def functional(gate, sampling="batch", **arguments):
 def logits_change(model, x, y, **settings):
     gate = model.gates[0]
     model.compile(keras.optimizers.SGD(1.0), "mse", **settings)
-    before = ops.convert_to_numpy(gate.logits) if gate.built else np.float32(gate.initial_value())
+    before = array(gate.logits) if gate.built else np.float32(gate.initial_value())
     model.fit(x, y, batch_size=len(x), epochs=3, verbose=0)
     return ops.convert_to_numpy(gate.logits) - before
 
@@ -316,7 +316,7 @@ def test_logits_from_a_generator(sampling):
     gate = gates.BernoulliGate(sampling=sampling)
     model = GatedModel(inputs, layers.GatedDense(4, gate=gate)(inputs, logits=logits))
     generator = next(layer for layer in model.layers if isinstance(layer, layers.GateGenerator))
-    before = [ops.convert_to_numpy(v) for v in generator.trainable_variables]
+    before = [array(v) for v in generator.trainable_variables]
     model.compile(keras.optimizers.SGD(1.0), "mse")
     model.fit(*batch(4), batch_size=8, epochs=2, verbose=0)
     after = [ops.convert_to_numpy(v) for v in generator.trainable_variables]
