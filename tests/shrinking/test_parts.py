@@ -138,20 +138,21 @@ def state(model):
 
 @pytest.mark.parametrize("moments", [(0,), pytest.param((-1, 1), marks=pytest.mark.slow)])
 def test_an_interrupted_training_goes_on_in_its_shape(tmp_path, moments):
-    alone = trained(gated(), 5, callbacks=[Resume(tmp_path / "alone")])
+    alone = trained(gated(), 8, [Resume(tmp_path / "alone")])
     expected, first = state(alone.model), alone.history["rebuilds"].index(1)
+    assert 0 < first < 7
     # Right at the first rebuild, of which nothing is saved yet, before and after it.
     for epoch in (first + moment for moment in moments):
         folder = tmp_path / str(epoch)
         with pytest.raises(EndedError):
-            trained(gated(), 5, callbacks=[Resume(folder), End(epoch)])
+            trained(gated(), 8, [Resume(folder), End(epoch)])
         # Keras numbers layers anew where a model is made once more in the same process.
-        again = trained(gated(names=("one", "two", "three")), 5, callbacks=[Resume(folder)])
+        again = trained(gated(names=("one", "two", "three")), 8, [Resume(folder)])
         assert again.history["rebuilds"] == alone.history["rebuilds"][epoch:]
         for a, b in zip(expected, state(again.model), strict=True):
             np.testing.assert_array_equal(b, a)
     # At the end nothing is left to do, in the shape that there was.
-    again = trained(gated(names=("one", "two", "three")), 5, callbacks=[Resume(tmp_path / "alone")])
+    again = trained(gated(names=("one", "two", "three")), 8, [Resume(tmp_path / "alone")])
     for a, b in zip(expected, state(again.model), strict=True):
         np.testing.assert_array_equal(b, a)
 
