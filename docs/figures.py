@@ -1,6 +1,6 @@
 """Figures in the words of pages: each stands in a table of stored results, or in benchmarks/results/in_words.json.
 
-    python docs/figures.py        # those that do neither, by page and part
+    python docs/figures.py        # those that do neither, by page and part, and those that are stored and not said
 
 A table is one of the page, or of the pages of results that the part links to. `in_words.json` has, by page and part,
 the figures that only words show: with the `command` that printed them and the `code` it ran on, or the `files` of
@@ -92,8 +92,21 @@ def unsaid(name, text, said):
             yield title, missing
 
 
+def stale(name, text, said):
+    """By part of a page, the figures that are stored and no longer said."""
+    found = {}
+    for title, part in parts(text):
+        found.setdefault(title, set()).update(in_words(part))
+    for title, entry in said.items():
+        gone = [figure for figure in entry["figures"] if figure not in found.get(title, ())]
+        if gone:
+            yield title, gone
+
+
 if __name__ == "__main__":
     stored = said() if STORE.exists() else {}
     for name in pages():
         for title, missing in unsaid(name, (ROOT / name).read_text("utf-8"), stored.get(name, {})):
-            print(f"{name} | {title}: {', '.join(missing)}")
+            print(f"not stored: {name} | {title}: {', '.join(missing)}")
+        for title, gone in stale(name, (ROOT / name).read_text("utf-8"), stored.get(name, {})):
+            print(f"no longer said: {name} | {title}: {', '.join(gone)}")
