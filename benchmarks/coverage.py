@@ -40,8 +40,9 @@ the network. **MACs behind gates**: the share of the multiply-accumulates that a
 altogether, of all that an expert could make removable: all but those of calls that read inputs of the network
 and make outputs of it, or what a normalisation averages over its channels (no channel can be taken out of that
 exactly); sequences of open length have 16 steps. Rows with a * are older: they count one place of such sequences,
-lookups too, and what is normalised as removable, so that their share is the least that it is now. **s**: seconds of
-gating, planning and pruning, with all comparisons."""
+lookups too, and what is normalised as removable, so that their share is the least that it is now. Those with a °
+were counted so, on an earlier commit than {commit}. **s**: seconds of gating, planning and pruning, with all
+comparisons, on a machine that does other things too."""
 
 
 def load():
@@ -53,6 +54,12 @@ def store(key, row):
     """Adds one result."""
     results = load() | {key: row}
     RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1) + "\n")
+
+
+def commit():
+    """The commit that is measured; nothing outside of a checkout."""
+    command = ["git", "-C", str(HERE), "rev-parse", "--short", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def work(keys, limit):
@@ -75,7 +82,7 @@ def work(keys, limit):
             # Nothing was asked of tfgates yet: the package is not there, or the network does not build.
             row = Row(name, source, "not built", why=text(error))
         signal.alarm(0)
-        store(key, dataclasses.asdict(row))
+        store(key, dataclasses.asdict(row) | {"commit": commit()})
         behind = f"{row.gated}/{row.gateable} {row.behind:.0%}"
         print(f"{row.result:9} {key:45} {behind:14} {time.perf_counter() - start:5.1f} s  {row.why[:150]}", flush=True)
         if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 > MOST_MEMORY:
@@ -103,8 +110,11 @@ def table(results):
     rows = [row for row in results.values() if row["result"] != "not built"]
     count = {kind: sum(row["result"] == kind for row in rows) for kind in ("equal", "refused", *WRONG)}
     most = sum(row["result"] == "equal" and row["behind"] >= 0.8 for row in rows)
+    # Of what was measured last, that has the most rows.
+    made = [row["commit"] for row in rows if row.get("commit")]
+    newest = max(made, key=made.count, default="")
     lines = [
-        *HEAD.splitlines(),
+        *HEAD.format(commit=newest or "any").splitlines(),
         "",
         f"**{len(rows)} networks: {count['equal']} gated, pruned and equal ({count['equal'] / max(1, len(rows)):.0%}), "
         f"{count['refused']} refused, {count['unequal'] + count['fault']} wrong; in {most} of them at least 80 % of "
@@ -121,7 +131,7 @@ def table(results):
         for row in rows:
             if row["source"] == source:
                 why = row["why"].replace("|", "/")[:300]
-                older = "" if row.get("counting", 1) > 1 else " *"
+                older = " *" if row.get("counting", 1) < 2 else "" if row.get("commit") == newest else " °"
                 lines.append(
                     f"| {row['name']}{older} | {row['result']} | {row['gated']} of {row['gateable']} | "
                     f"{row['behind']:.0%} | {row['params']:.0%} | {row['seconds']:.1f} | {why} |"
