@@ -131,7 +131,7 @@ def table(results):
         for row in rows:
             if row["source"] == source:
                 why = row["why"].replace("|", "/")[:300]
-                older = " *" if row.get("counting", 1) < 2 else "" if row.get("commit") == newest else " °"
+                older = " *" if row.get("counting", 1) < 2 else "" if row.get("commit", "") == newest else " °"
                 lines.append(
                     f"| {row['name']}{older} | {row['result']} | {row['gated']} of {row['gateable']} | "
                     f"{row['behind']:.0%} | {row['params']:.0%} | {row['seconds']:.1f} | {why} |"

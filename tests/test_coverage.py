@@ -58,3 +58,8 @@ def test_the_page_counts_what_was_found():
     assert "| a | equal | 1 of 2 | 90% | 50% | 1.0 |  |" in page and "not counted: some/d" in page
     # A star marks what was counted in another way.
     assert "| b * | equal | 1 of 2 | 10% | 50% | 1.0 |  |" in page
+    # Another mark is for another commit than that of most rows.
+    for each in (found[0], found[1]):
+        each["commit"] = "abc1234"
+    page = coverage.table({f"some/{each['name']}": each for each in found})
+    assert "an earlier commit than abc1234" in page and "| a | equal" in page and "| c ° | refused" in page
