@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+from tests.calculus import tensorflow
 from tests.graph.test_own_weights import half_closed
 from tests.opaque import needs_values
 from tfgates.graph.copied_parts import NotCopiedError, copy_by_attributes
@@ -83,3 +84,34 @@ def test_weights_that_no_attribute_holds():
     layer.build((None, 2))
     with pytest.raises(NotCopiedError, match="not those of its attributes"):
         copy_by_attributes(layer)
+
+
+def test_what_can_change_is_not_shared():
+    layer = Mixture(5, K.Dense)
+    layer.build((None, 3))
+    layer.numbers, layer.note = np.ones((2,)), len
+    copy = copy_by_attributes(layer)
+    layer.numbers[0] = 2.0
+    np.testing.assert_array_equal(copy.numbers, [1.0, 1.0])
+    layer.note = [].append
+    with pytest.raises(NotCopiedError, match="builtin_function_or_method"):
+        copy_by_attributes(layer)
+
+
+def test_variables_of_tensorflow_are_not_shared():
+    tf = tensorflow("its variables")
+    layer = K.Layer()
+    layer.state = tf.Variable(1.0)
+    with pytest.raises(NotCopiedError, match="what a ResourceVariable holds is not known"):
+        copy_by_attributes(layer)
+
+
+def test_frozen_parts_can_be_trained_again():
+    layer = Mixture(5, K.Dense)
+    layer.build((None, 3))
+    for part in (layer.parts[0], layer):
+        part.trainable = False
+        copy = copy_by_attributes(layer)
+        assert [v.name for v in copy.trainable_variables] == [v.name for v in layer.trainable_variables]
+        copy.parts[0].trainable = copy.trainable = True
+        assert [v.name for v in copy.trainable_variables] == ["mix", "kernel", "bias", "kernel", "bias"]

@@ -17,8 +17,8 @@ from tfgates.graph.tying import parts_of
 from tfgates.keras_internals import layers_within
 
 
-def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:
-    """What to raise for a layer that no copy can be made of, because of `error`."""
+def uncopyable(layer: keras.Layer, error: Exception, more: str = "") -> ValueError:
+    """What to raise for a layer that no copy can be made of, because of `error`, and of `more`."""
     advice = "Give the class a complete `get_config` (and `from_config`)"
     if not layer.weights:
         advice += ", or the layer a name that no other has: without weights it is then used again as it is"
@@ -30,7 +30,7 @@ def uncopyable(layer: keras.Layer, error: Exception) -> ValueError:
     return ValueError(
         f"Layer {layer.name!r} cannot be copied: `{type(layer).__name__}.from_config(layer.get_config())` and then its "
         f"weights must give a layer like it. {advice}; rebuild a subclassed model as `keras.Model(inputs, outputs)`. "
-        f"Received: {type(error).__name__}: {error}"
+        f"Received: {type(error).__name__}: {error}{more}"
     )
 
 
@@ -154,7 +154,7 @@ class Copier:
             layer = copy_by_attributes(node.op)
         except Exception as reason:
             # A class of the user's can raise anything here.
-            raise uncopyable(node.op, error) from reason
+            raise uncopyable(node.op, error, f"; its attributes cannot be copied either: {reason}") from reason
         layer.name = self.name(node)
         self._made[id(node.op)] = layer
         self._pending.append((layer, None, node.op))
