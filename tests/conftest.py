@@ -62,3 +62,14 @@ def close_shared_processes():
     yield
     ReloadProcess.close()
     Forking.close()
+
+
+@pytest.fixture
+def costs_of_the_page():
+    """What a page of the documents has counted is not counted in later tests."""
+    import tfgates
+
+    yield
+    for cost in tfgates.costs.registered_costs():
+        if not type(cost).__module__.startswith("tfgates."):
+            tfgates.costs.unregister_cost(cost.name)

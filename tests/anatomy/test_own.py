@@ -223,15 +223,6 @@ def test_products_are_variables():
 PAGES = {"extending.md": ROOT / "docs" / "guides" / "extending.md", "CONTRIBUTING.md": ROOT / "CONTRIBUTING.md"}
 
 
-@pytest.fixture
-def costs_of_the_page():
-    """What a page has counted is not counted in later tests."""
-    yield
-    for cost in tfgates.costs.registered_costs():
-        if not type(cost).__module__.startswith("tfgates."):
-            tfgates.costs.unregister_cost(cost.name)
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_the_examples_run_as_they_stand(page, capsys, costs_of_the_page):
     text, names = PAGES[page].read_text(), {}

@@ -351,3 +351,14 @@ def test_structure_without_gates_costs_nothing():
     structure = Structure(plain)
     assert structure.cost.gates == []
     assert structure.cost.dense_params == plain.count_params()
+
+
+def test_shares_need_steps_that_are_known():
+    inputs = keras.Input((3,))
+    dense = keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Dense(4, activation="relu")(inputs)))
+    model = tfgates.gate_model(dense, budget=tfgates.Budget(macs=0.5, warm_up=0.1, ramp=3))
+    model.compile("sgd", "mse")
+    x, y = np.ones((2, 3), "float32"), np.ones((2, 1), "float32")
+    with pytest.raises(ValueError, match=r"`warm_up` and `ramp`.*`steps_per_epoch`.*Received: warm_up=0.1"):
+        model.fit(((x, y) for _ in range(3)), shuffle=False, verbose=0)
+    model.fit(((x, y) for _ in range(3)), steps_per_epoch=2, shuffle=False, verbose=0)

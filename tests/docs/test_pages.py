@@ -103,15 +103,6 @@ def words(text):
     return re.findall(r"[A-Za-z]{2,}", text)
 
 
-@pytest.fixture
-def costs_of_the_page():
-    """What a page has counted is not in the tables of the next."""
-    yield
-    for cost in tfgates.costs.registered_costs():
-        if not type(cost).__module__.startswith("tfgates."):
-            tfgates.costs.unregister_cost(cost.name)
-
-
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::tfgates.GatesWarning")
 @pytest.mark.parametrize("page", PROGRAMS, ids=[path.stem for path in PROGRAMS])

@@ -59,7 +59,7 @@ class Budget:
             cost to the target, by the same factor in each step; an int, or a share as `warm_up`. What is left then
             shrinks no faster than the weights can follow, and which units go is decided late. 0: the target is in
             force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`. A shorter one makes a training
-            whose network shrinks (`tfgates.fit`) cheaper.
+            whose network shrinks (`tfgates.fit`) cheaper, and was less accurate where it was measured.
         restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
         **costs: bounds on costs of your own (`tfgates.costs.register_cost`) by their names, as `params` and `macs`:
             `Budget(activation_bytes="200k bytes")`.

@@ -105,6 +105,21 @@ class Structure:
         """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
         return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)
 
+    def pace_of_fit(self, steps: int | None) -> np.ndarray:
+        """`pace` for the first `fit`, which shares of its steps need to be known for.
+
+        Raises:
+            ValueError: if a budget has such shares and the steps are not known.
+        """
+        for each in self._budgets:
+            shares = [f"{name}={v}" for name in ("warm_up", "ramp") if isinstance(v := getattr(each, name), float)]
+            if steps is None and shares:
+                raise ValueError(
+                    "`warm_up` and `ramp` of a budget must be numbers of steps where `fit` does not know how many "
+                    f"there are: give it `steps_per_epoch`, or data with a length. Received: {', '.join(shares)}"
+                )
+        return self.pace(steps)
+
     @property
     def known(self) -> tuple[str, ...]:
         """Names of the costs that are known of all layers."""

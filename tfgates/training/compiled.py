@@ -80,7 +80,7 @@ class CompiledWithGates(MixedInto):
         gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
         steps = functools.cache(lambda: steps_of(given))
         if self._structure_step is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
-            self._pace.assign(self._structure.pace(steps()))
+            self._pace.assign(self._structure.pace_of_fit(steps()))
         if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
             gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
 
