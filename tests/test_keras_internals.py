@@ -255,9 +255,12 @@ def attributes():
 
 
 def products():
-    """A product with a number is taken for sparse."""
+    """A product with a number is taken for sparse; a dense layer holds another's kernel."""
     x = keras.Input((3,)) * 2.0
     assert x.sparse and not internals.dense(x).sparse
+    kernel, layer = keras.Variable(np.ones((3, 2))), K.Dense(2, use_bias=False)
+    internals.hold_kernel(layer, kernel)
+    assert layer.kernel is kernel and layer.weights == [kernel] and layer(keras.Input((3,))).shape == (None, 2)
 
 
 def symbolic():

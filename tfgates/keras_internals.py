@@ -153,6 +153,12 @@ def may_be_cast(variable: Any) -> bool:
     return bool(variable._autocast)
 
 
+def hold_kernel(layer: Any, kernel: Any) -> None:
+    """Lets a dense layer without a bias have a variable as its kernel: `kernel` can be read alone."""
+    layer._kernel, layer.bias = kernel, None
+    layer.built = True
+
+
 def tracked_layers(holder: Any) -> tuple[list[Any], set[int]]:
     """The layers that one holds, as a list that can be changed, and the ids by which Keras knows that it holds them."""
     return holder._layers, holder._tracker.stored_ids["layers"]

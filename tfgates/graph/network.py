@@ -14,6 +14,7 @@ from tfgates.graph.classes import is_own
 from tfgates.graph.masks import all_given, masks_of
 from tfgates.graph.opened import Found
 from tfgates.graph.opening import call_names, may_be_opened, open_layer
+from tfgates.graph.own_products import as_dense_layers
 from tfgates.graph.own_weights import Given, as_layer
 from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
@@ -100,6 +101,7 @@ class Network:
         produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
         self._expand(functional, produced, prefix="")
         self.outputs = [produced[id(t)] for t in functional.outputs]
+        as_dense_layers(self.nodes, self._phases, self.shapes, self.dtypes, self.outputs)
         if self.has_modes:
             write_down(self.nodes, self._phases)
         find_ties(self.nodes)
@@ -225,7 +227,7 @@ class Network:
         masks = call.op is self.model or not self._all_masks_given
         unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks, self._compared)
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
-        within.update((id(each.tensor), self._weight(each, name)) for each in unrolled.given)
+        within.update((id(each.tensor), self._weight(each, name, call.op)) for each in unrolled.given)
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
             prefix = "" if call.op is self.model else f"{name}/"
             self._call(each, within, prefix, own_name, is_inside=True, training=phase)
@@ -237,11 +239,13 @@ class Network:
         self._kept.append(unrolled)
         self.unread.extend(unrolled.unread)
 
-    def _weight(self, given: Given, name: str) -> int:
+    def _weight(self, given: Given, name: str, holder: keras.Layer) -> int:
         """The tensor of a weight that a layer uses itself: a call, for all that read it, of a layer that returns it."""
         key = id(given.source)
         if key not in self._weights:
             args, own_name = (Ref(self.inputs[0]),), getattr(given.source, "name", f"{given.layer.name}_constant")
+            # One of a layer inside is named after it.
+            own_name = own_name if given.layer is holder else f"{given.layer.name}/{own_name}"
             new = Node(len(self.nodes), as_layer(given), args, {}, self.inputs[:1], [], f"{name}/{own_name}")
             new.inside = True
             self._weights[key] = self._tensor(given.tensor, new)
