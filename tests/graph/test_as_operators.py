@@ -9,6 +9,8 @@ import tfgates
 from tests.graph.test_own_weights import half_closed
 from tfgates.graph.as_operators import Arguments, NoOperatorError
 from tfgates.graph.network import Network
+from tfgates.graph.opening import open_layer
+from tfgates.graph.unrolling import NotOpenedError
 from tfgates.layers import Operator
 
 K = keras.layers
@@ -110,3 +112,50 @@ def test_a_layer_that_adds_losses_in_training_stays_whole():
     model = keras.Model([inputs, other], Balanced(name="balanced")(inputs, other))
     (node,) = [node for node in Network(model).nodes if node.name == "balanced"]
     assert node.whole == "it keeps other state in training than the calls that it makes"
+
+
+class Limited(keras.layers.Layer):
+    """Does something that depends on the number of steps."""
+
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x):
+        return self.function(x * self.scale, ops.shape(x)[1])
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+FAR = {
+    "slice": lambda x, steps: x[:, : min(steps, 512)],
+    "number": lambda x, steps: x / min(steps, 512),
+    "from one on": lambda x, steps: x / max(steps, 200),
+    "other calls": lambda x, steps: x * 2.0 if steps > 200 else x,
+    "other numbers": lambda x, steps: x * (2.0 if steps > 200 else 3.0),
+}
+NEAR = {
+    "number": lambda x, steps: x / max(steps, 4),
+    "one step": lambda x, steps: x * 2.0 if steps == 1 else x,
+}
+
+
+@pytest.mark.parametrize("name", FAR)
+@pytest.mark.skipif(keras.config.backend() == "torch", reason="PyTorch makes what is as large as such sizes")
+def test_what_follows_a_size_up_to_a_limit_is_not_followed(name):
+    inputs, layer = keras.Input((None, 3)), Limited(FAR[name])
+    outputs = layer(inputs)
+    with pytest.raises(NotOpenedError, match="up to a limit"):
+        open_layer(layer, (inputs,), {}, [outputs])
+
+
+@pytest.mark.parametrize("name", NEAR)
+def test_what_is_another_case_for_few_steps_is_not_followed(name):
+    inputs, layer = keras.Input((None, 3)), Limited(NEAR[name])
+    outputs = layer(inputs)
+    with pytest.raises(NotOpenedError, match="gives something else at inference"):
+        open_layer(layer, (inputs,), {}, [outputs])

@@ -68,10 +68,11 @@ def test_equal_blocks_are_compared_in_full_once(trials):
     network = Network(chain(*(Block(name=f"block_{i}") for i in range(3))))
     assert [trial for trial in trials if trial[0] == "block_0"] == [
         ("block_0", False, False),
+        ("block_0", False, False),
         ("block_0", True, True),
         ("block_0", False, True),
     ]
-    assert trials[3:] == [("block_1", False, False), ("block_2", False, False)]
+    assert trials[4:] == [("block_1", False, False), ("block_2", False, False)]
     assert sum(isinstance(node.op, K.Dense) for node in network.nodes) == 6
 
 
@@ -79,7 +80,7 @@ def test_an_attribute_that_is_in_no_config_makes_a_block_another(trials):
     first, second = Block(), Block()
     second.factor = 2.0
     assert "in training" in str(whole(chain(first, second)))
-    assert len(trials) > 4
+    assert len(trials) > 5
 
 
 @pytest.mark.parametrize("kind", ["lambda", "partial", "closure"])
@@ -96,7 +97,7 @@ def test_functions_are_alike_where_all_that_is_in_them_is(kind, trials):
         block.function = made(number)
     assert not whole(chain(*blocks))
     full = [len([trial for trial in trials if trial[0] == block.name]) for block in blocks]
-    assert full == [3, 1, 3]
+    assert full == [4, 1, 4]
 
 
 def test_the_values_of_a_blocks_own_variables_are_tried():

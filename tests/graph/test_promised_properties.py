@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 import tfgates
 from tests.graph.random_networks import close, random_network, randomise
 from tests.graph.test_budgets import exceeded, gate
-from tests.graph.test_properties import RESIDUAL, SETTINGS, from_generator
+from tests.graph.test_properties import RESIDUAL, SETTINGS, cannot_be_called, from_generator
 from tfgates.costs.expected import ExpectedCost
+from tfgates.graph.network import Network
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import Unchanged, held
 
@@ -31,6 +32,8 @@ def check_promise(draw, steps, seed):
     keras.utils.set_random_seed(seed)
     own = draw([True, False, False, False])
     model = random_network(draw, steps, gated=own)
+    if cannot_be_called(Network(model)):
+        return "fails by itself"
     found = "kept"
     if not own:
         settings = {"gate": draw(GATES), "residual": draw(RESIDUAL)}

@@ -297,6 +297,20 @@ def test_a_shared_layer_that_sees_different_constants():
     tfgates.prune(model, plan=plan)
 
 
+@pytest.mark.parametrize("first_is_needed", [False, True])
+def test_a_shared_layer_that_sees_different_constants_where_only_one_call_counts(first_is_needed):
+    inputs = keras.Input((5,))
+    x = K.Activation("sigmoid")(gate_of()(K.Dense(6, name="first")(inputs)))
+    shared = K.Dense(4, name="shared")
+    calls = [shared(x), shared(x * 2.0)]
+    # Used, and without any effect.
+    calls[first_is_needed] = 0.0 * calls[first_is_needed]
+    model = keras.Model(inputs, K.Dense(2)(K.Activation("softplus")(K.Concatenate()(calls))))
+    plan = tfgates.plan_pruning(model)
+    assert plan.kept == [] and {row.name: row.units_left for row in plan.layers}["first"] == 3
+    assert tfgates.prune(model, plan=plan).count_params() == plan.params
+
+
 def test_a_shared_layer_whose_first_call_goes():
     inputs = keras.Input((5,))
     shared = K.Dense(4, activation="relu", name="shared")

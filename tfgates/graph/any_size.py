@@ -1,6 +1,7 @@
 """Following calls that take sizes as numbers where a model leaves them open: the number of examples, of steps."""
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -8,14 +9,26 @@ import keras
 from keras import ops
 
 from tfgates.graph.own_weights import is_followed, same_sources
-from tfgates.graph.twins import Twins
+from tfgates.graph.twins import Twins, without_name
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, unroll
+from tfgates.layers import Operator
 
-# For each open axis two sizes that are no sizes of other axes. The first are those of the examples.
-PAIRS = ((101, 103), (107, 109), (113, 127), (131, 137), (139, 149))
+# For each open axis sizes that are no sizes of other axes: two near each other, their difference that of no other axis,
+# and two that are larger than a limit may be with which a `call` compares them. The first are those of the examples,
+# few, since arrays are made for them.
+SIZES = (
+    (101, 103, 157, 157),
+    (107, 113, 1031, 397),
+    (109, 127, 1033, 401),
+    (131, 139, 1039, 409),
+    (137, 149, 1049, 419),
+)
+
+# Which of them.
+FIRST, SECOND, FAR = 0, 1, (2, 3)
 
 # So many open axes are taken apart in all ways.
-MOST_OPEN = len(PAIRS) - 1
+MOST_OPEN = len(SIZES) - 1
 
 
 def for_any_size(
@@ -45,15 +58,24 @@ def for_any_size(
     if not shapes or not all(shape and shape[0] is None for shape in shapes):
         raise reason
     coarsest, *finer = open_axes(shapes)
+
     # What cannot be followed where all sizes are alike cannot where they differ.
-    one, other = (followed(call, shapes, dtypes, holder, coarsest, which) for which in (0, 1))
+    def run(axes: dict[Any, Any], which: int) -> Unrolled:
+        return followed(call, shapes, dtypes, holder, axes, which)
+
+    def for_these(axes: dict[Any, Any], one: Unrolled, other: Unrolled) -> Unrolled:
+        before = copied(one)
+        compare(one, other, axes, SECOND, reason)
+        check_far(before, one, axes, run)
+        return proven(with_open_sizes(one, shapes, dtypes, holder))
+
+    one, other = (run(coarsest, which) for which in (FIRST, SECOND))
     for axes in finer:
         try:
-            first, second = (followed(call, shapes, dtypes, holder, axes, which) for which in (0, 1))
-            return proven(freed(first, second, axes, shapes, dtypes, holder, reason))
+            return for_these(axes, *(run(axes, which) for which in (FIRST, SECOND)))
         except NotOpenedError:
             continue
-    return proven(freed(one, other, coarsest, shapes, dtypes, holder, reason))
+    return for_these(coarsest, one, other)
 
 
 def open_axes(shapes: list[Any]) -> list[dict[tuple[int, int], int]]:
@@ -79,9 +101,9 @@ def partitions(count: int) -> list[list[int]]:
 
 
 def sized(shapes: list[Any], axes: dict[Any, Any], which: int) -> list[tuple[Any, ...]]:
-    """The shapes with the first or the second size of each open axis."""
+    """The shapes with one of the sizes of each open axis."""
     return [
-        tuple(size if size is not None else PAIRS[axes[i, axis]][which] for axis, size in enumerate(shape))
+        tuple(size if size is not None else SIZES[axes[i, axis]][which] for axis, size in enumerate(shape))
         for i, shape in enumerate(shapes)
     ]
 
@@ -100,7 +122,7 @@ def followed(
         places: dict[int, tuple[Any, int]] = {}
         # The number of examples last, and small tensors first: less is made of them.
         for (i, axis), number in sorted(axes.items(), key=lambda item: len(shapes[item[0][0]])):
-            places.setdefault(PAIRS[number][which], (given[i], axis))
+            places.setdefault(SIZES[number][which], (given[i], axis))
         with made_of_inputs(places):
             return call(given)
 
@@ -156,23 +178,64 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
             setattr(ops, name, function)
 
 
-def freed(
-    one: Unrolled,
-    other: Unrolled,
-    axes: dict[Any, Any],
-    shapes: list[Any],
-    dtypes: list[Any],
-    holder: keras.Layer,
-    reason: NotOpenedError,
-) -> Unrolled:
-    """What was followed for two sets of sizes, for any."""
+def compare(
+    one: Unrolled, other: Unrolled, axes: dict[Any, Any], which: int, reason: NotOpenedError | None = None
+) -> None:
+    """Replaces what depends on sizes in the calls of a run for the first ones, by what another run has there.
+
+    Args:
+        one, other: the runs.
+        axes: the number of the size of each open axis.
+        which: for which of its sizes the other run is.
+        reason: what to raise where they are not of the same calls.
+    """
     if len(one.calls) != len(other.calls) or not same_sources(one.given, other.given):
-        raise reason
-    twins = Twins(one, other, {PAIRS[number]: place for place, number in sorted(axes.items(), reverse=True)})
+        raise reason or NotOpenedError("it makes other calls for some sizes than for others")
+    sizes = {
+        (SIZES[number][FIRST], SIZES[number][which]): place for place, number in sorted(axes.items(), reverse=True)
+    }
+    twins = Twins(one, other, sizes)
     for call_one, call_other in zip(one.calls, other.calls, strict=True):
         twins.free(call_one, call_other)
-    found = unroll(lambda values: one.run(values, symbolic=True), shapes, dtypes, holder, one.given)
-    prefixes = {id(call.op): call.prefix for call in one.calls}
+
+
+def check_far(one: Unrolled, found: Unrolled, axes: dict[Any, Any], run: Callable[..., Unrolled]) -> None:
+    """Refuses a call that does something else for sizes beyond a limit, as `min(steps, 512)` does.
+
+    Args:
+        one: the run for the first sizes.
+        found: the same with what depends on sizes replaced, by what another run has.
+        axes: the number of the size of each open axis.
+        run: makes the run for the sizes of an index.
+    """
+    if keras.config.backend() == "torch":
+        # Where torch cannot tell what an operator makes, Keras lets it make it: as large as these sizes are.
+        return
+    for which in FAR:
+        try:
+            far = run(axes, which)
+        except NotOpenedError:
+            # The layer does not take such sizes.
+            continue
+        try:
+            compare(one, far, axes, which)
+        except NotOpenedError as error:
+            raise NotOpenedError(f"{error}, or follows it up to a limit, or from one on") from error
+        for near, other in zip(found.calls, one.calls, strict=True):
+            if isinstance(near.op, Operator) and without_name(near.op) != without_name(other.op):
+                raise NotOpenedError(f"how {near.op.function} depends on sizes is not the same for all of them")
+        return
+
+
+def copied(run: Unrolled) -> Unrolled:
+    """The same with calls of its own."""
+    return dataclasses.replace(run, calls=[dataclasses.replace(call) for call in run.calls])
+
+
+def with_open_sizes(run: Unrolled, shapes: list[Any], dtypes: list[Any], holder: keras.Layer) -> Unrolled:
+    """What was followed for the first sizes, with what depends on them replaced, for open ones."""
+    found = unroll(lambda values: run.run(values, symbolic=True), shapes, dtypes, holder, run.given)
+    prefixes = {id(call.op): call.prefix for call in run.calls}
     for call in found.calls:
         call.prefix = prefixes.get(id(call.op), "")
     return found

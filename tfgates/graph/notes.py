@@ -56,8 +56,10 @@ class LayerNotes:
 
     Attributes:
         counts: how many units of each kind it has.
-        folded: the constants that its first call folds into its bias.
+        folded: the constants of its inputs that go into its bias where the inputs do: those of a call that needs them.
+        needed: which inputs any of its calls needs.
     """
 
     counts: dict[str, int] | None = None
     folded: np.ndarray | None = None
+    needed: np.ndarray | None = None

@@ -1,5 +1,6 @@
 """Proving that the calls that a layer makes compute what the layer does."""
 
+import contextlib
 import dataclasses
 import functools
 from typing import Any
@@ -13,6 +14,9 @@ from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line
 from tfgates.keras_internals import layers_within
 
 TIED = "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
+
+# Few examples and steps.
+FEW = ((1, 1), (2, 3))
 
 # How a layer can differ from the calls that it makes.
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
@@ -90,7 +94,7 @@ class Comparison:
     def _in_full(self, unrolled: Unrolled) -> Found:
         """What comes of all trials."""
         try:
-            self._try(unrolled, self.trials)
+            self._try(unrolled, [*self.of_few, *self.trials])
         except NotOpenedError as error:
             return Found(str(error), None)
         return Found("", self.trials[0])
@@ -102,6 +106,18 @@ class Comparison:
         # Another batch, other sizes and other weights than those with which it may have been followed.
         own = [Trial(2, False, False, size) for size in sizes]
         return [*own, Trial(3, True, True, sizes[-1]), Trial(3, False, True, sizes[0])]
+
+    @functools.cached_property
+    def of_few(self) -> list[Trial]:
+        """One example of one step, and few of few, of which a `call` may make another case; where it takes them."""
+        found = []
+        open_ones = any(None in tensor.shape[1:] for tensor in self.tensors)
+        for batch, size in FEW if open_ones else FEW[:1]:
+            trial = Trial(batch, False, False, (size,) * len(self.tensors))
+            with contextlib.suppress(NotOpenedError):
+                self._of_layer(trial)
+                found.append(trial)
+        return found
 
     def _try(self, unrolled: Unrolled, trials: list[Trial]) -> None:
         others = [trial for trial in trials if trial.others]

@@ -57,7 +57,6 @@ class LinearRule(MixingRule):
         walk.notes(node).x = x
         live, value = through_gate(walk, x.live, x.value, *self.gated(walk, node, "inputs", inputs))
         walk.notes(node).constants = (live, value)
-        self.compare_calls(walk, node, x)
         live, value = self.mix(walk, node, live, value, outputs)
         live, value = through_gate(walk, live, value, *self.gated(walk, node, "outputs", outputs))
         y = walk.fresh(out_axis, outputs, live, activations.through(activation_of(node), value, out_axis))
@@ -68,15 +67,22 @@ class LinearRule(MixingRule):
             y.live[:] = TRUE
             walk.groups.lock(y.group, f"{node.name}: its activation {obstacle}")
 
-    def compare_calls(self, walk: Walk, node: Node, x: Channels) -> None:
-        """Keeps inputs whose constants would go into one bias but differ between a layer's calls."""
+    def compare_calls(self, walk: Walk, node: Node, x: Channels, need: np.ndarray) -> None:
+        """Notes the constants that go into the bias, and keeps inputs where they differ between a layer's calls.
+
+        Of a call that does not need an input, it is all the same what its constant is.
+        """
         live, value = walk.notes(node).constants
-        folded = np.where((live != TRUE) & is_known(value), value, 0.0)
-        notes = walk.notes_of_layer(node)
-        first = notes.folded = folded if notes.folded is None else notes.folded
-        differ = (folded != first) | (walk.seen_before(node) & is_generic(folded))
+        constants = np.where((live != TRUE) & is_known(value), value, 0.0)
+        notes, needed = walk.notes_of_layer(node), need != FALSE
+        if notes.folded is None or notes.needed is None:
+            notes.folded, notes.needed = constants, needed
+            return
+        differ = needed & notes.needed & ((constants != notes.folded) | is_generic(constants))
         if differ.any():
             walk.groups.lock(x.group[differ], f"{node.name}: it is called again where this is another constant")
+        notes.folded = np.where(notes.needed, notes.folded, constants)
+        notes.needed = notes.needed | needed
 
     def unknown_input(self, walk: Walk, node: Node, axis: int, size: int) -> Channels:
         """Channels for an input of which nothing is known: kept whole."""
@@ -133,6 +139,7 @@ class LinearRule(MixingRule):
         else:
             reached: Any = self.mixing(walk, node)[:, demand != FALSE].any(axis=1)
             need = np.where(reached, TRUE, FALSE).astype(np.int64)
+        self.compare_calls(walk, node, x, need)
         live, value = walk.notes(node).constants
         stuck = (live != TRUE) & (need != FALSE) & ~self.passes(node, value)
         if stuck.any():

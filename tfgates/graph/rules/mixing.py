@@ -8,14 +8,13 @@ import keras
 import numpy as np
 
 from tfgates.anatomy import take, variable_of
-from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Term
 from tfgates.graph.rules import activations
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.normalization import absorber
 from tfgates.graph.slices import Fold
-from tfgates.graph.values import is_known
 from tfgates.graph.walk import Walk
 
 
@@ -81,9 +80,10 @@ class MixingRule(DeclaredRule):
 
     def bias_gained(self, walk: Walk, node: Node) -> Iterator[Term]:
         """The bias that constants of removed inputs will need, whatever the weights are by then."""
-        live, value = walk.notes(node).constants
-        groups = walk.notes(node).x.group
-        folded = (live != TRUE) & (value != 0.0) & (walk.alive[groups] != TRUE)
+        constants, groups = walk.notes_of_layer(node).folded, walk.notes(node).x.group
+        if constants is None:
+            return
+        folded = (constants != 0.0) & (walk.alive[groups] != TRUE)
         if folded.any() and absorber(walk, node) is None:
             yield Term(node.name, 1, 0, (walk.slots[id(node.op)]["outputs"],), groups[folded])
 
@@ -134,8 +134,8 @@ class MixingRule(DeclaredRule):
         """What the constants of the removed inputs add to each output, and whether that needs a new bias."""
         slots = walk.slots[id(node.op)]
         keep_in, keep_out = keep(slots["inputs"]), keep(slots["outputs"])
-        live, value = walk.notes(node).constants
-        folded = np.where(~keep_in & (live == FALSE) & is_known(value), value, 0.0)
+        constants = walk.notes_of_layer(node).folded
+        folded = np.zeros(len(keep_in)) if constants is None else np.where(keep_in, 0.0, constants)
         if not np.any(folded):
             return np.zeros(len(keep_out)), False
         constants = folded @ self.sums(walk, node)
