@@ -69,6 +69,21 @@ def test_each_layer_is_matched_to_the_nearest_that_is_open():
     assert "call" not in vars(small)
 
 
+def test_a_student_that_is_called_with_more_is_asked_too():
+    model, other, x = classifier(), classifier(1), TOKENS[0]
+    gated = tfgates.gate_model(model, length=5)
+    for gate in gated.gates:
+        gate.trainable = False
+    teacher = Teacher(other, layers=ENDS)
+    teacher.follow(gated, LOSS)
+    gated.compile("sgd", LOSS)
+    y, found = np.zeros(len(x), "int32"), []
+    with taught(gated, teacher):
+        for told in ({}, {"of_a_layer": 1}):
+            found.append(float(gated.compute_loss(x, y, gated(x, **told), training=True)))
+    assert found[0] == found[1]
+
+
 @pytest.mark.slow
 def test_compress_brings_layers_closer_while_the_network_shrinks():
     model, generator = classifier(), np.random.default_rng(0)

@@ -36,6 +36,8 @@ def gated(**arguments):
         (1, (1.0, False)),
         (1.0, (1.0, False)),
         (2000, (2000.0, True)),
+        (np.int64(2000), (2000.0, True)),
+        (np.float64(0.5), (0.5, False)),
         ("200M MACs", (2e8, True)),
         ("1.5g", (1.5e9, True)),
         ("11,787", (11787.0, True)),

@@ -204,8 +204,8 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         return
     compute_loss = model.compute_loss
 
-    def watched(inputs: Any, training: Any = None, mask: Any = None) -> Any:
-        return teacher.called(model, inputs, training=training, mask=mask)
+    def watched(inputs: Any, training: Any = None, mask: Any = None, **told: Any) -> Any:
+        return teacher.called(model, inputs, training=training, mask=mask, **told)
 
     def with_teacher(
         x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: Any = True

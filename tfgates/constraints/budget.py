@@ -229,6 +229,7 @@ def parse(name: str, value: Any) -> tuple[Any, bool]:
     """`(number, whether it is absolute)` of a bound, or `(None, False)`."""
     if value is None:
         return None, False
+    given, value = value, value.item() if isinstance(value, np.generic) else value
     number, absolute = value, isinstance(value, int) and not isinstance(value, bool) and value > 1
     if isinstance(value, str):
         unit = "|".join(map(re.escape, {name.lower(), cost_named(name).unit.lower()}))
@@ -240,6 +241,6 @@ def parse(name: str, value: Any) -> tuple[Any, bool]:
     if number is None or (not absolute and number > 1):
         raise ValueError(
             f"`{name}` must be a fraction in (0, 1], or an absolute number: an integer above 1 or a string "
-            f"such as '200M'. Received: {name}={value!r}"
+            f"such as '200M'. Received: {name}={given!r}"
         )
     return float(number), absolute

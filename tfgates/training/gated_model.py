@@ -223,8 +223,8 @@ class FunctionalGatedModel(GatedModel, Functional):
 
     def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
         teacher = self._taught_by
-        if teacher is not None and teacher.looks_inside and not kwargs:
-            return teacher.called(self, inputs, training=training, mask=mask)
+        if teacher is not None and teacher.looks_inside:
+            return teacher.called(self, inputs, training=training, mask=mask, **kwargs)
         return super().call(inputs, training=training, mask=mask, **kwargs)
 
 
