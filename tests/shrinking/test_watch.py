@@ -1,5 +1,6 @@
 """When a network is to shrink."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -52,6 +53,14 @@ def test_units_to_choose_from_stay():
     # Each saves 22 of 384 MACs, and twice .3 of them stay.
     (gone,) = watch.state["pending"].values()
     assert len(gone) == 6
+
+
+def test_how_much_stays_is_asked_for_with_a_budget_alone():
+    model = tfgates.gate_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(3), keras.layers.Dense(2)]))
+    model.compile("sgd", "mse")
+    x, y = np.zeros((4, 4), "float32"), np.zeros((4, 2), "float32")
+    with pytest.raises(ValueError, match="`spare` says.*Received: spare=2.0"):
+        tfgates.fit(model, x, y, verbose=0, shrink=Shrinking(spare=2.0))
 
 
 def test_units_have_to_be_closed_in_so_many_epochs_in_a_row():

@@ -93,6 +93,14 @@ class Watch(keras.callbacks.Callback):
         # Whether it has turned out that the network cannot be made again.
         self.given_up = False
 
+    def on_train_begin(self, logs: Any = None) -> None:
+        structure = getattr(self.model, "_structure", None)
+        if self.settings.spare > 1.0 and not (structure is not None and structure.bounds):
+            raise ValueError(
+                "`spare` says how many times what the budget allows stays, and the model has none: use "
+                f"`gate_model(..., budget=...)`, or leave it at 1. Received: spare={self.settings.spare}"
+            )
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.start = self._step()
 
