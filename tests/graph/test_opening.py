@@ -201,6 +201,29 @@ def test_what_keras_takes_for_sparse_is_opened():
     assert "layer/s/dense" in {re.sub(r"_\d+$", "", name) for name in names_of(model)}
 
 
+class OtherSizes(K.Layer):
+    """Builds a model for what is padded and calls it on what is not, which Keras does with numbers alone."""
+
+    def build(self, shape):
+        steps = (shape[0], shape[1] + 2, shape[2])
+        self.padded, self.plain = (keras.Sequential([K.Conv1D(8, n), K.BatchNormalization()]) for n in (3, 1))
+        self.padded.build(steps)
+        self.plain.build(steps)
+
+    def call(self, x, training=None):
+        return ops.relu(self.padded(ops.pad(x, [(0, 0), (1, 1), (0, 0)])) + self.plain(x, training=training))
+
+
+def test_a_model_that_was_built_for_other_sizes():
+    keras.utils.set_random_seed(0)
+    model = network(OtherSizes(name="layer"))
+    randomise(model, 0)
+    assert {"layer/sequential/conv1d", "layer/sequential/batch_normalization"} <= {
+        re.sub(r"_\d+(?=/|$)", "", name) for name in names_of(model)
+    }
+    assert check(tfgates.gate_model(model, residual="tied")) == "smaller"
+
+
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 def test_inputs_are_cast_as_the_layer_casts_them(policy):
     class Sum(K.Layer):

@@ -324,3 +324,26 @@ def test_a_tie_that_would_be_lost_in_a_file_leaves_the_layer_whole():
     model = keras.Sequential([keras.Input((4,)), K.Dense(4), Autoencoder(name="tied"), K.Dense(2)])
     (tied,) = [node for node in Network(model).nodes if node.whole is not None]
     assert "weights that are tied" in tied.whole
+
+
+class HeadNorm(K.Layer):
+    """`keras_hub`'s normalisation of queries: over the numbers of each head, with a factor for each number."""
+
+    def build(self, shape):
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="normal", name="scale")
+
+    def call(self, x):
+        mean = ops.mean(ops.square(x), axis=-1, keepdims=True)
+        return x * ops.rsqrt(mean + 1e-3) * self.scale
+
+
+def test_a_weight_for_the_numbers_of_heads_stays_whole_and_the_heads_go():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((5, 4))
+    x = HeadNorm(name="norm")(K.EinsumDense("btd,dnh->btnh", (None, 6, 3), name="heads")(inputs))
+    model = keras.Model(inputs, K.EinsumDense("btnh,nhd->btd", (None, 2), name="out")(x))
+    gated, pruned = half_closed(model)
+    assert dict(gated.report.gated) == {"heads": "6 units"}
+    assert pruned.count_params() == 4 * 3 * 3 + 3 + 3 * 3 * 2
+    x = np.random.default_rng(1).normal(size=(3, 5, 4)).astype("float32")
+    np.testing.assert_allclose(np.array(pruned(x)), np.array(gated(x)), rtol=1e-4, atol=1e-4)

@@ -158,7 +158,8 @@ def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[i
 
     Such a layer returns None beside tensors, takes further arguments in its `call` than where Keras asks for its
     outputs, or cannot be traced for open sizes: what its `call` does is then followed as if it stood in that of the
-    layer that holds it. Yields a dict that grows: by the ids of the layers in those that were followed so, their names.
+    layer that holds it. So is a `Sequential` that was built for other sizes, which Keras calls on numbers alone.
+    Yields a dict that grows: by the ids of the layers in those that were followed so, their names.
     """
     followed: dict[int, str] = {}
     seen: set[int] = set()
@@ -169,17 +170,26 @@ def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[i
             for inner in layers_within(layer, include_self=False):
                 followed[id(inner)] = f"{layer.name}/{followed.get(id(inner), '')}"
         with weights.of(layer):
-            return called_plainly(layer, args, kwargs)
+            return called_plainly(layer, args, kwargs, None if is_own(type(layer), "call") else in_turn)
 
     before = {id(layer): (layer, type(layer)) for layer in layers_within(holder, include_self=False)}
     for layer, kind in before.values():
-        own = is_own(kind, "call") and not has_graph(layer)
+        own = (is_own(kind, "call") and not has_graph(layer)) or kind is keras.Sequential
         object.__setattr__(layer, "__class__", follower(kind, inside if own else None, weights))
     try:
         yield followed
     finally:
         for layer, kind in before.values():
             object.__setattr__(layer, "__class__", kind)
+
+
+def in_turn(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
+    """What the layers of a `Sequential` make of a tensor, one after the other."""
+    if mask is not None:
+        raise NotOpenedError("it is called with a `mask`")
+    for each in layer.layers:
+        x = each(x, **in_mode(each, {}, training))
+    return x
 
 
 def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights) -> type:

@@ -61,7 +61,10 @@ class MergeRule(Rule):
         if not axes:
             walk.set(node, None)
             return self.keep_single(walk, known, node)
-        if len(axes) > 1 or not all(isinstance(o, (Ref, int, float)) or is_array(o) for o in operands):
+        if len(axes) > 1:
+            # Those on other axes stay whole, such as a weight for each of the numbers of a head.
+            axes = {axis for axis in axes if self.all_broadcast(walk, operands, known, axis)}
+        if len(axes) != 1 or not all(isinstance(o, (Ref, int, float)) or is_array(o) for o in operands):
             return self.refuse(walk, node)
         axis = axes.pop() % len(shape)
         if shape[axis] is None:
@@ -85,6 +88,16 @@ class MergeRule(Rule):
         y.group = tied[0]
         walk.set(node, y)
         self.say_what_is_infinite(walk, node, parts, y)
+
+    def all_broadcast(self, walk: Walk, operands: list[Any], known: list[Channels | None], axis: int) -> bool:
+        """Whether all operands whose channels are not on `axis`, counted from behind, are the same all along it."""
+        for operand, channels in zip(operands, known, strict=True):
+            if channels is None or len(channels) < 2:
+                continue
+            shape = walk.shape(operand.tensor)
+            if channels.axis - len(shape) != axis and len(shape) + axis >= 0 and shape[axis] != 1:
+                return False
+        return True
 
     def say_what_is_infinite(self, walk: Walk, node: Node, parts: "list[Part]", y: Channels) -> None:
         """Gives the reason for channels that stay because of what a constant becomes, a logarithm of 0 say."""
