@@ -8,6 +8,7 @@ from keras import ops
 import tfgates
 from tests.graph.test_own_weights import half_closed
 from tfgates.graph.as_operators import Arguments, NoOperatorError
+from tfgates.graph.copier import copy_of
 from tfgates.graph.network import Network
 from tfgates.graph.opening import open_layer
 from tfgates.graph.unrolling import NotOpenedError
@@ -151,6 +152,22 @@ def test_what_follows_a_size_up_to_a_limit_is_not_followed(name):
     outputs = layer(inputs)
     with pytest.raises(NotOpenedError, match="up to a limit"):
         open_layer(layer, (inputs,), {}, [outputs])
+
+
+def test_limits_that_keras_computes_are_followed():
+    """As the window of attention is that is no longer than the sequence."""
+
+    def function(x, steps):
+        most, least = ops.minimum(steps, 8), ops.maximum(4, steps)
+        return x * ops.cast(most, x.dtype) / ops.cast(least, x.dtype)
+
+    inputs, layer = keras.Input((None, 3)), Limited(function)
+    model = keras.Model(inputs, layer(inputs))
+    opened = copy_of(Network(model))
+    for steps in (1, 6, 20):
+        x = np.random.default_rng(0).normal(size=(2, steps, 3)).astype("float32")
+        np.testing.assert_allclose(opened(x), model(x), rtol=1e-6)
+    assert not any(isinstance(each, Limited) for each in opened.layers)
 
 
 @pytest.mark.parametrize("name", NEAR)

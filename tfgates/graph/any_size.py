@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -131,12 +132,12 @@ def followed(
 
 @contextlib.contextmanager
 def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
-    """Lets `keras.ops.arange`, `ones`, `zeros` and `full` make symbolic tensors for the sizes in `places`.
+    """Lets `keras.ops.arange`, `ones`, `zeros`, `full`, `minimum` and `maximum` be symbolic for the sizes in `places`.
 
     Args:
         places: by size a tensor and the axis of it that has the size.
     """
-    before = {name: getattr(ops, name) for name in ("arange", "ones", "zeros", "full")}
+    before = {name: getattr(ops, name) for name in ("arange", "ones", "zeros", "full", "minimum", "maximum")}
 
     def is_open(size: Any) -> bool:
         return is_followed() and isinstance(size, int) and not isinstance(size, bool) and size in places
@@ -167,7 +168,15 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
                 made = ops.logical_and(made, line > 0) if dtype == "bool" else made * line
         return made
 
+    def bounded(name: str, x1: Any, x2: Any) -> Any:
+        if is_open(x1) != is_open(x2) and isinstance(x1, int) and isinstance(x2, int):
+            # As a window of attention is, which is no longer than the sequence.
+            x1, x2 = (ops.sum(along(x, "int32")) if is_open(x) else x for x in (x1, x2))
+        return before[name](x1, x2)
+
     ops.arange = arange
+    ops.minimum = functools.partial(bounded, "minimum")
+    ops.maximum = functools.partial(bounded, "maximum")
     ops.full = full
     ops.ones = lambda shape, dtype=None: full(shape, 1, dtype)
     ops.zeros = lambda shape, dtype=None: full(shape, 0, dtype)

@@ -33,6 +33,7 @@ from tfgates.graph.rules import (
     stacking,
     sums,
     weight,
+    where,
 )
 
 __all__ = [
@@ -68,4 +69,5 @@ __all__ = [
     "stacking",
     "sums",
     "weight",
+    "where",
 ]

@@ -84,7 +84,7 @@ class MergeRule(Rule):
         for group in tied[1:]:
             walk.groups.tie(tied[0], group)
         value = self.combined(walk, node, [p.value for p in parts])
-        y = walk.fresh(axis, size, self.liveness(walk, parts), value)
+        y = walk.fresh(axis, size, self.liveness(walk, node, parts), value)
         y.group = tied[0]
         walk.set(node, y)
         self.say_what_is_infinite(walk, node, parts, y)
@@ -142,7 +142,7 @@ class MergeRule(Rule):
     ) -> dict[int, np.ndarray]:
         return {}
 
-    def liveness(self, walk: Walk, parts: "list[Part]") -> np.ndarray:
+    def liveness(self, walk: Walk, node: Node, parts: "list[Part]") -> np.ndarray:
         live = parts[0].live
         for part in parts[1:]:
             live = walk.formulas.either(live, part.live)
@@ -233,8 +233,8 @@ class MultiplyRule(StepwiseRule):
     def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.where(np.any(np.asarray(values) == 0.0, axis=0), 0.0, super().combined(walk, node, values))
 
-    def liveness(self, walk: Walk, parts: list[Part]) -> np.ndarray:
-        live = super().liveness(walk, parts)
+    def liveness(self, walk: Walk, node: Node, parts: list[Part]) -> np.ndarray:
+        live = super().liveness(walk, node, parts)
         for part in parts:
             zero = np.where(part.value == 0.0, part.live, TRUE)
             live = walk.formulas.both(live, zero)
