@@ -86,6 +86,27 @@ def noise_from(states: list[Any]) -> Iterator[None]:
         set_unkept_noise(before)
 
 
+def is_view(tensor: Any, variable: Any) -> bool:
+    """Whether a tensor lies in the memory of a variable, so that it changes with it: with PyTorch a transpose does."""
+    if not _is_of_torch(tensor):
+        return False
+    own = variable.value.untyped_storage().data_ptr()
+    return bool(own) and tensor.untyped_storage().data_ptr() == own
+
+
+def kept(tensor: Any) -> Any:
+    """A tensor as it is now: with PyTorch a copy, which does not change with a variable that it is a view of."""
+    return tensor.detach().clone() if _is_of_torch(tensor) else tensor
+
+
+def _is_of_torch(tensor: Any) -> bool:
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    return isinstance(tensor, torch.Tensor)
+
+
 def watched(tensor: Any, check: Any) -> Any:
     """`tensor` itself; when its gradient is asked for, `check()` is called, which may raise.
 

@@ -28,7 +28,7 @@ BOOKKEEPING = {
 
 def own_attributes(operation: Any) -> dict[str, Any]:
     """The attributes that a layer or operator computes with: `get_config` need not have all of them."""
-    kept = vars(operation).items()
+    kept = attributes_of_object(operation).items()
     return {name: value for name, value in kept if name not in BOOKKEEPING and not name.startswith("_self_")}
 
 
@@ -143,9 +143,10 @@ def attributes_of_object(holder: Any) -> dict[str, Any]:
     """`vars(holder)`, and the layers among its attributes, which with PyTorch are no entries of it."""
     if keras.backend.backend() != "torch":
         return dict(vars(holder))
-    # Beside the layers it is the tensors of all variables, which Keras gathers for PyTorch.
-    modules = {name: module for name, module in holder._modules.items() if name != "_torch_params"}
-    return {**vars(holder), **modules}
+    # Beside the layers it is the tensors of all variables, which Keras gathers for PyTorch. Operators are no modules.
+    held = dict(vars(holder))
+    modules = {name: module for name, module in held.pop("_modules", {}).items() if name != "_torch_params"}
+    return {**held, **modules}
 
 
 def may_be_cast(variable: Any) -> bool:

@@ -10,6 +10,8 @@ from tfgates.anatomy import anatomy_of, check_anatomy, variable_of
 from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense
 
 K = keras.layers
+# Keras's attention wants values as wide as keys with JAX.
+VALUES = 2 if keras.backend.backend() == "jax" else 4
 LINE, MAP, BOX = (2, 7, 6), (2, 5, 6, 6), (2, 3, 4, 3, 6)
 
 LAYERS = {
@@ -44,7 +46,7 @@ LAYERS = {
         [LINE, (2, 5, 8), (2, 5, 8)],
     ),
     "attention of three": (
-        lambda: K.MultiHeadAttention(3, 2, value_dim=4, use_bias=False, output_shape=5, name="narrow_keys"),
+        lambda: K.MultiHeadAttention(3, 2, value_dim=VALUES, use_bias=False, output_shape=5, name="narrow_keys"),
         [LINE, (2, 5, 8), (2, 5, 4)],
     ),
     "grouped attention": (lambda: K.GroupQueryAttention(3, 6, 3), [LINE, (2, 5, 6), (2, 5, 8)]),

@@ -65,7 +65,7 @@ def test_a_single_layer():
 def test_a_subclass_is_not_its_base_class():
     class Special(K.Dense):
         def call(self, x):
-            return super().call(x)[..., ::-1]
+            return keras.ops.flip(super().call(x), axis=-1)
 
     assert anatomy_of(Special(3)) is None and declared_base(Special) is K.Dense
     assert anatomy_of(keras.Sequential([K.Dense(3)])) is None and anatomy_of("kernel") is None

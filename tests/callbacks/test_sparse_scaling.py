@@ -1,10 +1,13 @@
 """Scaling factors under APG inside fit, beside any optimizer."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
 
 import tfgates
+from tests.calculus import differentiated
 from tests.reload import predict_in_fresh_process
 from tests.slow import others_slow
 from tfgates.callbacks import SparseScaling
@@ -40,15 +43,13 @@ def values(model):
 
 def by_hand(model, optimizer, scaling, steps):
     """The same training, written as a loop over two optimizers."""
-    tf = pytest.importorskip("tensorflow")
     loss_function = keras.losses.MeanSquaredError()
     factors = [v for v in model.trainable_variables if v.name == "scale"]
     others = [v for v in model.trainable_variables if v.name != "scale"]
     for step in range(steps):
         batch = slice(step % 6 * 8, step % 6 * 8 + 8)
-        with tf.GradientTape() as tape:
-            loss = loss_function(Y[batch], model(X[batch], training=True))
-        gradients = tape.gradient(loss, [v.value for v in factors + others])
+        found = differentiated(lambda x, y: loss_function(y, model(x, training=True)), factors + others)
+        gradients = [keras.ops.convert_to_tensor(each) for each in found(X[batch], Y[batch])]
         scaling.apply(gradients[: len(factors)], factors)
         optimizer.apply(gradients[len(factors) :], others)
 
@@ -246,7 +247,9 @@ def test_models_that_do_not_fit():
         fit(make(gates=False), SparseScaling(0.1))
     model = keras.Sequential([keras.layers.Dense(6), ScalingGate(), keras.layers.Dense(2)])
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="needs a built model"):
+    # Keras builds it before the callbacks are asked with the other backends.
+    unbuilt = keras.backend.backend() == "tensorflow"
+    with pytest.raises(ValueError, match="needs a built model") if unbuilt else contextlib.nullcontext():
         fit(model, SparseScaling(0.1))
 
 

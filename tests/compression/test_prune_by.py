@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests.calculus import tensorflow
 from tests.selection.test_selection import network
 from tests.slow import others_slow
 from tfgates.importance import NAMES
@@ -53,7 +54,7 @@ def test_the_smallest_filters_go_and_the_rest_computes_the_same():
     expected = np.asarray(zeroed(x, training=False))
     assert np.abs(expected - np.asarray(model(x, training=False))).max() > 1e-3
     np.testing.assert_allclose(small(x, training=False), expected, rtol=1e-4, atol=1e-5)
-    assert small.compiled and small.loss == "mse" and type(small.optimizer) is keras.optimizers.SGD
+    assert small.compiled and small.loss == "mse" and isinstance(small.optimizer, keras.optimizers.SGD)
     assert not any(type(layer).__module__.startswith("tfgates") for layer in small.layers)
     for value, variable in zip(before, model.variables, strict=True):
         np.testing.assert_array_equal(value, np.asarray(variable))
@@ -139,8 +140,7 @@ def test_a_network_that_is_not_compiled_stays_so():
 
 
 def test_data_sets_of_batches():
-    import tensorflow as tf
-
+    tf = tensorflow("its data are of tf.data")
     model, (x, y) = trained(), data()
     batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
     a = tfgates.prune_by(model, tfgates.Budget(macs=0.5), "taylor", data=batches)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests.calculus import tensorflow
 
 K = keras.layers
 
@@ -21,6 +22,7 @@ def adapted():
 
 
 def lookup(kind, words, **arguments):
+    tensorflow("Keras's lookups are made of it")
     layer = kind(**arguments)
     layer.adapt(words)
     return layer

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests.calculus import tensorflow
 from tfgates.graph.equality import Difference, distance, state_kept
 from tfgates.graph.examples import NoExamplesError, input_shapes, random_inputs
 from tfgates.graph.network import Network
@@ -60,6 +61,7 @@ def test_no_size_suits():
 
 
 def test_strings_cannot_be_made_up():
+    tensorflow("Keras's lookups are made of it")
     inputs = keras.Input((3,), dtype="string")
     x = K.StringLookup(vocabulary=["a", "b"], output_mode="multi_hot")(inputs)
     model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(x)))
@@ -77,6 +79,7 @@ def test_truth_values():
 
 def test_a_model_that_does_not_take_random_numbers():
     """No number is in the vocabulary, and no index for others."""
+    tensorflow("Keras's lookups are made of it")
     inputs = keras.Input((3,), dtype="int64")
     x = K.IntegerLookup(vocabulary=[7, 8], num_oov_indices=0, output_mode="multi_hot")(inputs)
     model = keras.Model(inputs, K.Dense(2)(K.Dense(5)(x)))

@@ -91,7 +91,7 @@ def test_it_says_which_input_cannot_be_made_up():
 def test_a_model_that_cannot_be_called_says_why():
     inputs = keras.Input((None, 3), name="steps")
     model = keras.Model(inputs, head(K.GlobalAveragePooling1D()(Positions(0)(inputs))))
-    with pytest.raises(NoExamplesError, match="'steps' cannot be made up.* the model raises InvalidArgumentError: "):
+    with pytest.raises(NoExamplesError, match=r"'steps' cannot be made up.* the model raises \w+Error: "):
         input_shapes(Network(model))
 
 

@@ -8,7 +8,8 @@ from tfgates.graph.kept import values_kept
 
 
 def variables():
-    return [keras.Variable(np.array([1.0, np.nan]), dtype="float32"), keras.Variable(3, dtype="int32")]
+    count = keras.Variable(3, dtype="int32", trainable=False)
+    return [keras.Variable(np.array([1.0, np.nan]), dtype="float32"), count]
 
 
 def change(all_of):

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests.calculus import tensorflow
 from tests.graph.random_networks import randomise
 from tfgates.graph.equality import state_kept
 from tfgates.graph.network import Network
@@ -147,11 +148,10 @@ def test_batch_statistics_survive(keywords):
 
 
 def test_exported_as_it_is_called(tmp_path):
+    tf = tensorflow("it writes and reads a SavedModel")
     gated = half_closed(network(training=True))
     pruned = tfgates.prune(gated)
     pruned.export(tmp_path / "saved", verbose=False)
-    import tensorflow as tf
-
     served = tf.saved_model.load(tmp_path / "saved")
     expected = gated(X)
     np.testing.assert_allclose(served.serve(X), expected, atol=1e-4)

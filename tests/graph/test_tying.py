@@ -267,6 +267,21 @@ def test_an_operator_before_the_layer_whose_weight_it_is_given():
         tfgates.gate_model(model)
 
 
+def test_a_view_of_a_weight_that_an_operator_is_given():
+    """With PyTorch it is trained with the weight, elsewhere it is a constant, as it is then in each copy."""
+    inputs = keras.Input((5,), dtype="int32")
+    table = K.Embedding(7, 4, name="table")
+    x = K.Dense(4)(K.Dense(6, activation="relu")(table(inputs)))
+    model = keras.Model(inputs, ops.matmul(x, ops.transpose(table.embeddings)))
+    if keras.backend.backend() == "torch":
+        with pytest.raises(ValueError, match=r"given a weight itself.*Rec.*: `matmul` with a view of table/embeddings"):
+            tfgates.gate_model(model)
+        return
+    gated, tokens = tfgates.gate_model(model, gate="scaling"), np.arange(10).reshape(2, 5) % 7
+    gated.get_layer("table").embeddings.assign(np.ones((7, 4)))
+    assert np.ptp(np.asarray(gated(tokens))) > 1e-3
+
+
 class Language(keras.Model):
     """Logits by the table of the embedding, either way."""
 

@@ -215,8 +215,10 @@ def test_calls_and_updates(monkeypatch):
         keras.utils.set_random_seed(1)
         model = functional(gate)
         model.compile(keras.optimizers.SGD(0.0), "mse", metrics=["mae"], run_eagerly=True)
-        calls.clear()
-        model.fit(x, y, batch_size=16, epochs=1, shuffle=False, verbose=0)
+        for _ in range(2):
+            # Before the first step Keras calls the model once more on other backends than TensorFlow.
+            calls.clear()
+            model.fit(x, y, batch_size=16, epochs=1, shuffle=False, verbose=0)
         assert len(calls) == {"hard_concrete": 2, "ar": 2}.get(gate, 4)
         seeds = {s.name: ops.convert_to_numpy(s) for s in model.variables if s.name == "seed_generator_state"}
         state[gate] = [*model.get_weights()[4:], *seeds.values()]
@@ -389,7 +391,7 @@ def test_save_and_load(tmp_path, sampling):
     # Keras does not save where the noise of a dropout stands; gates do.
     for old, new in zip(model.layers, again.layers, strict=True):
         if isinstance(old, keras.layers.Dropout):
-            new.seed_generator.state.assign(old.seed_generator.state)
+            new.seed_generator.state.assign(array(old.seed_generator.state))
     model.fit(x, y, epochs=2, shuffle=False, verbose=0)
     again.fit(x, y, epochs=2, shuffle=False, verbose=0)
     np.testing.assert_array_equal(again.gates[0].logits, model.gates[0].logits)

@@ -75,7 +75,7 @@ class ScalingGate(Gate):
     def probability_from(self, value: Any) -> Any:
         # Forward 1 or 0; backward that of |scale|: what costs per open unit pulls like an L1 norm.
         open_now = ops.cast(ops.not_equal(value, 0.0), "float32")
-        size = ops.abs(value)
+        size = size_of(value)
         return open_now + size - ops.stop_gradient(size)
 
     def openness(self) -> Any:
@@ -85,7 +85,7 @@ class ScalingGate(Gate):
         because weights behind the gate make up for factors that shrink all together. A gate
         with one unit has nothing to compare with: `min(1, |scale / initial_scale|)`.
         """
-        size = ops.abs(self.value())
+        size = size_of(self.value())
         if self.units == 1:
             size = size / abs(self.initial_scale)
             # The pull on a factor above the initial one is the same.
@@ -115,3 +115,8 @@ class ScalingGate(Gate):
         config["initial_scale"] = self.initial_scale
         config["nonnegative"] = self.nonnegative
         return config
+
+
+def size_of(value: Any) -> Any:
+    """`|value|`, with the gradient 0 at 0 on each backend: that of `ops.abs` is 1 there with JAX."""
+    return value * ops.stop_gradient(ops.sign(value))

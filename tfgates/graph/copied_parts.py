@@ -34,8 +34,6 @@ def copy_by_attributes(layer: keras.Layer) -> keras.Layer:
         NotCopiedError: if it holds something of which is not known whether two layers can share it, or if its weights
             would come in another order.
     """
-    if keras.config.backend() == "torch":
-        raise NotCopiedError("a module of PyTorch does not hold its parts as attributes")
     for inner in layers_within(layer):
         if isinstance(inner, keras.Model) or inner.activity_regularizer is not None:
             raise NotCopiedError(f"layer {inner.name!r} is a model, or has an activity regularizer")

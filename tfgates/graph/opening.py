@@ -77,7 +77,7 @@ def open_layer(
     comparison, known = Comparison(layer, tensors, args, kwargs, masks), {} if known is None else known
 
     def proven(unrolled: Unrolled) -> Unrolled:
-        found, wanted = ([(len(y.shape), y.dtype) for y in each] for each in (unrolled.outputs, outputs))
+        found, wanted = ([(len(y.shape), told(layer, y)) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
             raise NotOpenedError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")
         lost = [(a, b) for a, b in zip(unrolled.outputs, outputs, strict=True) if loses_sizes(a, b)]
@@ -92,6 +92,15 @@ def open_layer(
         return proven(unroll(call, shapes, dtypes, layer)), tensors
     except NotOpenedError as reason:
         return for_any_size(call, shapes, dtypes, layer, reason, proven), tensors
+
+
+def told(layer: keras.Layer, tensor: Any) -> str:
+    """The dtype of a tensor that Keras says a layer makes, "float" where it can be wrong.
+
+    With PyTorch it looks at weights that are not cast there, so that what is said in mixed precision is float32.
+    """
+    mixed = keras.backend.backend() == "torch" and layer.compute_dtype != layer.variable_dtype
+    return "float" if mixed and "float" in str(tensor.dtype) else str(tensor.dtype)
 
 
 def is_sparse(tensor: Any) -> bool:

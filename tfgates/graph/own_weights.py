@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.backend import kept
 from tfgates.graph.tying import OF_KERAS
 from tfgates.keras_internals import layers_within, may_be_cast, own_trainable_variables
 from tfgates.layers.constant import Constant
@@ -119,7 +120,8 @@ class OwnWeights:
         def tensor(x: Any) -> Any:
             layer = owners.get(id(x)) if isinstance(x, keras.Variable) else None
             if layer is None:
-                return x
+                # A view of a weight would pass for what is made of it anew.
+                return kept(x)
             made = self.tensor(layer, x)
             if made.dtype != keras.backend.standardize_dtype(x.dtype):
                 raise NotOpenedError(f"its `call` casts a weight that no attribute of it holds: {x.path}")

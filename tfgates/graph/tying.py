@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.backend import is_view
 from tfgates.gates import Gate
 from tfgates.keras_internals import attributes_of_object, has_graph, layers_within, tracked_layers
 
@@ -34,6 +35,7 @@ def find_ties(nodes: list[Any]) -> None:
     Several calls of one layer are no tie: rules know of them. Nor are gates that several layers hold.
     """
     readers: dict[int, list[Any]] = {}
+    refuse_views(nodes)
     for node in nodes:
         for variable in weights_read(node):
             readers.setdefault(id(variable), []).append(node)
@@ -52,6 +54,24 @@ def find_ties(nodes: list[Any]) -> None:
         if node.index in partners:
             names = ", ".join(repr(name) for name in dict.fromkeys(partners[node.index].values()))
             node.tie = Tie(f"it shares weights with {names}", tuple(sorted(group[node.index])))
+
+
+def refuse_views(nodes: list[Any]) -> None:
+    """Refuses operators that are given a tensor in the memory of a weight: those of a copy would read the original's.
+
+    Raises:
+        ValueError: if there is one.
+    """
+    weights = list({id(v): v for node in nodes if node.layer is not None for v in node.op.weights}.values())
+    for node in nodes:
+        for tensor in tree.flatten((node.args, node.kwargs)):
+            for variable in weights:
+                if is_view(tensor, variable):
+                    raise ValueError(
+                        "An operator must be given a weight itself, or what it makes of it: with PyTorch a transpose "
+                        "or a slice is a view that is trained with the weight, and a copy of the model would read the "
+                        f"original's. Received: `{node.name}` with a view of {variable.path}"
+                    )
 
 
 def weights_read(node: Any) -> list[keras.Variable]:
