@@ -16,16 +16,16 @@ hub = pytest.importorskip("keras_hub")
 OFTEN = ("BertBackbone", "GPT2Backbone", "LlamaBackbone", "MistralBackbone")
 
 # Attention of these is written out with what has no rule yet, or cannot be followed: no gates on heads.
-WITHOUT_HEADS = ("BloomBackbone", "DebertaV3Backbone", "FalconBackbone", "GemmaBackbone", "Qwen3Backbone", "T5Backbone")
+WITHOUT_HEADS = ("BloomBackbone", "DebertaV3Backbone")
 
 # The branches of the first layer by the names of their gates.
 FIRST = re.compile("layer_0_|decoder_block_0_|deit_encoder_add_gate|deit_encoder_transformer_block_1_")
 
 # Their attention stays whole, so that of a layer with its normalisations only a part could go.
-IN_PARTS = ("DebertaV3Backbone", "Qwen3Backbone")
+IN_PARTS = ("DebertaV3Backbone",)
 
 # What is left of these is of their class again, with a layer less; of the first with fewer heads too.
-WITH_HEAD_WIDTH = ("MistralBackbone",)
+WITH_HEAD_WIDTH = ("MistralBackbone", "Qwen3Backbone")
 DECODERS = (
     *WITH_HEAD_WIDTH,
     "BloomBackbone",
@@ -35,7 +35,6 @@ DECODERS = (
     "LlamaBackbone",
     "OPTBackbone",
     "Phi3Backbone",
-    "Qwen3Backbone",
     "QwenBackbone",
 )
 # With its cache GPT-NeoX of KerasHub generates something else than without, also as it was before.

@@ -18,6 +18,8 @@ from tfgates.layers.weight import Weight
 
 layers = keras.layers
 
+KEEPS_ITS_OWN = "it joins the channels with a tensor that keeps its own"
+
 
 class MergeRule(Rule):
     """`f(x1, x2, ...)` position by position, smaller tensors broadcast.
@@ -76,11 +78,16 @@ class MergeRule(Rule):
         if any(p is None for p in parts):
             return self.refuse(walk, node)
         dropped = self.droppable(walk, node, operands, parts, shape, axis)
-        walk.notes(node).parts = (axis, parts, dropped)
         rest = [p for i, p in enumerate(parts) if i not in dropped]
+        whole = any(part.place is not None for part in rest)
         tied = [p.group for p in rest if p.group is not None]
+        if not tied and whole:
+            # The others are dropped.
+            tied = [walk.groups.new(size)]
+            walk.groups.lock(tied[0], f"{node.name}: {KEEPS_ITS_OWN}")
         if not tied:
             return self.refuse(walk, node)
+        walk.notes(node).parts = (axis, parts, dropped)
         for group in tied[1:]:
             walk.groups.tie(tied[0], group)
         value = self.combined(walk, node, [p.value for p in parts])
@@ -90,9 +97,9 @@ class MergeRule(Rule):
         self.say_what_is_infinite(walk, node, parts, y)
 
     def all_broadcast(self, walk: Walk, operands: list[Any], known: list[Channels | None], axis: int) -> bool:
-        """Whether all operands whose channels are not on `axis`, counted from behind, are the same all along it."""
+        """Whether all operands with channels elsewhere are the same all along `axis`, from behind, or weights."""
         for operand, channels in zip(operands, known, strict=True):
-            if channels is None or len(channels) < 2:
+            if channels is None or len(channels) < 2 or is_weight(walk, operand):
                 continue
             shape = walk.shape(operand.tensor)
             if channels.axis - len(shape) != axis and len(shape) + axis >= 0 and shape[axis] != 1:
@@ -121,21 +128,26 @@ class MergeRule(Rule):
             return Part(None, np.full(size, FALSE, np.int64), np.full(size, float(operand)))
         if operand.tensor in walk.numbers:
             return Part(None, np.full(size, FALSE, np.int64), np.full(size, walk.numbers[operand.tensor]))
-        shape = walk.shape(operand.tensor)
+        shape, weight = walk.shape(operand.tensor), is_weight(walk, operand)
         place = axis - (rank - len(shape))
-        # A tensor of lower rank gets its new axes in front; only a weight has channels on its first axis.
-        if place < 0 or shape[place] == 1 or (place == 0 and (channels is None or channels.axis)):
+        # A tensor of lower rank gets its new axes in front, where others have their batch.
+        if place < 0 or shape[place] == 1 or (place == 0 and shape[0] is None):
             if channels is not None:
                 walk.groups.lock(channels.group, f"{node.name}: broadcast along the channels")
             return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan))
-        if channels is None or channels.axis != place:
-            if channels is not None:
-                return None
-            channels = walk.local(place, size)
-            walk.need(channels, TRUE)
-            walk.groups.lock(channels.group, f"{node.name}: it joins the channels with a tensor that keeps its own")
-        weight = isinstance(getattr(walk.network.producer[operand.tensor], "op", None), Weight)
-        return Part(channels.group, channels.live, channels.value, weight)
+        if channels is not None and channels.axis == place:
+            return Part(channels.group, channels.live, channels.value, weight)
+        if channels is not None and not weight:
+            return None
+        if channels is not None:
+            walk.groups.lock(channels.group, f"{node.name}: its tensors carry other channels")
+        if walk.network.masks[operand.tensor] is None:
+            # What is left of the others takes its positions of it; a mask would be lost by that.
+            return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan), place=place)
+        channels = walk.local(place, size)
+        walk.need(channels, TRUE)
+        walk.groups.lock(channels.group, f"{node.name}: {KEEPS_ITS_OWN}")
+        return Part(channels.group, channels.live, channels.value)
 
     def droppable(
         self, walk: Walk, node: Node, operands: list[Any], parts: "list[Part]", shape: tuple[Any, ...], axis: int
@@ -157,7 +169,10 @@ class MergeRule(Rule):
         if state is None:
             return super().backward(walk, node)
         _, parts, dropped = state
-        need = walk.output(node).need
+        y, need = walk.output(node), walk.output(node).need
+        if any(part.place is not None for part in parts):
+            # Where nothing else makes it needless, what is left of a tensor that stays whole is read.
+            walk.groups.lock(y.group[need == TRUE], f"{node.name}: {KEEPS_ITS_OWN}")
         for i, operand in enumerate(self.operands(node)):
             channels = walk.channels[operand.tensor] if isinstance(operand, Ref) else None
             if channels is None or i in dropped:
@@ -179,6 +194,7 @@ class MergeRule(Rule):
         if state is not None:
             y, rank = surgery.walk.output(node), len(surgery.walk.shape(node.outputs[0]))
             args = tuple(narrowed(x, surgery.keep(y.group), y.axis, rank) if is_array(x) else x for x in args)
+            args, kwargs = self.taken(surgery, node, args, kwargs)
         if state is None or not state[2]:
             return super().emit(surgery, node, args, kwargs)
         axis, _, dropped = state
@@ -188,18 +204,49 @@ class MergeRule(Rule):
         keep = surgery.keep(surgery.walk.output(node).group)
         return surgery.shift(result, offset[keep], axis, node)
 
+    def taken(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        """The arguments with the positions that stay of operands that are whole."""
+        parts, keep = surgery.walk.notes(node).parts[1], surgery.keep(surgery.walk.output(node).group)
+        places = {
+            operand.tensor: part.place
+            for operand, part in zip(self.operands(node), parts, strict=True)
+            if part.place is not None
+        }
+        if not places:
+            return args, kwargs
+
+        def take(ref: Any, x: Any) -> Any:
+            is_whole = isinstance(ref, Ref) and ref.tensor in places
+            return surgery.pick(x, keep, places[ref.tensor]) if is_whole else x
+
+        found: tuple[Any, Any] = keras.tree.map_structure(take, (node.args, node.kwargs), (args, kwargs))
+        return found
+
     def operands_of(self, args: Any) -> list[Any]:
         return list(args[0]) if isinstance(args[0], (list, tuple)) else list(args[:2])
 
 
-class Part:
-    """An operand as the output's positions see it; `group` is None if it is broadcast.
+def is_weight(walk: Walk, operand: Ref) -> bool:
+    """Whether an operand is a weight of a layer of a user's."""
+    return isinstance(getattr(walk.network.producer[operand.tensor], "op", None), Weight)
 
-    Constants that are a `weight` stay where they are, to be trained.
+
+class Part:
+    """An operand as the output's positions see it; `group` is None if it is broadcast, or stays whole.
+
+    Constants that are a `weight` stay where they are, to be trained. Of an operand that stays whole the output's
+    positions are taken along the axis `place`.
     """
 
-    def __init__(self, group: np.ndarray | None, live: np.ndarray, value: np.ndarray, weight: bool = False) -> None:
-        self.group, self.live, self.value, self.weight = group, live, value, weight
+    def __init__(
+        self,
+        group: np.ndarray | None,
+        live: np.ndarray,
+        value: np.ndarray,
+        weight: bool = False,
+        place: int | None = None,
+    ) -> None:
+        self.group, self.live, self.value, self.weight, self.place = group, live, value, weight, place
 
 
 class StepwiseRule(MergeRule):
@@ -221,33 +268,3 @@ class MaximumRule(StepwiseRule):
 class MinimumRule(StepwiseRule):
     def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.min(values, axis=0)
-
-
-@register_rule(layers.Multiply, "Multiply")
-class MultiplyRule(StepwiseRule):
-    """A product is constant where one factor is the constant 0, or where all are constant."""
-
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return np.prod(values, axis=0)
-
-    def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return np.where(np.any(np.asarray(values) == 0.0, axis=0), 0.0, super().combined(walk, node, values))
-
-    def liveness(self, walk: Walk, node: Node, parts: list[Part]) -> np.ndarray:
-        live = super().liveness(walk, node, parts)
-        for part in parts:
-            zero = np.where(part.value == 0.0, part.live, TRUE)
-            live = walk.formulas.both(live, zero)
-        return live
-
-    def demand(self, walk: Walk, index: int, parts: list[Part], need: np.ndarray) -> np.ndarray:
-        for i, part in enumerate(parts):
-            if i != index:
-                need = walk.formulas.both(need, np.where(part.value == 0.0, part.live, TRUE))
-        return need
-
-
-@register_rule("Divide", "TrueDivide")
-class DivideRule(MergeRule):
-    def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
-        return values[0] / values[1]
