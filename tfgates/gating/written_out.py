@@ -93,9 +93,9 @@ def heads_of(walk: Walk) -> Iterator[tuple[Node, str]]:
 
 
 def is_attention(network: Network, tensor: int) -> bool:
-    """Whether a tensor is what a softmax made, dropout and casts passed over."""
+    """Whether a tensor is what a softmax made, or a part of it, dropout and casts passed over."""
     node = network.producer[tensor]
-    while node is not None and type(node.op).__name__ in ("Dropout", "Cast"):
+    while node is not None and type(node.op).__name__ in ("Dropout", "Cast", "GetItem"):
         node = network.producer[node.inputs[0]]
     return node is not None and type(node.op).__name__ == "Softmax"
 

@@ -29,7 +29,7 @@ class Walk(WalkState):
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
         reasons: per group that can never go, why.
-        infinite: per group whose channels become infinite where a gate closes them, where.
+        infinite: per group whose channels become infinite where a gate closes them, or meet what stays whole, where.
         used: of a symbolic walk: for the index of each call the formula under which it is left.
         refused: for the index of each call that is not understood or left alone, why.
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.

@@ -18,12 +18,13 @@ def reasons_to_stay(walk: Walk, keep: np.ndarray, rounds: bool) -> list[tuple[st
     """
     found: list[tuple[str, str]] = []
     seen = set()
+    infinite = {int(walk.root[group]): reason for group, reason in walk.infinite.items()}
     for gate, groups in gate_places(walk):
         seen.add(gate)
         formulas = walk.gate_positions(gate, len(groups))[0]
         reasons: dict[str, int] = {}
         for group in groups[(formulas == FALSE) & keep[groups]]:
-            reason = walk.reason(group) or other_reason(rounds)
+            reason = walk.reason(group) or infinite.get(int(walk.root[group])) or other_reason(rounds)
             reasons[reason] = reasons.get(reason, 0) + 1
         found.extend((gate.name, f"{count} closed: {reason}") for reason, count in reasons.items())
     for node in walk.network.nodes:

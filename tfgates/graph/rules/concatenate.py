@@ -42,8 +42,12 @@ class ConcatenateRule(Rule):
         sizes = [walk.shape(t)[place] for t in node.inputs]
         if None in sizes:
             return self.refuse(walk, node)
-        parts = []
-        for channels, size in zip(known, sizes, strict=True):
+        parts, whole = [], walk.notes(node).whole_factors
+        for tensor, channels, size in zip(node.inputs, known, sizes, strict=True):
+            if channels is None and place != axis and walk.network.masks[tensor] is None:
+                # It stays whole, and is read as far as it is needed.
+                whole[tensor] = place
+                continue
             if channels is None:
                 channels = walk.local(place, size)
                 walk.groups.lock(channels.group, f"{node.name}: joined with a tensor that keeps its channels")
@@ -63,6 +67,10 @@ class ConcatenateRule(Rule):
             live = parts[0].live
             for part in parts[1:]:
                 live = walk.formulas.either(live, part.live)
+            if whole:
+                reason = f"{node.name}: joined with a tensor that keeps its channels"
+                walk.infinite.update(dict.fromkeys(parts[0].group.tolist(), reason))
+                live, same = np.full(len(live), TRUE, np.int64), np.zeros(len(live), bool)
             y = walk.like(parts[0], live=live, value=np.where(same, parts[0].value, np.nan))
         walk.set(node, y)
 
@@ -98,7 +106,12 @@ class ConcatenateRule(Rule):
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         left = self.sources(surgery.walk, node, surgery.keep)
-        tensors = [x for x, t in zip(args[0], node.inputs, strict=True) if t in left]
+        whole, y = surgery.walk.notes(node).whole_factors, surgery.walk.output(node)
+        tensors = [
+            surgery.pick(x, surgery.keep(y.group), whole[t]) if t in whole and y is not None else x
+            for x, t in zip(args[0], node.inputs, strict=True)
+            if t in left
+        ]
         if len(tensors) == 1:
             return tensors[0]
         return surgery.copy(node)(tensors)

@@ -31,6 +31,9 @@ class MergeRule(Rule):
     reason = "its tensors carry their channels on different axes"
     multiplies = False
 
+    # Whether where one operand is 0 the others do not matter: one with channels on another axis then stays whole.
+    zero_wins = False
+
     def mask_reason(self, walk: Walk, node: Node) -> str | None:
         """Why masks of steps keep the operands whole, or None."""
         return None
@@ -65,7 +68,8 @@ class MergeRule(Rule):
             return self.keep_single(walk, known, node)
         if len(axes) > 1:
             # Those on other axes stay whole, such as a weight for each of the numbers of a head.
-            axes = {axis for axis in axes if self.all_broadcast(walk, operands, known, axis)}
+            kept = {axis for axis in axes if self.all_broadcast(walk, operands, known, axis)}
+            axes = kept or ({max(axes)} if self.zero_wins else axes)
         if len(axes) != 1 or not all(isinstance(o, (Ref, int, float)) or is_array(o) for o in operands):
             return self.refuse(walk, node)
         axis = axes.pop() % len(shape)
@@ -137,7 +141,7 @@ class MergeRule(Rule):
             return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan))
         if channels is not None and channels.axis == place:
             return Part(channels.group, channels.live, channels.value, weight)
-        if channels is not None and not weight:
+        if channels is not None and not weight and not self.zero_wins:
             return None
         if channels is not None:
             walk.groups.lock(channels.group, f"{node.name}: its tensors carry other channels")
@@ -172,7 +176,7 @@ class MergeRule(Rule):
         y, need = walk.output(node), walk.output(node).need
         if any(part.place is not None for part in parts):
             # Where nothing else makes it needless, what is left of a tensor that stays whole is read.
-            walk.groups.lock(y.group[need == TRUE], f"{node.name}: {KEEPS_ITS_OWN}")
+            walk.groups.lock(y.group[(need == TRUE) & (y.live == TRUE)], f"{node.name}: {KEEPS_ITS_OWN}")
         for i, operand in enumerate(self.operands(node)):
             channels = walk.channels[operand.tensor] if isinstance(operand, Ref) else None
             if channels is None or i in dropped:

@@ -39,7 +39,8 @@ class ProbedRule(MergeRule):
         if proofs[node.index] is None:
             return super().forward(walk, node)
         x = walk.inputs(node)[0]
-        if len(node.inputs) == 1 and x is not None and self.alike_along(walk, node, x.axis):
+        alone = x is not None and all(channels is None for channels in walk.inputs(node)[1:])
+        if alone and self.alike_along(walk, node, x.axis):
             zero = self.keeps_zero(walk, node)
             return walk.set(node, walk.like(x, value=np.where((x.value == 0.0) & zero, 0.0, np.nan)))
         return self.refuse(walk, node, f"{Rule().why(node)}, and it {proofs[node.index]}")
@@ -54,16 +55,24 @@ class ProbedRule(MergeRule):
                 and len(shapes) == 2
                 and len(shapes[0]) == len(shapes[1])
                 and shapes[0][axis] == shapes[1][axis]
+                and not any(walk.network.dtypes[tensor] == "string" for tensor in node.inputs)
             )
-            shape = tuple(s or size for s, size in zip(shapes[0], SIZES, strict=False))
-            dtype = walk.network.dtypes[node.inputs[0]]
-            known[node.index, axis] = same and dtype != "string" and along(self.function(node), shape, axis, dtype)
+            shape, dtype = sized(walk, node, node.inputs[0]), walk.network.dtypes[node.inputs[0]]
+            known[node.index, axis] = same and along(self.beside_others(walk, node), shape, axis, dtype)
         return known[node.index, axis]
 
     def keeps_zero(self, walk: Walk, node: Node) -> bool:
         """Whether the call makes 0 of 0."""
-        shape = tuple(s or size for s, size in zip(walk.shape(node.inputs[0]), SIZES, strict=False))
-        return not evaluate(self.function(node), np.zeros(shape, walk.network.dtypes[node.inputs[0]])).any()
+        zeros: np.ndarray = np.zeros(sized(walk, node, node.inputs[0]), walk.network.dtypes[node.inputs[0]])
+        return not evaluate(self.beside_others(walk, node), zeros).any()
+
+    def beside_others(self, walk: Walk, node: Node) -> Callable[..., Any]:
+        """The call as a function of its first tensor, with random numbers for the others."""
+        generator, function = np.random.default_rng(2), self.function(node)
+        others = [
+            sample(generator, sized(walk, node, t), walk.network.dtypes[t], largest=10.0) for t in node.inputs[1:]
+        ]
+        return lambda x: function(x, *map(keras.ops.convert_to_tensor, others))
 
     def backward(self, walk: Walk, node: Node) -> None:
         along_axis = walk.notes(node).parts is None and node.index not in walk.refused
@@ -132,6 +141,16 @@ class ProbedRule(MergeRule):
 def is_given_weights(node: Node) -> bool:
     """Whether variables are among the arguments of a call."""
     return any(isinstance(x, keras.Variable) for x in tree.flatten((node.args, node.kwargs)))
+
+
+def sized(walk: Walk, node: Node, tensor: int) -> tuple[int, ...]:
+    """The shape of a tensor that a call reads, with a size for each that is left open, one of another if it can be."""
+    others = [walk.shape(each) for each in node.inputs]
+    found = []
+    for axis, size in enumerate(walk.shape(tensor)):
+        known = (shape[axis] for shape in others if axis < len(shape) and shape[axis] not in (None, 1))
+        found.append(size or next(known, SIZES[axis]))
+    return tuple(found)
 
 
 # For sizes that the model leaves open, the batch first.

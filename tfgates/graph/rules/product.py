@@ -16,6 +16,8 @@ layers = keras.layers
 class MultiplyRule(StepwiseRule):
     """A product is constant where one factor is the constant 0, or where all are constant."""
 
+    zero_wins = True
+
     def combine(self, node: Node, values: list[np.ndarray]) -> np.ndarray:
         return np.prod(values, axis=0)
 
