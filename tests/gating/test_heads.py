@@ -13,6 +13,8 @@ from tfgates.layers import GatedMultiHeadAttention
 from tfgates.pruning import plan as plans
 
 K = keras.layers
+# Keras's attention wants values as wide as keys with JAX.
+VALUES = 3 if keras.backend.backend() == "jax" else 2
 OPEN, CLOSED = 4.6, -4.6
 
 
@@ -38,7 +40,7 @@ def encoder(mask_zero=True):
     tokens = keras.Input((7,), dtype="int32")
     x = K.Embedding(9, 6, mask_zero=mask_zero)(tokens)
     for i in range(2):
-        attention = K.MultiHeadAttention(4, 3, value_dim=2, name=f"attention_{i}")
+        attention = K.MultiHeadAttention(4, 3, value_dim=VALUES, name=f"attention_{i}")
         x = K.LayerNormalization()(x + attention(x, x, use_causal_mask=bool(i)))
         hidden = K.Dense(5, activation="gelu", name=f"hidden_{i}")(x)
         x = K.LayerNormalization()(x + K.Dense(6)(hidden))

@@ -95,7 +95,8 @@ def test_ways_to_write_a_product(way, is_dense):
 
 
 def test_the_dtype_that_a_layer_computes_in():
-    for dtype in ("mixed_bfloat16", "float64"):
+    # Elsewhere Keras says float32 for what operators make of float64.
+    for dtype in ("mixed_bfloat16", "float64") if keras.backend.backend() == "tensorflow" else ("mixed_bfloat16",):
         network = Network(network_of(Product("@", name="product", dtype=dtype)))
         (node,) = [node for node in network.nodes if node.name == "product/matrix"]
         assert type(node.op) is K.Dense and network.dtypes[node.outputs[0]] == node.op.compute_dtype
