@@ -128,6 +128,32 @@ class Bare(K.Layer):
         return ops.tanh(self.factor * x)
 
 
+class Sized(K.Layer):
+    """Takes sizes from its input, calls a function of TensorFlow where that runs, and has no config that makes it."""
+
+    supports_masking = True
+
+    def __init__(self, units):
+        super().__init__()
+        self.dense = K.Dense(units)
+
+    def build(self, shape):
+        self.dense.build((shape[0], None, shape[-1]))
+
+    def call(self, x):
+        sizes = ops.shape(x)
+        y = self.dense(ops.reshape(x, (sizes[0], -1, sizes[-1])))
+        if keras.config.backend() == "tensorflow":
+            import tensorflow as tf
+
+            y = tf.nn.leaky_relu(y)
+        return ops.reshape(y, (*sizes[:-1], self.dense.units))
+
+    def macs_of_call(self, x):
+        """For the oracle, where the layer stays whole."""
+        return math.prod(x.shape[1:]) * self.dense.units
+
+
 class OddSteps:
     """Steps of the builder of random networks with these layers."""
 
@@ -135,7 +161,7 @@ class OddSteps:
         if x.sparse:
             # Keras takes the product with an array for sparse.
             return
-        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare", "own", "own"])
+        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare", "own", "own", "sized"])
         # No config says what a lambda is.
         made = [
             each
@@ -152,6 +178,8 @@ class OddSteps:
             self.add(layer, x)
         elif kind == "bare":
             self.add(Bare(self.pick([0.5, np.float32(2.0)])), x)
+        elif kind == "sized":
+            self.add(Sized(self.pick([4, 6])), x)
         elif kind == "transposed":
             fitting = [layer for layer, _ in made if layer.units == x.shape[-1]]
             layer = self.pick(fitting) if fitting else K.Dense(self.width(), activation=self.pick(NAMED))

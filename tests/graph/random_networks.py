@@ -32,6 +32,9 @@ MOVES = [
     lambda x, places: ops.repeat(x[..., ::2], 2, axis=-1)[..., : x.shape[-1]],
     lambda x, places: ops.where(x > 0.3, x, -0.1),
     lambda x, places: ops.moveaxis(ops.tanh(ops.moveaxis(x, -1, 1)), 1, -1),
+    # Of what mixes the channels it is read what is left.
+    lambda x, places: x * ops.softmax(x, axis=-1),
+    lambda x, places: ops.where(x[..., :1] > 0.1, ops.relu(x), 0.0),
     # Keras takes the product with an array for sparse.
     lambda x, places: ops.relu(x) if x.sparse else Parts(x.shape[-1])(x),
     lambda x, places: ops.relu(x) if x.sparse else Parts(x.shape[-1])(x, training=True),
