@@ -78,6 +78,14 @@ LEFT_OUT = {
         ),
         (("torch",), "Keras refuses `steps_per_execution` with PyTorch"),
     ),
+    "graph/test_phase.py::test_a_mode_known_only_later_is_refused": (
+        ("jax",),
+        "Keras cannot make such a model with JAX: a layer that is told `training` by a tensor is not traced",
+    ),
+    "shrinking/test_shrink.py::test_every_slot_is_cut_as_its_variable[loss_scale]": (
+        ("jax",),
+        "Keras's LossScaleOptimizer takes no step by itself with JAX, in `fit` alone",
+    ),
     "gates/test_dues.py::test_no_false_alarm_in_fit[steps_per_execution]": (
         ("torch",),
         "Keras refuses `steps_per_execution` with PyTorch",

@@ -9,6 +9,8 @@ import tfgates
 from tests.graph.test_traced import Block
 from tfgates.graph.examples import NoExamplesError, in_parts, input_shapes
 from tfgates.graph.network import Network
+from tfgates.graph.observed import runnable_sizes
+from tfgates.graph.unrolling import NotOpenedError
 
 K = keras.layers
 
@@ -57,6 +59,24 @@ def test_a_position_embedding_that_is_shorter_than_the_first_size():
     assert input_shapes(Network(model)) == [(2, 8)]
     pruned = tfgates.prune(half_closed(model))
     assert pruned.get_layer("hidden").units == 2
+
+
+def test_sizes_of_which_a_layer_makes_no_numbers_are_the_last():
+    """With JAX indices out of range give nan, and of two that do nothing can be said."""
+
+    def attempt(sizes):
+        if max(sizes) > limit and keras.backend.backend() != "jax":
+            raise NotOpenedError("out of range")
+        return ([np.full(3, np.nan if max(sizes) > limit else 0.0)],)
+
+    tensors, limit = [keras.KerasTensor((None, None, 3))], 4
+    assert runnable_sizes(tensors, attempt) == [(4,), (2,)]
+    limit = 0
+    if keras.backend.backend() == "jax":
+        assert runnable_sizes(tensors, attempt) == [(8,), (32,)]
+    else:
+        with pytest.raises(NotOpenedError, match="out of range"):
+            runnable_sizes(tensors, attempt)
 
 
 def test_inputs_that_need_different_sizes():

@@ -120,7 +120,7 @@ def assert_same(expected, found, **call):
 
 def held_open(gated):
     for gate in gated.gates:
-        gate.logits.assign(np.full(gate.unit_shape, 5.0))
+        gate.logits.assign(np.full(gate.unit_shape, 40.0))
 
 
 def network(**keywords):

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import tree
 
+from tfgates.backend import may_be_out_of_range
 from tfgates.graph.calls import inputs_in_order
 from tfgates.graph.equality import outputs_of
 from tfgates.graph.network import Network
@@ -23,6 +24,9 @@ MOST_COMBINATIONS = 100
 
 # Given examples are compared so many at a time: what all layers make of a whole training set does not fit into memory.
 AT_A_TIME = 32
+
+# Nothing could be said of two networks that both give nan.
+OUT_OF_RANGE = "the model gives nan, as JAX does for indices out of range"
 
 # Keras writes messages in bold.
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
@@ -123,11 +127,16 @@ def input_shapes(network: Network, like: Any = None) -> Shapes:
     shapes = [(shape[0] or 2, *shape[1:]) for shape in shapes]
     if all(None not in shape for shape in shapes):
         return shapes
-    reason = ""
+    reason, doubtful = "", []
     for trial in trials(shapes):
         reason = obstacle(network, trial)
         if not reason:
             return trial
+        if reason == OUT_OF_RANGE:
+            doubtful.append(trial)
+    if doubtful:
+        # It makes no numbers of any size.
+        return doubtful[0]
     open_inputs = {
         tensor.name: tuple(tensor.shape)
         for tensor, shape in zip(network.functional.inputs, shapes, strict=True)
@@ -157,11 +166,11 @@ def obstacle(network: Network, shapes: Shapes) -> str:
         return reason
     x = tree.pack_sequence_as(inputs_structure(network.functional), numbers_of(network, shapes))
     try:
-        outputs_of(network.model, x)
+        outputs = outputs_of(network.model, x)
     except Exception as error:
         # What a layer's shapes do not tell, such as how many positions an embedding has.
         return f"the model raises {shortened(error)}"
-    return ""
+    return OUT_OF_RANGE if may_be_out_of_range(outputs) else ""
 
 
 def empty_tensor(network: Network, shapes: Shapes) -> str:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
+from tfgates.backend import may_be_out_of_range
 from tfgates.graph.equality import distance, state_kept
 from tfgates.graph.unrolling import NotOpenedError, in_mode
 from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
@@ -23,31 +24,33 @@ Sizes = tuple[int, ...]
 REPEATS = 65_537
 
 
-def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], Any]) -> list[Sizes]:
+def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any], ...]]) -> list[Sizes]:
     """Sizes of the axes that are left open, the batch apart, with which a layer can be called.
 
     The same for all tensors, and, where it takes them, others for all and different ones.
 
     Args:
         tensors: the symbolic tensors among the arguments of its call.
-        attempt: a function that calls the layer with sizes, and raises a `NotOpenedError` where it cannot be.
+        attempt: a function that calls the layer with sizes, and raises a `NotOpenedError` where it cannot be; it
+            returns the outputs first. Sizes of which they are nan are taken where there are no others.
     """
     is_open = any(None in t.shape[1:] for t in tensors)
     found: list[Sizes] = []
+    doubtful: list[Sizes] = []
     different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
     trials = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
     for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
         if len(found) > 1 and sizes is not different:
             continue
         try:
-            attempt(sizes)
+            outputs = attempt(sizes)[0]
         except NotOpenedError as error:
             reason = error
         else:
-            found.append(sizes)
-    if not found:
+            (doubtful if may_be_out_of_range(outputs) else found).append(sizes)
+    if not found and not doubtful:
         raise reason
-    return found
+    return found or doubtful[:2]
 
 
 def random_values(layer: keras.Layer, tensors: list[Any], batch: int, sizes: Sizes, seed: int) -> list[Any]:
