@@ -176,3 +176,31 @@ def test_what_is_another_case_for_few_steps_is_not_followed(name):
     outputs = layer(inputs)
     with pytest.raises(NotOpenedError, match="gives something else at inference"):
         open_layer(layer, (inputs,), {}, [outputs])
+
+
+class Filled(K.Layer):
+    """Fills a mask up to the length of what it is for, as PaliGemma does, whose images have none."""
+
+    def __init__(self, first, **kwargs):
+        super().__init__(**kwargs)
+        self.first, self.dense = first, K.Dense(4)
+        self.dense.build((None, None, 4))
+
+    def call(self, x, other):
+        values, mask = (x, other) if self.first else (other, x)
+        more = ops.shape(values)[1] - ops.shape(mask)[1]
+        mask = ops.pad(mask, ((0, 0), (more, 0)), constant_values=1.0)
+        return self.dense(values) * ops.reshape(mask, (ops.shape(mask)[0], ops.shape(mask)[1], 1))
+
+    def compute_output_shape(self, x_shape, other_shape):
+        return (None, None, 4)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_what_is_the_same_for_two_lengths_that_are_alike_is_tried_for_others(first):
+    inputs = keras.Input((None, 4)), keras.Input((None,))
+    layer = Filled(first)
+    tensors = inputs if first else inputs[::-1]
+    outputs = layer(*tensors)
+    with pytest.raises(NotOpenedError):
+        open_layer(layer, tensors, {}, [outputs])

@@ -37,10 +37,12 @@ def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any
     is_open = any(None in t.shape[1:] for t in tensors)
     found: list[Sizes] = []
     doubtful: list[Sizes] = []
+    # The first alone may be longer or shorter: what one lacks of the other is filled up by some layers.
+    longer, shorter = (7, *(3,) * (len(tensors) - 1)), (3, *(7,) * (len(tensors) - 1))
     different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
-    trials = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
-    for sizes in [*trials, *([different] if is_open and len(tensors) > 1 else [])]:
-        if len(found) > 1 and sizes is not different:
+    alike = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
+    for sizes in [*alike, *([longer, shorter, different] if is_open and len(tensors) > 1 else [])]:
+        if len(found) > 1 and sizes in alike:
             continue
         try:
             outputs = attempt(sizes)[0]
