@@ -11,6 +11,7 @@ import tfgates
 from tests.graph.random_networks import close, randomise
 from tests.graph.test_properties import check, outputs_of
 from tfgates.graph.network import Network
+from tfgates.graph.opening import open_layer
 
 K = keras.layers
 
@@ -222,6 +223,29 @@ def test_a_model_that_was_built_for_other_sizes():
         re.sub(r"_\d+(?=/|$)", "", name) for name in names_of(model)
     }
     assert check(tfgates.gate_model(model, residual="tied")) == "smaller"
+
+
+class Halved(K.Layer):
+    """Of few steps its convolutions leave nothing, for which TensorFlow gives any numbers."""
+
+    def build(self, shape):
+        self.first, self.second = (K.Conv1D(4, 3, strides=2, name=name) for name in ("first", "second"))
+        self.first.build(shape)
+        self.second.build((None, None, 4))
+
+    def call(self, x):
+        return self.second(ops.pad(self.first(ops.pad(x, [(0, 0), (0, 1), (0, 0)])), [(0, 0), (0, 1), (0, 0)]))
+
+
+@pytest.mark.skipif(keras.config.backend() != "tensorflow", reason="others refuse such sizes")
+def test_sizes_of_which_nothing_is_left_are_not_tried():
+    inputs = keras.Input((None, 4))
+    layer = Halved(name="halved")
+    found = open_layer(layer, (inputs,), {}, [layer(inputs)])[0]
+    assert [call.op.name for call in found.calls if call.prefix == "" and isinstance(call.op, K.Conv1D)] == [
+        "first",
+        "second",
+    ]
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])

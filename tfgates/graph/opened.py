@@ -10,7 +10,7 @@ from keras import tree
 
 from tfgates.graph.likeness import likeness
 from tfgates.graph.observed import Sizes, call_layer, observed, other_weights, random_values, runnable_sizes, same
-from tfgates.graph.unrolling import NotOpenedError, Unrolled, first_line
+from tfgates.graph.unrolling import NotOpenedError, Unrolled, calls_forgotten, first_line
 from tfgates.keras_internals import layers_within
 
 TIED = "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
@@ -93,11 +93,33 @@ class Comparison:
 
     def _in_full(self, unrolled: Unrolled) -> Found:
         """What comes of all trials."""
+        few = self.of_few
         try:
-            self._try(unrolled, [*self.of_few, *self.trials])
+            try:
+                self._try(unrolled, [*few, *self.trials])
+            except NotOpenedError:
+                enough = [trial for trial in few if not self.too_small(unrolled, trial)]
+                if len(enough) == len(few):
+                    raise
+                self._try(unrolled, [*enough, *self.trials])
         except NotOpenedError as error:
             return Found(str(error), None)
         return Found("", self.trials[0])
+
+    def too_small(self, unrolled: Unrolled, trial: Trial) -> bool:
+        """Whether Keras says of a call that nothing is left behind it: what TensorFlow makes there is any number."""
+        shapes = [
+            tuple(s or (size if i else trial.batch) for i, s in enumerate(tensor.shape))
+            for tensor, size in zip(self.tensors, trial.sizes, strict=True)
+        ]
+        inputs = [keras.KerasTensor(shape, tensor.dtype) for shape, tensor in zip(shapes, self.tensors, strict=True)]
+        with calls_forgotten(self.layer):
+            try:
+                unrolled.run(inputs, symbolic=True)
+            except Exception as error:
+                # A layer of the user's can raise anything here.
+                return "zero or negative" in str(error)
+        return False
 
     @functools.cached_property
     def trials(self) -> list[Trial]:

@@ -46,16 +46,6 @@ class Twins:
         Raises:
             NotOpenedError: naming the operation.
         """
-        made = list(zip(one.outputs, other.outputs, strict=True))
-        self._free_call(one, other)
-        # What is made has sizes too, such as half of an input's, which later calls may take.
-        for a, b in made:
-            if len(a.shape) == len(b.shape):
-                for axis, sizes in enumerate(zip(a.shape, b.shape, strict=True)):
-                    if sizes[0] != sizes[1]:
-                        self.places.setdefault(sizes, (a, axis))
-
-    def _free_call(self, one: Call, other: Call) -> None:
         try:
             self._free(one, other)
         except NotOpenedError:
