@@ -266,6 +266,8 @@ def products():
 def symbolic():
     x = keras.KerasTensor((None, 3))
     internals.give_shape(x, (2, 3))
+    with internals.arrays_beside_symbolic_tensors():
+        assert isinstance(keras.ops.ones((2, 3)) * x, keras.KerasTensor) and "__jax_array__" in vars(keras.KerasTensor)
     assert tuple(x.shape) == (2, 3)
     # Asked about what it cannot take, it asks; where there is no answer its error stands.
     given = []

@@ -3,6 +3,7 @@
 Each function says why nothing public does. `tests/test_keras_internals.py` fails where a new version changes one.
 """
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -92,6 +93,21 @@ def call_of(history: Any) -> Any:
 def mask_of(tensor: Any) -> Any:
     """The mask of steps that a tensor carries, or None: the public function is not in all backends."""
     return getattr(tensor, "_keras_mask", None)
+
+
+@contextlib.contextmanager
+def arrays_beside_symbolic_tensors() -> Iterator[None]:
+    """Lets a symbolic tensor do what an operator does of it and an array of JAX before it: Keras makes it raise."""
+    name, kind = "__jax_array__", keras.KerasTensor
+    asked = vars(kind).get(name)
+    if asked is None or keras.backend.backend() != "jax":
+        yield
+        return
+    delattr(kind, name)
+    try:
+        yield
+    finally:
+        setattr(kind, name, asked)
 
 
 def give_mask(tensor: Any, mask: Any) -> None:

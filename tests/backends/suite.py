@@ -62,9 +62,15 @@ LEFT_OUT = {
         ),
         (("torch",), "Keras refuses `steps_per_execution` with PyTorch, without which so many steps take minutes"),
     ),
-    "training/test_gated_model.py::test_kinds_of_model_train[arm-compiled]": (
-        ("torch",),
-        "`jit_compile` with PyTorch is not promised: TorchDynamo warns of tensors that tfgates does not touch",
+    **dict.fromkeys(
+        (
+            "training/test_gated_model.py::test_kinds_of_model_train[arm-compiled]",
+            "optimizers/test_gated_optimizer.py::test_the_rate_that_was_set_is_the_one_that_is_used[{'jit_compile'",
+        ),
+        (
+            ("torch",),
+            "`jit_compile` is not promised with PyTorch: TorchDynamo warns of what it reads itself",
+        ),
     ),
     "training/test_ahead.py::test_keras_alone_traces_twice": (
         ("torch", "jax"),

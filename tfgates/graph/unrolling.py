@@ -14,6 +14,7 @@ from tfgates.graph.as_operators import Arguments, NoOperatorError, as_operator
 from tfgates.graph.classes import is_own
 from tfgates.graph.own_weights import Given, OwnWeights, following, is_followed
 from tfgates.keras_internals import (
+    arrays_beside_symbolic_tensors,
     call_of,
     calls_of,
     dense,
@@ -128,7 +129,7 @@ def unroll(
     """
     inputs = [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     weights = OwnWeights(given)
-    with calls_forgotten(holder), followed_inside(holder, weights) as followed:
+    with calls_forgotten(holder), arrays_beside_symbolic_tensors(), followed_inside(holder, weights) as followed:
         try:
             with weights.of(holder):
                 outputs = tree.flatten(function(inputs))
