@@ -45,8 +45,11 @@ def test_the_result_is_plain_and_loads_without_tfgates(tmp_path):
     assert pruned.get_layer("first").filters == 4 and pruned.get_layer("second").filters == 4
     expected = np.asarray(model(x, training=False))
     pruned.save(tmp_path / "pruned.keras")
-    pruned.export(tmp_path / "exported", verbose=False)
-    for path in ("pruned.keras", "exported"):
+    files = ["pruned.keras"]
+    if keras.backend.backend() == "tensorflow":
+        pruned.export(tmp_path / "exported", verbose=False)
+        files.append("exported")
+    for path in files:
         (made,) = predict_in_fresh_process(tmp_path / path, x, tmp_path, plain=True)
         np.testing.assert_allclose(made, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
 
@@ -253,7 +256,9 @@ def test_of_two_optimizers_that_of_the_weights_comes_along(scaled):
     pruned = tfgates.prune(model)
     found = getattr(pruned.optimizer, "inner_optimizer", pruned.optimizer)
     assert isinstance(pruned.optimizer, keras.optimizers.LossScaleOptimizer) == scaled
-    assert (type(found), found.momentum, int(found.iterations)) == (keras.optimizers.SGD, 0.75, 0)
+    # With PyTorch Keras compiles with a class of its own.
+    assert isinstance(found, keras.optimizers.SGD) and type(found).__name__ == "SGD"
+    assert (found.momentum, int(found.iterations)) == (0.75, 0)
     assert float(found.learning_rate) == pytest.approx(3e-4)
     history = pruned.fit(data(8), np.zeros((8, 2)), verbose=0)
     assert set(history.history) == {"loss", "mae"}

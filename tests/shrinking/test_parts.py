@@ -58,9 +58,11 @@ def test_callbacks_see_one_training(tmp_path):
     seen, path = Seen(), tmp_path / "log.csv"
     stopping = keras.callbacks.EarlyStopping("loss", patience=20, restore_best_weights=True)
     monitor = SparsityMonitor(tmp_path / "board")
-    board = keras.callbacks.TensorBoard(tmp_path / "board", write_graph=False)
+    others = [monitor, seen, stopping, keras.callbacks.CSVLogger(path)]
+    if keras.backend.backend() == "tensorflow":
+        others.append(keras.callbacks.TensorBoard(tmp_path / "board", write_graph=False))
     model = gated()
-    history = trained(model, callbacks=[monitor, seen, stopping, keras.callbacks.CSVLogger(path), board])
+    history = trained(model, callbacks=others)
     assert seen.told == ["begin", *range(10), "end"]
     rebuilds = history.history["rebuilds"]
     assert history.epoch == list(range(10)) and rebuilds[0] == 0 and rebuilds[-1] >= 1

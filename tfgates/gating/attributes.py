@@ -25,6 +25,7 @@ _LATER = {
     "_compiled_trainable_state",
     "_distributed_dataset",
     "_eval_epoch_iterator",
+    "_jax_state",
     "_jax_state_synced",
     "_losses_override",
     "_parent_path",
