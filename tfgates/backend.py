@@ -91,12 +91,12 @@ def may_be_out_of_range(arrays: list[np.ndarray]) -> bool:
     return keras.backend.backend() == "jax" and any(a.dtype.kind == "f" and np.isnan(a).any() for a in arrays)
 
 
-def is_view(tensor: Any, variable: Any) -> bool:
-    """Whether a tensor lies in the memory of a variable, so that it changes with it: with PyTorch a transpose does."""
-    if not _is_of_torch(tensor):
-        return False
-    own = variable.value.untyped_storage().data_ptr()
-    return bool(own) and tensor.untyped_storage().data_ptr() == own
+def memory_of(tensor: Any) -> int:
+    """Where the memory of a tensor of PyTorch begins; 0 for all else.
+
+    A transpose or a slice of a variable lies in the variable's there, and changes with it.
+    """
+    return int(tensor.untyped_storage().data_ptr()) if _is_of_torch(tensor) else 0
 
 
 def kept(tensor: Any) -> Any:

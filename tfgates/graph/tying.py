@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfgates.backend import is_view
+from tfgates.backend import memory_of
 from tfgates.gates import Gate
 from tfgates.keras_internals import attributes_of_object, has_graph, layers_within, tracked_layers
 
@@ -62,16 +62,17 @@ def refuse_views(nodes: list[Any]) -> None:
     Raises:
         ValueError: if there is one.
     """
-    weights = list({id(v): v for node in nodes if node.layer is not None for v in node.op.weights}.values())
-    for node in nodes:
-        for tensor in tree.flatten((node.args, node.kwargs)):
-            for variable in weights:
-                if is_view(tensor, variable):
-                    raise ValueError(
-                        "An operator must be given a weight itself, or what it makes of it: with PyTorch a transpose "
-                        "or a slice is a view that is trained with the weight, and a copy of the model would read the "
-                        f"original's. Received: `{node.name}` with a view of {variable.path}"
-                    )
+    found = [(node, memory_of(x)) for node in nodes for x in tree.flatten((node.args, node.kwargs))]
+    given = [(node, place) for node, place in found if place]
+    weights = [v for node in nodes if node.layer is not None for v in node.op.weights] if given else []
+    paths = {memory_of(v.value): v.path for v in weights}
+    for node, place in given:
+        if place in paths:
+            raise ValueError(
+                "An operator must be given a weight itself, or what it makes of it: with PyTorch a transpose or a "
+                "slice is a view that is trained with the weight, and a copy of the model would read the original's. "
+                f"Received: `{node.name}` with a view of {paths[place]}"
+            )
 
 
 def weights_read(node: Any) -> list[keras.Variable]:
