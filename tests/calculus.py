@@ -27,12 +27,19 @@ def detach_in_tests() -> None:
             return np.asarray(keras.ops.convert_to_numpy(self.detach()), *args, **kwargs)
         return converted(self, *args, **kwargs)
 
+    wrapped = torch.Tensor.__array_wrap__
+
+    def of_numpy(self: Any, result: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        # What `np.abs` and the like give of a tensor is an array, as with the other backends.
+        return result if asked_by_a_test() else wrapped(self, result)
+
     number = torch.Tensor.__float__
 
     def number_in_a_test(self: Any) -> float:
         return float(number(self.detach() if asked_by_a_test() else self))
 
     torch.Tensor.__array__ = from_a_test
+    torch.Tensor.__array_wrap__ = of_numpy
     torch.Tensor.__float__ = number_in_a_test
     for name in OPERATORS:
         setattr(torch.Tensor, name, beside_an_array(getattr(torch.Tensor, name)))

@@ -86,6 +86,15 @@ def noise_from(states: list[Any]) -> Iterator[None]:
         set_unkept_noise(before)
 
 
+def dtype_in_use(dtype: str) -> str:
+    """What a backend makes of a dtype: JAX has numbers of 64 bits where it was told to alone, and warns of others."""
+    if keras.backend.backend() != "jax" or not dtype.endswith("64"):
+        return dtype
+    import jax
+
+    return str(jax.dtypes.canonicalize_dtype(dtype))
+
+
 def may_be_out_of_range(arrays: list[np.ndarray]) -> bool:
     """Whether results may come of indices out of range: with JAX they give nan, where other backends raise."""
     return keras.backend.backend() == "jax" and any(a.dtype.kind == "f" and np.isnan(a).any() for a in arrays)

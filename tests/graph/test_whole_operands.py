@@ -69,7 +69,7 @@ class Rotation(K.Layer):
 
 def rotated(x):
     """Heads that a layer without weights turns by other numbers."""
-    y = K.EinsumDense("btd,dnh->btnh", (None, 6, 4), name="free")(x)
+    y = K.EinsumDense("btd,dnh->btnh", (5, 6, 4), name="free")(x)
     y = Rotation()(y, ops.sum(x, axis=-1))
     return K.EinsumDense("btnh,nhd->btd", (None, 4), name="merge")(y)
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tfgates.backend import may_be_out_of_range
+from tfgates.backend import dtype_in_use, may_be_out_of_range
 from tfgates.graph.equality import distance, state_kept
 from tfgates.graph.unrolling import NotOpenedError, in_mode
 from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
@@ -69,7 +69,7 @@ def random_values(layer: keras.Layer, tensors: list[Any], batch: int, sizes: Siz
             value = generator.integers(0, limit, shape).astype(tensor.dtype)
         else:
             value = generator.standard_normal(shape)
-        value = ops.convert_to_tensor(value, dtype=tensor.dtype)
+        value = ops.convert_to_tensor(value, dtype=dtype_in_use(tensor.dtype))
         mask = mask_of(tensor)
         if mask is not None:
             mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))

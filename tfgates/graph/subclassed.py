@@ -5,6 +5,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.backend import dtype_in_use
 from tfgates.graph.unrolling import calls_forgotten, first_line
 from tfgates.keras_internals import inputs_structure
 
@@ -62,7 +63,7 @@ def built_shapes(model: keras.Model) -> Any:
 
 def like(array: Any, name: str | None = None) -> keras.KerasTensor:
     """An input for arrays like `array`, any number of examples."""
-    dtype = keras.backend.standardize_dtype(array.dtype)
+    dtype = dtype_in_use(keras.backend.standardize_dtype(array.dtype))
     dtype = keras.config.floatx() if dtype == "float64" else dtype
     return keras.Input(tuple(array.shape[1:]), dtype=dtype, name=name)
 
