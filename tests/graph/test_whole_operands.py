@@ -120,3 +120,21 @@ def test_a_weight_that_stays_whole():
     x = np.random.default_rng(1).normal(size=(3, 5, 4)).astype("float32")
     np.testing.assert_allclose(np.array(pruned(x)), np.array(gated(x)), rtol=1e-4, atol=1e-4)
     assert tfgates.cost(pruned).macs < tfgates.cost(model).macs
+
+
+class Late(K.Layer):
+    """Adds something at late positions and where other numbers are large: heads that are 0 do not stay so."""
+
+    def call(self, x, positions):
+        late = ops.relu(ops.cast(positions, x.dtype) - 100.0)
+        return x + late[..., None, None]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int32"])
+def test_what_other_tensors_do_is_tried_with_large_numbers_too(dtype):
+    keras.utils.set_random_seed(0)
+    inputs, positions = keras.Input((5, 4)), keras.Input((5,), dtype=dtype)
+    y = Late()(K.EinsumDense("btd,dnh->btnh", (None, 6, 4), name="free")(inputs), positions)
+    model = keras.Model([inputs, positions], K.EinsumDense("btnh,nhd->btd", (None, 4), name="merge")(y))
+    model = keras.Model(model.inputs, K.Dense(2)(K.Dense(3, name="other")(model.outputs[0])))
+    assert "free" not in dict(tfgates.gate_model(model).report.gated)

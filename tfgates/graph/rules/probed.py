@@ -58,21 +58,30 @@ class ProbedRule(MergeRule):
                 and not any(walk.network.dtypes[tensor] == "string" for tensor in node.inputs)
             )
             shape, dtype = sized(walk, node, node.inputs[0]), walk.network.dtypes[node.inputs[0]]
-            known[node.index, axis] = same and along(self.beside_others(walk, node), shape, axis, dtype)
+            known[node.index, axis] = same and all(
+                along(function, shape, axis, dtype) for function in self.beside_others(walk, node)
+            )
         return known[node.index, axis]
 
     def keeps_zero(self, walk: Walk, node: Node) -> bool:
         """Whether the call makes 0 of 0."""
         zeros: np.ndarray = np.zeros(sized(walk, node, node.inputs[0]), walk.network.dtypes[node.inputs[0]])
-        return not evaluate(self.beside_others(walk, node), zeros).any()
+        return not any(evaluate(function, zeros).any() for function in self.beside_others(walk, node))
 
-    def beside_others(self, walk: Walk, node: Node) -> Callable[..., Any]:
-        """The call as a function of its first tensor, with random numbers for the others."""
+    def beside_others(self, walk: Walk, node: Node) -> list[Callable[..., Any]]:
+        """The call as functions of its first tensor, with random numbers for the others, small ones and large ones."""
         generator, function = np.random.default_rng(2), self.function(node)
-        others = [
-            sample(generator, sized(walk, node, t), walk.network.dtypes[t], largest=10.0) for t in node.inputs[1:]
-        ]
-        return lambda x: function(x, *map(keras.ops.convert_to_tensor, others))
+
+        def about(offset: float) -> Callable[..., Any]:
+            others = []
+            for tensor in node.inputs[1:]:
+                dtype = walk.network.dtypes[tensor]
+                value = sample(generator, sized(walk, node, tensor), dtype, largest=max(10.0, abs(offset)))
+                value = value if dtype == "bool" else value + np.asarray(offset).astype(value.dtype)
+                others.append(keras.ops.convert_to_tensor(value))
+            return lambda x: function(x, *others)
+
+        return [about(offset) for offset in (OFFSETS if len(node.inputs) > 1 else OFFSETS[:1])]
 
     def backward(self, walk: Walk, node: Node) -> None:
         along_axis = walk.notes(node).parts is None and node.index not in walk.refused
@@ -152,6 +161,9 @@ def sized(walk: Walk, node: Node, tensor: int) -> tuple[int, ...]:
         found.append(size or next(known, SIZES[axis]))
     return tuple(found)
 
+
+# About which numbers those of other tensors are tried.
+OFFSETS = (0.0, 100.0, -100.0, 1e3, -1e3, 1e5, -1e5)
 
 # For sizes that the model leaves open, the batch first.
 SIZES = (2, 3, 4, 5, 6, 7, 8, 9)
