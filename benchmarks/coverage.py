@@ -41,7 +41,7 @@ altogether, of all that an expert could make removable: all but those of calls t
 and make outputs of it, or what a normalisation averages over its channels (no channel can be taken out of that
 exactly); sequences of open length have 16 steps. Rows with a * are older: they count one place of such sequences,
 lookups too, and what is normalised as removable, so that their share is the least that it is now. Those with a °
-were counted so, on an earlier commit than {commit}. **s**: seconds of gating, planning and pruning, with all
+were counted so, on another commit than {commit}. **s**: seconds of gating, planning and pruning, with all
 comparisons, on a machine that does other things too."""
 
 

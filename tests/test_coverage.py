@@ -62,4 +62,4 @@ def test_the_page_counts_what_was_found():
     for each in (found[0], found[1]):
         each["commit"] = "abc1234"
     page = coverage.table({f"some/{each['name']}": each for each in found})
-    assert "an earlier commit than abc1234" in page and "| a | equal" in page and "| c ° | refused" in page
+    assert "another commit than abc1234" in page and "| a | equal" in page and "| c ° | refused" in page

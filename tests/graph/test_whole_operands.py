@@ -130,7 +130,7 @@ class Late(K.Layer):
         return x + late[..., None, None]
 
 
-@pytest.mark.parametrize("dtype", ["float32", "int32"])
+@pytest.mark.parametrize("dtype", ["float32", "int32", "uint8"])
 def test_what_other_tensors_do_is_tried_with_large_numbers_too(dtype):
     keras.utils.set_random_seed(0)
     inputs, positions = keras.Input((5, 4)), keras.Input((5,), dtype=dtype)

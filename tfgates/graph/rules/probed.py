@@ -77,7 +77,11 @@ class ProbedRule(MergeRule):
             for tensor in node.inputs[1:]:
                 dtype = walk.network.dtypes[tensor]
                 value = sample(generator, sized(walk, node, tensor), dtype, largest=max(10.0, abs(offset)))
-                value = value if dtype == "bool" else value + np.asarray(offset).astype(value.dtype)
+                if "int" in dtype:
+                    limits = np.iinfo(value.dtype)
+                    value = value + value.dtype.type(np.clip(offset, limits.min // 2, limits.max // 2))
+                elif dtype != "bool":
+                    value = value + value.dtype.type(offset)
                 others.append(keras.ops.convert_to_tensor(value))
             return lambda x: function(x, *others)
 
