@@ -119,3 +119,20 @@ def test_a_whole_tensor_with_a_mask_keeps_the_channels():
     ((_, why),) = tfgates.plan_pruning(model).kept
     assert why == "2 closed: join: it joins the channels with a tensor that keeps its own"
     assert check(model) == "equal"
+
+
+def test_of_a_whole_tensor_alone_what_nothing_needs_is_not_read():
+    """Where a branch goes that was added to it, the expected cost still counts what is closed behind as gone."""
+    inputs = keras.Input((6, 6, 3))
+    branch = HardConcreteGate(axis=None)
+    x = K.Add(name="join")([inputs, branch(K.Conv2D(3, 1, name="branch")(inputs))])
+    gate = HardConcreteGate()
+    x = gate(K.DepthwiseConv2D(3, name="depthwise")(x))
+    model = keras.Model(inputs, K.Dense(2)(K.Flatten()(x)))
+    branch.logits.assign([-5.0])
+    gate.logits.assign([-5.0, -5.0, 5.0])
+    plan = tfgates.plan_pruning(model)
+    assert plan.dropped == ["branch"] and plan.kept == []
+    assert {row.name: row.units_left for row in plan.layers}["depthwise"] == 1
+    assert tfgates.cost(model).params == plan.params
+    assert check(model) == "smaller"

@@ -60,7 +60,6 @@ def for_any_size(
         raise reason
     coarsest, *finer = open_axes(shapes)
 
-    # What cannot be followed where all sizes are alike cannot where they differ.
     def run(axes: dict[Any, Any], which: int) -> Unrolled:
         return followed(call, shapes, dtypes, holder, axes, which)
 
@@ -70,6 +69,7 @@ def for_any_size(
         check_far(before, one, axes, run)
         return proven(with_open_sizes(one, shapes, dtypes, holder))
 
+    # What cannot be followed where all sizes are alike cannot where they differ.
     one, other = (run(coarsest, which) for which in (FIRST, SECOND))
     for axes in finer:
         try:

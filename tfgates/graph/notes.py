@@ -27,7 +27,7 @@ class CallNotes:
         read: the units of a recurrent layer, as they read one another.
         width: of a reshape into heads, how many channels each has.
         factors: of a product along an axis that is kept, what its factors have there; None for one without the axis.
-        whole_factors: of such a product, or a concatenation, the axis that is kept in each tensor that stays whole.
+        read_in_part: by each tensor that stays whole, of whose channels only what the output needs is read, their axis.
         candidate: the formulas of a gate that is imagined on the output.
         branch: the formula of a gate that is imagined on all of the output, by channel.
     """
@@ -47,7 +47,7 @@ class CallNotes:
     read: Any = None
     width: int | None = None
     factors: list[Channels | None] | None = None
-    whole_factors: dict[int, int] = dataclasses.field(default_factory=dict)
+    read_in_part: dict[int, int] = dataclasses.field(default_factory=dict)
     candidate: np.ndarray | None = None
     branch: np.ndarray | None = None
 

@@ -10,6 +10,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.masks import why_mixed
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
+from tfgates.graph.rules.read_in_part import as_far_as_needed
 from tfgates.graph.values import numbers
 from tfgates.graph.walk import Walk
 
@@ -42,7 +43,7 @@ class ConcatenateRule(Rule):
         sizes = [walk.shape(t)[place] for t in node.inputs]
         if None in sizes:
             return self.refuse(walk, node)
-        parts, whole = [], walk.notes(node).whole_factors
+        parts, whole = [], walk.notes(node).read_in_part
         for tensor, channels, size in zip(node.inputs, known, sizes, strict=True):
             if channels is None and place != axis and walk.network.masks[tensor] is None:
                 # It stays whole, and is read as far as it is needed.
@@ -106,12 +107,8 @@ class ConcatenateRule(Rule):
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         left = self.sources(surgery.walk, node, surgery.keep)
-        whole, y = surgery.walk.notes(node).whole_factors, surgery.walk.output(node)
-        tensors = [
-            surgery.pick(x, surgery.keep(y.group), whole[t]) if t in whole and y is not None else x
-            for x, t in zip(args[0], node.inputs, strict=True)
-            if t in left
-        ]
+        (given, *_), _ = as_far_as_needed(surgery, node, args, kwargs)
+        tensors = [x for x, t in zip(given, node.inputs, strict=True) if t in left]
         if len(tensors) == 1:
             return tensors[0]
         return surgery.copy(node)(tensors)

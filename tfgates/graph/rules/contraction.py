@@ -4,12 +4,12 @@ import math
 from typing import Any
 
 import numpy as np
-from keras import tree
 
 from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
+from tfgates.graph.rules.read_in_part import as_far_as_needed
 from tfgates.graph.sizes import counted
 from tfgates.graph.walk import Walk
 
@@ -53,11 +53,9 @@ class ContractionRule(Rule):
                 if channels is not None:
                     walk.groups.lock(channels.group, f"{node.name}: it is joined with tensors without such channels")
                     walk.need(channels, TRUE)
-            elif channels is None:
-                # It stays whole, and is read as far as it is needed.
-                whole = walk.notes(node).whole_factors
-                if whole.setdefault(tensor, axis) != axis:
-                    return self.refuse(walk, node)
+            elif channels is None and walk.notes(node).read_in_part.setdefault(tensor, axis) != axis:
+                # It stays whole, and is read as far as it is needed: along one axis.
+                return self.refuse(walk, node)
             parts.append(None if axis is None else channels)
         for tensor in set(node.inputs) - set(self.tensors(node)):
             channels = walk.channels[tensor]
@@ -107,16 +105,7 @@ class ContractionRule(Rule):
         y = surgery.walk.output(node)
         if node.index not in surgery.walk.refused and y is not None and not surgery.keep(y.group).any():
             surgery.nothing_left(node)
-        whole = surgery.walk.notes(node).whole_factors
-        if whole and node.index not in surgery.walk.refused and y is not None:
-            keep = surgery.keep(y.group)
-
-            def pick(ref: Any, x: Any) -> Any:
-                axis = whole.get(ref.tensor) if isinstance(ref, Ref) else None
-                return x if axis is None else surgery.pick(x, keep, axis)
-
-            args, kwargs = tree.map_structure(pick, (node.args, node.kwargs), (args, kwargs))
-        return super().emit(surgery, node, args, kwargs)
+        return super().emit(surgery, node, *as_far_as_needed(surgery, node, args, kwargs))
 
 
 @register_rule("Einsum")

@@ -12,6 +12,7 @@ from tfgates.graph.masks import why_masked
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.arrays import along_channels, is_array, narrowed
+from tfgates.graph.rules.read_in_part import as_far_as_needed
 from tfgates.graph.values import combine_constants, is_known
 from tfgates.graph.walk import Walk
 from tfgates.layers.weight import Weight
@@ -83,12 +84,10 @@ class MergeRule(Rule):
             return self.refuse(walk, node)
         dropped = self.droppable(walk, node, operands, parts, shape, axis)
         rest = [p for i, p in enumerate(parts) if i not in dropped]
-        whole = any(part.place is not None for part in rest)
         tied = [p.group for p in rest if p.group is not None]
-        if not tied and whole:
-            # The others are dropped.
+        if not tied and walk.notes(node).read_in_part:
+            # The others are dropped, and channels of the one that stays whole are read.
             tied = [walk.groups.new(size)]
-            walk.groups.lock(tied[0], f"{node.name}: {KEEPS_ITS_OWN}")
         if not tied:
             return self.refuse(walk, node)
         walk.notes(node).parts = (axis, parts, dropped)
@@ -147,7 +146,8 @@ class MergeRule(Rule):
             walk.groups.lock(channels.group, f"{node.name}: its tensors carry other channels")
         if walk.network.masks[operand.tensor] is None:
             # What is left of the others takes its positions of it; a mask would be lost by that.
-            return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan), place=place)
+            walk.notes(node).read_in_part[operand.tensor] = place
+            return Part(None, np.full(size, TRUE, np.int64), np.full(size, np.nan))
         channels = walk.local(place, size)
         walk.need(channels, TRUE)
         walk.groups.lock(channels.group, f"{node.name}: {KEEPS_ITS_OWN}")
@@ -174,7 +174,7 @@ class MergeRule(Rule):
             return super().backward(walk, node)
         _, parts, dropped = state
         y, need = walk.output(node), walk.output(node).need
-        if any(part.place is not None for part in parts):
+        if walk.notes(node).read_in_part:
             # Where nothing else makes it needless, what is left of a tensor that stays whole is read.
             walk.groups.lock(y.group[(need == TRUE) & (y.live == TRUE)], f"{node.name}: {KEEPS_ITS_OWN}")
         for i, operand in enumerate(self.operands(node)):
@@ -198,7 +198,7 @@ class MergeRule(Rule):
         if state is not None:
             y, rank = surgery.walk.output(node), len(surgery.walk.shape(node.outputs[0]))
             args = tuple(narrowed(x, surgery.keep(y.group), y.axis, rank) if is_array(x) else x for x in args)
-            args, kwargs = self.taken(surgery, node, args, kwargs)
+            args, kwargs = as_far_as_needed(surgery, node, args, kwargs)
         if state is None or not state[2]:
             return super().emit(surgery, node, args, kwargs)
         axis, _, dropped = state
@@ -207,24 +207,6 @@ class MergeRule(Rule):
         offset = sum(dropped.values())
         keep = surgery.keep(surgery.walk.output(node).group)
         return surgery.shift(result, offset[keep], axis, node)
-
-    def taken(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> tuple[Any, Any]:
-        """The arguments with the positions that stay of operands that are whole."""
-        parts, keep = surgery.walk.notes(node).parts[1], surgery.keep(surgery.walk.output(node).group)
-        places = {
-            operand.tensor: part.place
-            for operand, part in zip(self.operands(node), parts, strict=True)
-            if part.place is not None
-        }
-        if not places:
-            return args, kwargs
-
-        def take(ref: Any, x: Any) -> Any:
-            is_whole = isinstance(ref, Ref) and ref.tensor in places
-            return surgery.pick(x, keep, places[ref.tensor]) if is_whole else x
-
-        found: tuple[Any, Any] = keras.tree.map_structure(take, (node.args, node.kwargs), (args, kwargs))
-        return found
 
     def operands_of(self, args: Any) -> list[Any]:
         return list(args[0]) if isinstance(args[0], (list, tuple)) else list(args[:2])
@@ -238,19 +220,11 @@ def is_weight(walk: Walk, operand: Ref) -> bool:
 class Part:
     """An operand as the output's positions see it; `group` is None if it is broadcast, or stays whole.
 
-    Constants that are a `weight` stay where they are, to be trained. Of an operand that stays whole the output's
-    positions are taken along the axis `place`.
+    Constants that are a `weight` stay where they are, to be trained.
     """
 
-    def __init__(
-        self,
-        group: np.ndarray | None,
-        live: np.ndarray,
-        value: np.ndarray,
-        weight: bool = False,
-        place: int | None = None,
-    ) -> None:
-        self.group, self.live, self.value, self.weight, self.place = group, live, value, weight, place
+    def __init__(self, group: np.ndarray | None, live: np.ndarray, value: np.ndarray, weight: bool = False) -> None:
+        self.group, self.live, self.value, self.weight = group, live, value, weight
 
 
 class StepwiseRule(MergeRule):
