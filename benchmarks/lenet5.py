@@ -4,9 +4,10 @@
     python benchmarks/lenet5.py --data_dir=../shared/data/tfds --out=runs/lenet5 --epochs=12
 
 55,000 images train, 5,000 are held out, the 10,000 test images are read once per run, at the last epoch of the network
-that is left. Each run is a process of its own; a finished one is written to OUT/lenet5_sizes.json at once, and not done
-again. A copy of that file in benchmarks/results is what the table in docs/results/lenet5.md is made of (`python
-docs/remake.py --tables`).
+that is left. Each run is a process of its own, `--jobs` of them at a time; a finished one is written to
+OUT/lenet5_sizes.json at once, and not done again. A copy of that file in benchmarks/results is what the table in
+docs/results/lenet5.md is made of (`python docs/remake.py --tables`). With `--prepare` the images are written to
+OUT/mnist.npz and nothing is run: with that file in its place, the runs need no TensorFlow (KERAS_BACKEND=jax).
 
 What is left of the same budget of parameters, all by AdamW, batches of 128:
 
@@ -36,20 +37,26 @@ from tfgates.files import write_whole
 
 SIZES = (11_787, 7_959, 4_300, 2_200)
 LOSS = "sparse_categorical_crossentropy"
-RATE, DECAY, BATCH = 1e-3, 0.1, 128
+DECAY, BATCH = 0.1, 128
 FIRST = ("gates", "magnitude")
 OTHERS = ("annealed", "random", "redrawn", "narrow", "joint", "dense")
+# What a row begins with, once for all sizes: a network trained for two thirds of the epochs, and at which rate.
+STARTS = {"magnitude": "constant", "random": "constant", "annealed": "falling"}
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--data_dir", required=True, help="folder of tensorflow-datasets, with mnist in it")
+    parser.add_argument("--data_dir", help="folder of tensorflow-datasets, with mnist in it; not for a prepared OUT")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/lenet5"))
     parser.add_argument("--epochs", type=int, default=33, help="of each row, in all")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
     parser.add_argument("--rows", nargs="+", choices=FIRST + OTHERS, default=None, help="by default all, in order")
     parser.add_argument("--examples", type=int, default=55_000, help="train on so many images alone")
+    parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of all rows")
+    parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs of `compress` after pruning")
+    parser.add_argument("--jobs", type=int, default=1, help="runs at a time")
+    parser.add_argument("--prepare", action="store_true", help="write OUT/mnist.npz, and run nothing")
     parser.add_argument("--run", help="one run alone, as the program calls itself: its settings as JSON")
     return parser.parse_args()
 
@@ -67,7 +74,7 @@ def prepare(data_dir, path):
 
     def write(temporary):
         with open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+            np.savez_compressed(file, **arrays)
 
     write_whole(path, write)
 
@@ -125,6 +132,7 @@ class Runs:
 
     def settings(self, row, size, seed):
         more = {"epochs": self.arguments.epochs, "images": self.arguments.examples}
+        more |= {"rate": self.arguments.rate, "fine_tune": self.arguments.fine_tune}
         return {"row": row, "size": size, "seed": seed, **more}
 
     def ordered(self):
@@ -143,28 +151,38 @@ class Runs:
     def fit(self, model, epochs, annealed=True):
         """Trains by AdamW, the rate falling to 0 by a cosine, or constant."""
         steps = epochs * -(-len(self.data[0][1]) // BATCH)
-        rate = keras.optimizers.schedules.CosineDecay(RATE, steps) if annealed else RATE
+        rate = self.arguments.rate
+        rate = keras.optimizers.schedules.CosineDecay(rate, steps) if annealed else rate
         model.compile(keras.optimizers.AdamW(rate, DECAY), LOSS, metrics=["accuracy"])
         model.fit(*self.data[0], batch_size=BATCH, epochs=epochs, verbose=0)
         return model
 
     def kept(self, name, seed):
-        return self.out / f"{name}-seed{seed}-epochs{self.arguments.epochs}-{self.arguments.examples}.keras"
+        arguments = self.arguments
+        return self.out / f"{name}-seed{seed}-epochs{arguments.epochs}-{arguments.examples}-{arguments.rate:g}.keras"
 
-    def dense_start(self, seed, annealed):
-        """What controls prune: trained for two thirds of the epochs, once for all sizes. And what that took."""
-        path = self.kept("annealed" if annealed else "constant", seed)
+    def needed(self, row, size, seed):
+        """The file that a row begins with, and the run that makes it; None for most rows."""
+        if row in STARTS:
+            return self.kept(STARTS[row], seed), (STARTS[row], None, seed)
+        if row == "redrawn":
+            return self.kept(f"gates-{size}", seed), ("gates", size, seed)
+        return None
+
+    def start(self, name, seed):
+        """Trains what controls prune."""
         first = self.arguments.epochs - round(self.arguments.epochs / 3)
-        if not path.exists():
-            start = time.process_time()
-            keras.utils.set_random_seed(seed)
-            model = self.fit(network(), first, annealed)
-            model.save(path)
-            path.with_suffix(".seconds").write_text(str(time.process_time() - start))
-        return keras.models.load_model(path), float(path.with_suffix(".seconds").read_text())
+        model = self.fit(network(), first, annealed=name == "falling")
+        self.keep(model, self.kept(name, seed))
+
+    @staticmethod
+    def keep(model, path):
+        unfinished = path.with_name(f"unfinished-{path.name}")
+        model.save(unfinished)
+        unfinished.replace(path)
 
     def trained(self, row, size, seed):
-        """The network of a row, and the processor seconds of what it shares with others."""
+        """The network of a row."""
         epochs = self.arguments.epochs
         if row in ("gates", "joint"):
             budget = tfgates.Budget(params=size)
@@ -176,33 +194,34 @@ class Runs:
                 budget,
                 LOSS,
                 epochs=epochs,
-                fine_tune=0.4,
+                fine_tune=self.arguments.fine_tune,
+                learning_rate=self.arguments.rate,
                 metrics=["accuracy"],
                 seed=seed,
                 verbose=0,
             )
-            small.save(self.kept(f"{row}-{size}", seed))
-            return small, 0.0
+            self.keep(small, self.kept(f"{row}-{size}", seed))
+            return small
         if row == "redrawn":
             small = keras.models.load_model(self.kept(f"gates-{size}", seed))
             redraw(small)
-            return self.fit(small, epochs), 0.0
+            return self.fit(small, epochs)
         if row in ("dense", "narrow"):
-            return self.fit(network(narrow_widths(size)) if row == "narrow" else network(), epochs), 0.0
-        dense, seconds = self.dense_start(seed, row == "annealed")
+            return self.fit(network(narrow_widths(size)) if row == "narrow" else network(), epochs)
+        dense = keras.models.load_model(self.kept(STARTS[row], seed))
         importance = "random" if row == "random" else "magnitude"
         small = tfgates.prune_by(dense, tfgates.Budget(params=size), importance, flattened=True, seed=seed)
-        return self.fit(small, round(epochs / 3)), seconds
+        return self.fit(small, round(epochs / 3))
 
     def run(self, row, size, seed):
         """Trains the network of a row, and writes what it is like."""
         self.data = load(self.out / "mnist.npz", self.arguments.examples)
         start, clock = time.process_time(), time.perf_counter()
-        made = len(list(self.out.glob("*.seconds")))
         keras.utils.set_random_seed(seed)
-        model, shared = self.trained(row, size, seed)
-        # Processor time with the shared training counted once in full, whoever made it.
-        seconds = time.process_time() - start + (shared if made == len(list(self.out.glob("*.seconds"))) else 0.0)
+        if row in STARTS.values():
+            return self.start(row, seed)
+        model = self.trained(row, size, seed)
+        seconds, clock = time.process_time() - start, time.perf_counter() - clock
         cost, dense = tfgates.cost(model), tfgates.cost(network())
         errors = [1.0 - model.evaluate(*part, verbose=0, return_dict=True)["accuracy"] for part in self.data[1:]]
         kernels = [list(layer.kernel.shape) for layer in model.layers if hasattr(layer, "kernel")]
@@ -211,30 +230,69 @@ class Runs:
             "params": int(cost.params), "macs": int(cost.macs),
             "params_share": cost.params / dense.params, "macs_share": cost.macs / dense.macs,
             "validation_error": errors[0], "test_error": errors[1],
-            "kernels": kernels, "seconds": round(seconds, 1), "clock": round(time.perf_counter() - clock, 1),
-            "version": tfgates.__version__,
+            "kernels": kernels, "seconds": round(seconds, 1), "clock": round(clock, 1),
+            "version": tfgates.__version__, "keras": keras.__version__, "backend": keras.backend.backend(),
         }  # fmt: skip
-        self.results.append(found)
+        text = json.dumps(found)
+        write_whole(self.single(row, size, seed), lambda temporary: temporary.write_text(text))
+
+    def single(self, row, size, seed):
+        return self.out / f"one-{row}-{size}-{seed}.json"
+
+    def take(self, task):
+        """Puts the result of a run that has ended beside those that are there."""
+        path = self.single(*task)
+        found = json.loads(path.read_text())
+        again = self.settings(*task).items()
+        self.results = [other for other in self.results if not again <= other.items()] + [found]
         text = json.dumps(self.results, indent=1)
         write_whole(self.path, lambda temporary: temporary.write_text(text))
+        path.unlink()
         print(
-            f"{row:10} {size or '':>6} seed {seed}: {found['params']:,} parameters, MACs "
+            f"{found['row']:10} {found['size'] or '':>6} seed {found['seed']}: {found['params']:,} parameters, MACs "
             f"{100 * found['macs_share']:.1f} %, validation error {100 * found['validation_error']:.2f} %, test "
             f"{100 * found['test_error']:.2f} %, {found['seconds']:.0f} s of a core, {found['clock']:.0f} s",
             flush=True,
         )
 
-    def all(self):
-        prepare(self.arguments.data_dir, self.out / "mnist.npz")
-        for row, size, seed in self.ordered():
-            wanted = self.settings(row, size, seed)
+    def tasks(self):
+        """All runs that are missing, what others begin with before them."""
+        tasks = []
+        for task in self.ordered():
+            wanted = self.settings(*task)
             if any(wanted.items() <= found.items() for found in self.results):
                 continue
-            if row == "redrawn" and not self.kept(f"gates-{size}", seed).exists():
-                print(f"not run, there is no network of `gates`: {wanted}", flush=True)
-                continue
-            subprocess.run([sys.executable, *sys.argv, f"--run={json.dumps([row, size, seed])}"], check=True)
-            self.results = json.loads(self.path.read_text())
+            needs = self.needed(*task)
+            if needs is not None and not needs[0].exists() and needs[1] not in tasks:
+                tasks.append(needs[1])
+            if task not in tasks:
+                tasks.append(task)
+        return tasks
+
+    def all(self):
+        """Runs what is missing; whether all of it could be run."""
+        waiting, running, failed = self.tasks(), {}, []
+        while waiting or running:
+            for task in list(waiting):
+                needs = self.needed(*task)
+                if len(running) < self.arguments.jobs and (needs is None or needs[0].exists()):
+                    waiting.remove(task)
+                    running[task] = subprocess.Popen([sys.executable, *sys.argv, f"--run={json.dumps(task)}"])
+            if not running:
+                failed += waiting
+                break
+            time.sleep(0.2)
+            for task, process in list(running.items()):
+                if process.poll() is None:
+                    continue
+                del running[task]
+                if process.returncode:
+                    failed.append(task)
+                elif task[0] not in STARTS.values():
+                    self.take(task)
+        for task in failed:
+            print(f"not run to its end: {self.settings(*task)}", flush=True)
+        return not failed
 
 
 def main():
@@ -242,8 +300,13 @@ def main():
     runs = Runs(arguments)
     if arguments.run:
         runs.run(*json.loads(arguments.run))
-    else:
-        runs.all()
+        return
+    if not (arguments.out / "mnist.npz").exists():
+        if arguments.data_dir is None:
+            sys.exit(f"--data_dir is needed: there is no {arguments.out / 'mnist.npz'}.")
+        prepare(arguments.data_dir, arguments.out / "mnist.npz")
+    if not arguments.prepare and not runs.all():
+        sys.exit(1)
 
 
 if __name__ == "__main__":

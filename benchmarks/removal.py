@@ -7,7 +7,8 @@
 Small networks and subsets, so that many runs are affordable: `vgg` is that of training_time.py at half the width on
 images of CIFAR-10 at 16 x 16, `lenet5` sees MNIST, `digits` the 8 x 8 digits of scikit-learn. One process, one thread;
 a run that is in the file is not run again. `--held_out` takes the last 10,000 training images (half of what is not
-trained on, of the digits) in the place of test images, for choosing between settings. Runs:
+trained on, of the digits) in the place of test images, for choosing between settings. With `--parts`, folders that
+cifar10_data.py has made, `vgg` needs no TensorFlow (KERAS_BACKEND=jax). Runs:
 
     dense     the network itself, as many epochs, the same optimizer, rates and decay
     kept      `compress(shrink=False)`: everything is trained to the choice
@@ -28,6 +29,7 @@ BATCH = 64
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data_dir", help="folder of tensorflow-datasets with cifar10 and mnist in it")
+    parser.add_argument("--parts", nargs="*", help="folders of benchmarks/cifar10_data.py in the place of `data_dir`")
     parser.add_argument("--model", choices=("vgg", "lenet5", "digits"), default="vgg")
     parser.add_argument("--macs", type=float, nargs="*", default=[0.25])
     parser.add_argument("--images", type=int, default=5120, help="so many of the training images")
@@ -69,7 +71,7 @@ def network(name):
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x), name="digits")
 
 
-def images(name, folder, count, held_out):
+def images(name, folder, parts, count, held_out):
     import numpy as np
 
     if name == "digits":
@@ -80,24 +82,29 @@ def images(name, folder, count, held_out):
         order = np.random.default_rng(0).permutation(len(y))
         train, test = order[:1000], order[1000:1400] if held_out else order[1000:]
         return (x[train], y[train]), (x[test], y[test])
-    import tensorflow_datasets as tfds
-
     found = []
-    for split in (f"train[:{count}]", "train[-10000:]" if held_out else "test"):
-        data = tfds.load(
-            "mnist" if name == "lenet5" else "cifar10",
-            split=split,
-            data_dir=folder,
-            download=False,
-            batch_size=-1,
-            as_supervised=True,
-        )
-        x, y = tfds.as_numpy(data)
+    for split in (slice(count), slice(-10_000, None) if held_out else "test"):
+        x, y = loaded("mnist" if name == "lenet5" else "cifar10", split, folder, parts)
         x = (x / 255.0).astype("float32")
         if name == "vgg":
             x = x.reshape(-1, 16, 2, 16, 2, 3).mean((2, 4))
         found.append((x, np.asarray(y)))
     return found
+
+
+def loaded(dataset, split, folder, parts):
+    """Images and labels, of the test split or of a slice of the training one."""
+    if parts:
+        import cifar10_data
+
+        x, y = cifar10_data.load(parts, "test" if split == "test" else "train")
+    else:
+        import tensorflow_datasets as tfds
+
+        name = "test" if split == "test" else "train"
+        data = tfds.load(dataset, split=name, data_dir=folder, download=False, batch_size=-1, as_supervised=True)
+        x, y = tfds.as_numpy(data)
+    return (x, y) if split == "test" else (x[split], y[split])
 
 
 def removable():
@@ -201,13 +208,15 @@ def main():
     if not chosen.table:
         os.environ["OMP_NUM_THREADS"] = "1"
         import keras
-        import tensorflow as tf
 
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
+        if keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            tf.config.threading.set_intra_op_parallelism_threads(1)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
         last = "-held-out" if chosen.held_out else ""
         path = chosen.out / f"{chosen.model}-{chosen.images}-{chosen.epochs}{last}.json"
-        train_data, test = images(chosen.model, chosen.data_dir, chosen.images, chosen.held_out)
+        train_data, test = images(chosen.model, chosen.data_dir, chosen.parts, chosen.images, chosen.held_out)
         for seed in chosen.seeds:
             for run in chosen.runs:
                 for share in [1.0] if run == "dense" else chosen.macs:

@@ -5,8 +5,8 @@
 
 It needs neither tfgates nor Keras; `mnist.npz` is what `benchmarks/lenet5.py` has written. Two thirds of the epochs
 train the dense network, then channels go by magnitude over all layers (`MagnitudePruner`, `global_pruning=True`),
-at the ratio that fits the parameters best, and one third is fine-tuning: AdamW 1e-3, decay .1, batches of 128, the
-rate constant before pruning and falling to 0 by a cosine after it, or, with `--annealed`, by one in each. Runs that are
+at the ratio that fits the parameters best, and one third is fine-tuning: AdamW, decay .1, batches of 128, the rate
+ constant before pruning and falling to 0 by a cosine after it, or, with `--annealed`, by one in each. Runs that are
 in OUT/torch_pruning.json are not done again.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch_pruning as pruning
 
-RATE, DECAY, BATCH = 1e-3, 0.1, 128
+DECAY, BATCH = 0.1, 128
 # Of a layer; one that would lose all of its channels loses none.
 LARGEST = 0.95
 
@@ -34,26 +34,26 @@ def network():
     )  # fmt: skip
 
 
-def load(path):
+def load(path, device):
     with np.load(path) as arrays:
         return {
             name: (
-                torch.tensor(arrays[f"{name}_x"][..., 0][:, None] / np.float32(255)),
-                torch.tensor(arrays[f"{name}_y"]),
+                torch.tensor(arrays[f"{name}_x"][..., 0][:, None] / np.float32(255), device=device),
+                torch.tensor(arrays[f"{name}_y"], device=device),
             )
             for name in ("train", "validation", "test")
         }
 
 
-def fit(model, data, epochs, annealed, seed):
+def fit(model, data, epochs, annealed, seed, rate):
     x, y = data
     generator = torch.Generator().manual_seed(seed)
-    optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=DECAY)
+    optimizer = torch.optim.AdamW(model.parameters(), rate, weight_decay=DECAY)
     steps = epochs * -(-len(x) // BATCH)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps) if annealed else None
     model.train()
     for _ in range(epochs):
-        for chosen in torch.randperm(len(x), generator=generator).split(BATCH):
+        for chosen in torch.randperm(len(x), generator=generator).to(x.device).split(BATCH):
             optimizer.zero_grad()
             torch.nn.functional.cross_entropy(model(x[chosen]), y[chosen]).backward()
             optimizer.step()
@@ -71,11 +71,11 @@ def error(model, data):
 
 def pruned(dense, size):
     """The largest network with at most `size` parameters, over a grid of ratios: sizes do not fall with them evenly."""
-    found, most = None, 0
+    found, most, device = None, 0, dense[0].weight.device
     for ratio in np.linspace(0.5, LARGEST, 91):
         model = copy.deepcopy(dense)
         pruning.pruner.MagnitudePruner(
-            model, torch.zeros(1, 1, 28, 28), importance=pruning.importance.MagnitudeImportance(p=2),
+            model, torch.zeros(1, 1, 28, 28, device=device), importance=pruning.importance.MagnitudeImportance(p=2),
             global_pruning=True, pruning_ratio=float(ratio), max_pruning_ratio=LARGEST, ignored_layers=[model[-1]],
         ).step()  # fmt: skip
         left = sum(each.numel() for each in model.parameters())
@@ -94,27 +94,31 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[11_787, 7_959])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--annealed", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     arguments.out.mkdir(parents=True, exist_ok=True)
     path = arguments.out / "torch_pruning.json"
     results = json.loads(path.read_text()) if path.exists() else []
-    data, last = load(arguments.data), round(arguments.epochs / 3)
+    data, last = load(arguments.data, arguments.device), round(arguments.epochs / 3)
     for seed in arguments.seeds:
-        settings = {"seed": seed, "epochs": arguments.epochs, "annealed": arguments.annealed}
+        settings = {"seed": seed, "epochs": arguments.epochs, "annealed": arguments.annealed, "rate": arguments.rate}
         wanted = [{"size": size, **settings} for size in arguments.sizes]
         wanted = [each for each in wanted if not any(each.items() <= found.items() for found in results)]
         if not wanted:
             continue
         torch.manual_seed(seed)
-        dense = fit(network(), data["train"], arguments.epochs - last, arguments.annealed, seed)
+        first = arguments.epochs - last
+        dense = fit(network().to(arguments.device), data["train"], first, arguments.annealed, seed, arguments.rate)
         for each in wanted:
             model = pruned(dense, each["size"])
-            fit(model, data["train"], last, True, seed + 1000)
+            fit(model, data["train"], last, True, seed + 1000, arguments.rate)
+            errors = {f"{name}_error": error(model, data[name]) for name in ("validation", "test")}
+            model = model.cpu()
             macs, params = pruning.utils.count_ops_and_params(model, torch.zeros(1, 1, 28, 28))
             whole, _ = pruning.utils.count_ops_and_params(network(), torch.zeros(1, 1, 28, 28))
-            errors = {f"{name}_error": error(model, data[name]) for name in ("validation", "test")}
             widths = [model[0].out_channels, model[3].out_channels, model[7].out_features]
             versions = {"torch": torch.__version__, "torch_pruning": pruning.__version__}
             row = {**each, "params": int(params), "macs_share": macs / whole, "widths": widths, **errors, **versions}

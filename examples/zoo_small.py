@@ -90,7 +90,7 @@ def main():
         for name in ("gates", "magnitude"):
             found = entry(rows[name, size], flags.seed, size, flags.epochs)
             if name == "gates":
-                path = flags.runs / f"gates-{size}-seed{flags.seed}-epochs{flags.epochs}-55000.keras"
+                path = flags.runs / f"gates-{size}-seed{flags.seed}-epochs{flags.epochs}-55000-0.001.keras"
                 found |= taken(path, found, images, flags.out)
             results = [other for other in results if other["file"] != found["file"]] + [found]
     write_whole(store, lambda path: path.write_text(json.dumps(results, indent=1) + "\n", "utf-8"))

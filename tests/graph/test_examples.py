@@ -1,5 +1,7 @@
 """Sizes that are made up: what a network takes shows when it is called."""
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from keras import ops
 
 import tfgates
 from tests.graph.test_traced import Block
-from tfgates.graph.examples import NoExamplesError, in_parts, input_shapes
+from tfgates.graph.examples import MANY_ENTRIES, NoExamplesError, in_parts, input_shapes, trials
 from tfgates.graph.network import Network
 from tfgates.graph.observed import runnable_sizes
 from tfgates.graph.unrolling import NotOpenedError
@@ -90,6 +92,14 @@ def test_inputs_that_need_different_sizes():
     shapes = dict(zip([t.name for t in model.inputs], input_shapes(Network(model)), strict=True))
     assert shapes == {"tokens": (2, 8), "image": (2, 32, 32, 3)}
     tfgates.prune(half_closed(model))
+
+
+def test_large_inputs_are_tried_last():
+    """So that numbers of half a gigabyte are drawn for a network that takes nothing smaller alone."""
+    found = list(trials([(2, None), (2, None, None, 3)]))
+    many = [sum(map(math.prod, shapes)) > MANY_ENTRIES for shapes in found]
+    assert many == sorted(many) and any(many) and found[0] == [(2, 32), (2, 32, 32, 3)]
+    assert found.index([(2, 8), (2, 32, 32, 3)]) < found.index([(2, 512), (2, 512, 512, 3)])
 
 
 def test_it_says_which_input_cannot_be_made_up():

@@ -1,6 +1,7 @@
 """Making up inputs to try a network on."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,9 @@ SIZES = (32, 16, 8, 4, 2, 1, 64, 128, 256, 512, 1024, 2048, 4096)
 
 # Of several inputs with open sizes so many combinations of different sizes are tried.
 MOST_COMBINATIONS = 100
+
+# Numbers for inputs with more entries than this take long to draw: such trials come last.
+MANY_ENTRIES = 2**20
 
 # Given examples are compared so many at a time: what all layers make of a whole training set does not fit into memory.
 AT_A_TIME = 32
@@ -150,13 +154,15 @@ def input_shapes(network: Network, like: Any = None) -> Shapes:
 
 
 def trials(shapes: list[tuple[Any, ...]]) -> Iterator[Shapes]:
-    """The shapes with sizes in place of None: the same for all inputs, then one for each input."""
+    """The shapes with sizes in place of None: the same for all inputs, then one for each input; large ones last."""
     unknown = [i for i, shape in enumerate(shapes) if None in shape]
     same = [(size,) * len(unknown) for size in SIZES]
     different = (sizes for sizes in itertools.product(SIZES, repeat=len(unknown)) if len(set(sizes)) > 1)
+    found = []
     for sizes in [*same, *itertools.islice(different, MOST_COMBINATIONS)]:
         chosen = dict(zip(unknown, sizes, strict=True))
-        yield [tuple(chosen[i] if s is None else s for s in shape) for i, shape in enumerate(shapes)]
+        found.append([tuple(chosen[i] if s is None else s for s in shape) for i, shape in enumerate(shapes)])
+    return iter(sorted(found, key=lambda trial: sum(map(math.prod, trial)) > MANY_ENTRIES))
 
 
 def obstacle(network: Network, shapes: Shapes) -> str:
