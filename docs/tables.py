@@ -27,6 +27,7 @@ TABLES = {
     "deployment_digits.json": (times.deployment,),
     "estimators.json": (accuracy.estimators,),
     "generators.json": (accuracy.generators,),
+    "minilm.json": (accuracy.minilm_seeds,),
     "minilm_0.json": (accuracy.minilm,),
     "latency_resnet50.json": (times.latency,),
     "lenet5_sizes.json": (accuracy.lenet5,),

