@@ -6,6 +6,8 @@ A network of two convolutions and a dense layer (32-64-128) on the digits of sci
 for test, macs .3, hard concrete, 20 epochs with gates and 10 of fine-tuning, defaults. Of each run the expected cost
 and the bound are written down after each epoch, with the share of gates that are decided, and the error of what is left
 at the end. Runs that are in OUT/generators.json are not done again. `--label` names the version in it.
+`--network=deep` is a residual network of 24 blocks of two convolutions (16 channels, batch normalisation), with a gate
+in each block, 40 epochs with gates and 20 of fine-tuning: what depends on the gate before has 23 of them before it.
 """
 
 import argparse
@@ -20,11 +22,12 @@ import tfgates
 from tfgates.constraints.budget import RAMP, WARM_UP
 from tfgates.files import write_whole
 
-EPOCHS, FINE_TUNING, BATCH, TRAIN = 20, 10, 128, 1400
+BATCH, TRAIN = 128, 1400
+EPOCHS = {"plain": (20, 10), "deep": (40, 20)}
 LOSS = "sparse_categorical_crossentropy"
 
 
-def network():
+def plain():
     x = inputs = keras.Input((8, 8, 1))
     for filters in (32, 64):
         x = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(x)
@@ -33,37 +36,55 @@ def network():
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
 
 
+def deep(blocks=24, filters=16):
+    def convolution(x):
+        return keras.layers.Conv2D(filters, 3, padding="same", use_bias=False)(x)
+
+    x = inputs = keras.Input((8, 8, 1))
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(convolution(x)))
+    for _ in range(blocks):
+        y = keras.layers.ReLU()(keras.layers.BatchNormalization()(convolution(x)))
+        y = keras.layers.BatchNormalization()(convolution(y))
+        x = keras.layers.ReLU()(keras.layers.Add()([x, y]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+
+NETWORKS = {"plain": plain, "deep": deep}
+
+
 class Followed(keras.callbacks.Callback):
     """Notes the expected MACs after each epoch, the bound at that step, and how many gates are decided."""
 
-    def __init__(self, target, steps):
+    def __init__(self, target, epochs, steps):
         super().__init__()
-        self.target, self.steps, self.epochs = target, steps, []
+        self.target, self.whole, self.steps, self.epochs = target, epochs, steps, []
 
     def on_epoch_end(self, epoch, logs=None):
-        done = (epoch + 1) * self.steps / EPOCHS
+        done = (epoch + 1) * self.steps / self.whole
         passed = min(1.0, max(0.0, (done - WARM_UP * self.steps) / (RAMP * self.steps)))
         p = np.concatenate([np.asarray(keras.ops.convert_to_numpy(g.open_probability())) for g in self.model.gates])
         decided = float(np.mean((p < 0.1) | (p > 0.9)))
         self.epochs.append([float(tfgates.cost(self.model).expected_macs), self.target**passed, decided])
 
 
-def run(order, target, seed):
+def run(name, order, target, seed):
     keras.utils.set_random_seed(seed)
     digits = load_digits()
     x, y = (digits.images[..., None] / 16).astype("float32"), digits.target
     train, test = (x[:TRAIN], y[:TRAIN]), (x[TRAIN:], y[TRAIN:])
-    dense = network()
+    dense, (gated_epochs, fine_tuning) = NETWORKS[name](), EPOCHS[name]
     whole = tfgates.cost(dense).macs
     model = tfgates.gate_model(dense, generator=order, budget=tfgates.Budget(macs=target), seed=seed)
     model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss=LOSS, metrics=["accuracy"])
-    followed = Followed(target, EPOCHS * -(-TRAIN // BATCH))
-    model.fit(*train, batch_size=BATCH, epochs=EPOCHS, verbose=0, callbacks=[followed])
+    followed = Followed(target, gated_epochs, gated_epochs * -(-TRAIN // BATCH))
+    model.fit(*train, batch_size=BATCH, epochs=gated_epochs, verbose=0, callbacks=[followed])
     small = tfgates.finish(model, train)
-    small.fit(*train, batch_size=BATCH, epochs=FINE_TUNING, verbose=0)
+    small.fit(*train, batch_size=BATCH, epochs=fine_tuning, verbose=0)
     epochs = [[round(macs / whole, 4), round(bound, 4), round(decided, 3)] for macs, bound, decided in followed.epochs]
     return {
         "macs": tfgates.cost(small).macs / whole,
+        "gates": len(model.gates),
         "test_error": 1.0 - small.evaluate(*test, verbose=0, return_dict=True)["accuracy"],
         "epochs": epochs,
     }
@@ -72,6 +93,7 @@ def run(order, target, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/generators"))
+    parser.add_argument("--network", choices=sorted(NETWORKS), default="plain")
     parser.add_argument("--label", default="now")
     parser.add_argument("--orders", nargs="+", default=["none", "forward", "backward"])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
@@ -83,10 +105,12 @@ def main():
     for seed in arguments.seeds:
         for order in arguments.orders:
             wanted = {"label": arguments.label, "generator": order, "target": arguments.macs, "seed": seed}
+            if arguments.network != "plain":
+                wanted["network"] = arguments.network
             if any(wanted.items() <= found.items() for found in results):
                 continue
             keras.utils.clear_session()
-            results.append(wanted | run(None if order == "none" else order, arguments.macs, seed))
+            results.append(wanted | run(arguments.network, None if order == "none" else order, arguments.macs, seed))
             text = json.dumps(results)
             write_whole(path, lambda temporary, text=text: temporary.write_text(text))
             last = results[-1]
