@@ -26,7 +26,6 @@ import os
 import pathlib
 import re
 import time
-from typing import Any
 
 import numpy as np
 from minilm_data import CLASSES, LENGTH, Prepared
@@ -34,7 +33,7 @@ from minilm_data import CLASSES, LENGTH, Prepared
 RUNS = ("dense", "compress", "magnitude", "layers")
 FROZEN = ("token_embedding", "position_embedding", "segment_embedding")
 # What makes a run what it is.
-SETTINGS = ("examples", "epochs", "dense_epochs", "batch", "rate", "removed")
+SETTINGS = ("examples", "epochs", "dense_epochs", "batch", "rate", "removed", "logits")
 SETTINGS_OF_COMPRESS = ("residual", "layer_weight", "fine_tune")
 
 
@@ -52,6 +51,9 @@ def arguments(given=None):
         "--residual", default="block", choices=("block", "layer", "both"), help="what `compress` gates as a whole"
     )
     parser.add_argument("--layer_weight", type=float, default=0.0, help="of the layers' error to the teacher's")
+    parser.add_argument(
+        "--logits", action="store_true", help="compute the teacher's logits once and not in each step: the same loss"
+    )
     parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs of `compress` after pruning")
     parser.add_argument("--before", type=int, default=1, help="epochs of `magnitude` before it is pruned")
     parser.add_argument("--removed", type=float, default=0.6, help="share of the encoder's parameters")
@@ -105,6 +107,9 @@ class Processor:
 
     shrink, callbacks, name = True, (), "processor"
 
+    def __init__(self):
+        self.teachers = []
+
 
 class Accelerator:
     """With JAX: training and prediction run on the first device, all else on the processor.
@@ -122,16 +127,19 @@ class Accelerator:
 
         device, processor = jax.devices()[0], jax.devices("cpu")[0]
 
-        def here(logs=None):
-            jax.config.update("jax_default_device", device)
-
-        def back(logs=None):
-            jax.config.update("jax_default_device", processor)
-
-        back()
         placed = keras.callbacks.Callback()
-        placed.on_train_begin = placed.on_predict_begin = here
-        placed.on_train_end = placed.on_predict_end = back
+        teachers = self.teachers = []
+
+        def move(to):
+            """What the model and its teachers hold: what a program closes over would be copied in each step."""
+            jax.config.update("jax_default_device", to)
+            for model in (placed.model, *teachers):
+                for variable in model.variables:
+                    variable.assign(np.asarray(variable.value))
+
+        placed.on_train_begin = placed.on_predict_begin = lambda logs=None: move(device)
+        placed.on_train_end = placed.on_predict_end = lambda logs=None: move(processor)
+        jax.config.update("jax_default_device", processor)
         self.callbacks, self.name = [placed], device.device_kind
 
 
@@ -150,6 +158,20 @@ def loss():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
+def distilled(teacher, x, y, device):
+    """What `tfgates.Teacher` adds to the loss, from logits that are computed once: the loss, and its targets."""
+    import keras
+
+    plain = loss()
+
+    def asked(y_true, y_pred):
+        t, s = y_true[:, 1:] / 2.0, y_pred / 2.0
+        apart = keras.ops.softmax(t) * (keras.ops.log_softmax(t) - keras.ops.log_softmax(s))
+        return plain(y_true[:, 0], y_pred) + 4.0 * keras.ops.mean(keras.ops.sum(apart, axis=-1))
+
+    return asked, np.concatenate([y[:, None], predicted(teacher, x, device)], axis=1).astype("float32")
+
+
 def fitted(model, x, y, epochs, options, device, taught_by=None):
     """Trained with a rate that falls to 0 by a cosine, after a tenth of the steps of warm-up."""
     import keras
@@ -158,18 +180,7 @@ def fitted(model, x, y, epochs, options, device, taught_by=None):
     schedule = keras.optimizers.schedules.CosineDecay(
         options.rate / 10, steps - steps // 10, warmup_target=options.rate, warmup_steps=steps // 10
     )
-    asked: Any = loss()
-    targets = y
-    if taught_by is not None:
-        plain = asked
-        targets = np.concatenate([y[:, None], predicted(taught_by, x, device)], axis=1)
-
-        def asked(y_true, y_pred):
-            """What `tfgates.Teacher` adds to the loss, from logits that were computed before."""
-            t, s = y_true[:, 1:] / 2.0, y_pred / 2.0
-            apart = keras.ops.softmax(t) * (keras.ops.log_softmax(t) - keras.ops.log_softmax(s))
-            return plain(y_true[:, 0], y_pred) + 4.0 * keras.ops.mean(keras.ops.sum(apart, axis=-1))
-
+    asked, targets = (loss(), y) if taught_by is None else distilled(taught_by, x, y, device)
     model.compile(keras.optimizers.AdamW(schedule, weight_decay=0.01), loss=asked)
     model.fit(x, targets, batch_size=options.batch, epochs=epochs, verbose=2, callbacks=[*device.callbacks])
     return model
@@ -191,21 +202,25 @@ def run(name, options, seed, prepared, dense, device):
         return fitted(classifier(prepared.backbone()), x, y, options.dense_epochs, options, device)
     if name == "layers":
         return fitted(half(dense, prepared), x, y, options.epochs, options, device, taught_by=dense)
+    asked, targets, teacher = loss(), y, True
+    if options.layer_weight and name == "compress":
+        matched = {"layers": r"transformer_layer_\d+", "layer_weight": options.layer_weight}
+        teacher = tfgates.Teacher(dense, **matched)
+    elif options.logits:
+        (asked, targets), teacher = distilled(dense, x, y, device), None
+    device.teachers[:] = [dense]
     budget = tfgates.Budget(params=int(dense.count_params() - options.removed * encoder_size(dense)))
     if name == "magnitude":
-        given = {"importance": "magnitude", "teacher": True}
-        given["fine_tune"] = (options.epochs - options.before) / options.epochs
+        given = {"importance": "magnitude", "fine_tune": (options.epochs - options.before) / options.epochs}
     else:
         wholes = ("block", "layer") if options.residual == "both" else (options.residual,)
-        given = {"residual": ("inner", *wholes), "teacher": True, "fine_tune": options.fine_tune}
-        if options.layer_weight:
-            matched = {"layers": r"transformer_layer_\d+", "layer_weight": options.layer_weight}
-            given["teacher"] = tfgates.Teacher(dense, **matched)
+        given = {"residual": ("inner", *wholes), "fine_tune": options.fine_tune}
     return tfgates.compress(
         dense,
-        (x, y),
+        (x, targets),
         budget=budget,
-        loss=loss(),
+        loss=asked,
+        teacher=teacher,
         epochs=options.epochs,
         batch_size=options.batch,
         learning_rate=options.rate,

@@ -86,6 +86,26 @@ def test_the_table_counts_where_gates_are_above(programs, tmp_path):
     assert found[4].endswith("| 0, 1 | compress in 1 |")
 
 
+def test_logits_from_before_give_the_loss_of_the_teacher(programs, prepared):
+    import keras
+
+    import tfgates
+
+    minilm, data = programs
+    read = data.Prepared(prepared[0])
+    x, y = read.part("test")
+    teacher, student = minilm.classifier(read.backbone()), minilm.classifier(prepared[2])
+    student.get_layer("logits").set_weights([w + np.arange(20) / 9 for w in student.get_layer("logits").get_weights()])
+    asked, targets = minilm.distilled(teacher, x, y, minilm.Processor())
+    made = student.predict(x, verbose=0)
+    taught = tfgates.Teacher(teacher, outputs="logits")
+    taught.follow(student, minilm.loss())
+    wanted = minilm.loss()(y, made) + taught.loss(x, keras.ops.convert_to_tensor(made))
+    found = asked(keras.ops.convert_to_tensor(targets), keras.ops.convert_to_tensor(made))
+    assert float(found) == pytest.approx(float(wanted), rel=1e-5)
+    assert float(found) > float(minilm.loss()(y, made))
+
+
 @pytest.mark.slow
 def test_all_runs(programs, prepared, tmp_path):
     out = tmp_path / "out"
@@ -93,7 +113,7 @@ def test_all_runs(programs, prepared, tmp_path):
     given += ["--fine_tune", "0.5", "--removed", "0.3"]
     # Each as a process of its own would.
     for name in programs[0].RUNS:
-        programs[0].main([*given, "--runs", name])
+        programs[0].main([*given, "--runs", name, *["--logits"] * (name == "compress")])
     rows = programs[0].results(out)
     assert [each["run"] for each in rows] == list(programs[0].RUNS)
     left = {each["run"]: each["encoder_left"] for each in rows}
