@@ -7,7 +7,7 @@ import pytest
 from tests.graph.oracle import macs_of_call
 from tests.layer_scale import LayerScale
 from tfgates.anatomy import anatomy_of, check_anatomy, variable_of
-from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense
+from tfgates.layers import GatedBatchNormalization, GatedConv2D, GatedDense, StackedDense
 
 K = keras.layers
 # Keras's attention wants values as wide as keys with JAX.
@@ -19,6 +19,8 @@ LAYERS = {
     "dense on maps": (lambda: K.Dense(5, use_bias=False), [MAP]),
     "dense with slopes": (lambda: K.Dense(5, activation=K.PReLU()), [(2, 6)]),
     "einsum": (lambda: K.EinsumDense("abc,cd->abd", (7, 5), bias_axes="d"), [LINE]),
+    "stacked": (lambda: StackedDense("abc,ecd->abed", (3, 6, 5)), [LINE]),
+    "stacked, each of its own": (lambda: StackedDense("abec,ecd->abd", (5, 6, 4)), [(2, 3, 5, 6)]),
     "conv1d": (lambda: K.Conv1D(4, 3, padding="causal", dilation_rate=2), [LINE]),
     "conv2d": (lambda: K.Conv2D(5, 3, padding="same", activation="tanh"), [MAP]),
     "conv2d with slopes": (lambda: K.Conv2D(5, 3, activation=K.PReLU(shared_axes=[1, 2])), [MAP]),

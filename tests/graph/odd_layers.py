@@ -96,6 +96,43 @@ class Own(K.Layer):
 
 
 @keras.saving.register_keras_serializable(package="tests")
+class Experts(K.Layer):
+    """Three dense layers in one weight, and three back, each for all places.
+
+    Args:
+        kind: "first": the axis of the experts is the first; "joined": what they make is summed by the product.
+    """
+
+    supports_masking = True
+
+    def __init__(self, kind, **kwargs):
+        super().__init__(**kwargs)
+        self.kind = kind
+
+    def build(self, shape):
+        sizes = {"router": (shape[-1], 3), "up": (3, shape[-1], 4), "bias": (3, 4), "down": (3, 4, shape[-1])}
+        self.parts = {name: self.add_weight(shape=sizes[name], initializer="normal", name=name) for name in sizes}
+
+    def macs_of_call(self, x):
+        """For the oracle, where the layer stays whole."""
+        return math.prod(x.shape[1:]) * (3 + 2 * 3 * 4)
+
+    def call(self, x):
+        parts = self.parts
+        share = ops.softmax(ops.matmul(x, parts["router"]))
+        if self.kind == "joined":
+            hidden = ops.tanh(ops.einsum("...d,edf->...ef", x, parts["up"])) * share[..., None]
+            return ops.einsum("...ef,efd->...d", hidden, parts["down"])
+        biases = ops.reshape(parts["bias"], (3, *(1,) * (len(x.shape) - 1), 4))
+        hidden = ops.relu(ops.einsum("...d,edf->e...f", x, parts["up"]) + biases)
+        made = ops.einsum("e...f,efd->e...d", hidden, parts["down"])
+        return ops.sum(made * ops.moveaxis(share, -1, 0)[..., None], axis=0)
+
+    def get_config(self):
+        return {**super().get_config(), "kind": self.kind}
+
+
+@keras.saving.register_keras_serializable(package="tests")
 class Numbers(K.Layer):
     """Saves plain numbers."""
 
@@ -161,7 +198,9 @@ class OddSteps:
         if x.sparse:
             # Keras takes the product with an array for sparse.
             return
-        kind = self.pick(["transposed", "transposed", "around", "around", "numbers", "bare", "own", "own", "sized"])
+        kind = self.pick(
+            ["transposed", "transposed", "around", "around", "numbers", "bare", "own", "own", "sized", "experts"]
+        )
         # No config says what a lambda is.
         made = [
             each
@@ -172,6 +211,9 @@ class OddSteps:
             own = self.pick(["affine", "affine", "whole", "norm", "product", "token"])
             fits = len(x.shape) == 3 if own == "token" else None not in x.shape[1:]
             self.add(Own(own if fits else "affine"), x)
+        elif kind == "experts":
+            if None not in x.shape[1:]:
+                self.add(Experts(self.pick(["first", "joined"])), x)
         elif kind == "numbers":
             layer = Numbers()
             layer.height, layer.offset = self.pick([2, 3]), self.pick([0.0, 0.5])

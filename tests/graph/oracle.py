@@ -42,6 +42,11 @@ def macs_of_call(layer, inputs, output):
         total = read * query[-1] * (heads * key_width + gates) + written * key[-1] * heads * (key_width + value_width)
         total += heads * read * written * (key_width + value_width)
         return total + read * heads * value_width * y[-1]
+    if type(layer).__name__ == "StackedDense":
+        read, kernel, _ = layer.letters
+        batch = next(letter for letter in read if letter not in kernel)
+        sizes = dict(zip(read, x, strict=True)) | dict(zip(kernel, layer.kernel.shape, strict=True))
+        return math.prod(size for letter, size in sizes.items() if letter != batch)
     if hasattr(layer, "macs_of_call"):
         return layer.macs_of_call(tree.flatten(inputs)[0])
     if type(layer).__name__ == "Matmul":

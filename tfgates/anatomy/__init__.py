@@ -1,6 +1,6 @@
 """What layers are made of: which axes of their variables carry which units, one file per family of layers."""
 
-from tfgates.anatomy import attention, convolution, dense, einsum, embedding, normalization, recurrent, weight
+from tfgates.anatomy import attention, convolution, dense, einsum, embedding, normalization, recurrent, stacked, weight
 from tfgates.anatomy.axes import take
 from tfgates.anatomy.base import Anatomy, variable_of
 from tfgates.anatomy.check import check_anatomy
@@ -24,6 +24,7 @@ __all__ = [
     "normalization",
     "recurrent",
     "register_anatomy",
+    "stacked",
     "take",
     "variable_of",
     "weight",

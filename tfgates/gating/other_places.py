@@ -14,6 +14,7 @@ from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.scalars import ScalarsRule
+from tfgates.graph.rules.sums import AddRule
 from tfgates.layers import GatedLayer
 
 # Behind which closed channels are 0 where they are constants in front.
@@ -136,6 +137,32 @@ def further_on(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[A
             place = dataclasses.replace(place, node=node, key=key, weights=place.weights + owned)
         left.append(place)
     return left
+
+
+def behind_weights(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:
+    """The places with those that failed moved behind the sum with a weight; None where that moves none.
+
+    A bias that differs from place to place, or from kernel to kernel, is left where nothing but a gate behind it closes
+    a channel.
+    """
+    left, changed = [], False
+    for place in places:
+        alone = len(of_key(places, place.key)) == 1 and place.kind == "outputs" and not inside(place)
+        node = sum_behind(walk.network, place.node) if place.key in failed and alone else None
+        changed |= node is not None
+        left.append(place if node is None else dataclasses.replace(place, node=node, key=("unit", node.index)))
+    return left if changed else None
+
+
+def sum_behind(network: Network, node: Any) -> Node | None:
+    """The sum that alone reads what a call makes, and adds nothing to it but what no input has part in."""
+    tensor = node.outputs[0]
+    if tensor in network.outputs or len(network.consumers[tensor]) != 1:
+        return None
+    (reader,) = network.consumers[tensor]
+    others = [network.shapes[each] for each in reader.inputs if each != tensor]
+    weights = isinstance(rule_of(reader), AddRule) and others and all(None not in shape for shape in others)
+    return reader if weights and network.shapes[reader.outputs[0]] == network.shapes[tensor] else None
 
 
 def of_key(places: Iterable[Any], key: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tfgates.gating.other_places import further_on, in_blocks, inside, together
+from tfgates.gating.other_places import behind_weights, further_on, in_blocks, inside, together
 from tfgates.gating.placement import Place, candidates_of
 from tfgates.graph import Network, Walk
 from tfgates.graph.formula import TRUE
@@ -31,6 +31,8 @@ def proven(network: Network, places: list[Place], report: Any, tied: bool) -> li
             moved = together(walk, places, failed)
         if moved is None:
             moved = further_on(walk, places, failed)
+        if moved is None:
+            moved = behind_weights(walk, places, failed)
         if moved is None and tied and failed:
             moved = tie_streams(walk, places, failed)
         if moved is not None:

@@ -12,6 +12,7 @@ from tfgates.layers.gated_heads import GatedHeads
 from tfgates.layers.gated_multi_head_attention import GatedMultiHeadAttention
 from tfgates.layers.gated_recurrent import GatedGRU, GatedLSTM, GatedRecurrent, GatedSimpleRNN
 from tfgates.layers.operator import Operator
+from tfgates.layers.stacked_dense import StackedDense
 from tfgates.layers.weight import Weight
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "GatedRecurrent",
     "GatedSimpleRNN",
     "Operator",
+    "StackedDense",
     "Weight",
     "generated_once",
 ]

@@ -10,6 +10,7 @@ from tfgates.graph.rule import register_rule, rule_of
 from tfgates.graph.rules.as_many import AsManyRule
 from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.rules.merge import MergeRule
+from tfgates.graph.rules.moving import MovingRule
 from tfgates.graph.rules.probed import ProbedRule
 from tfgates.graph.values import GENERIC
 from tfgates.graph.walk import Walk
@@ -50,12 +51,20 @@ class WeightRule(DeclaredRule):
             if isinstance(rule, AsManyRule) or (isinstance(rule, MergeRule) and self.has_batch(walk, reader)):
                 continue
             known = isinstance(rule, (MergeRule, ElementwiseRule)) and not isinstance(rule, ProbedRule)
+            known = known or (isinstance(rule, MovingRule) and self.adds_axes(walk, reader))
             if not known or tensor in walk.network.outputs or not self.followed(walk, reader.outputs[0]):
                 return False
         return True
 
+    def adds_axes(self, walk: Walk, node: Node) -> bool:
+        """Whether all that a call does is to add axes of 1."""
+        shapes = [walk.shape(tensor) for tensor in (node.inputs[0], node.outputs[0])]
+        read, made = ([size for size in shape if size != 1] for shape in shapes)
+        return read == made and len(shapes[0]) <= len(shapes[1])
+
     def has_batch(self, walk: Walk, node: Node) -> bool:
-        return walk.shape(node.outputs[0])[:1] == (None,)
+        # Kernels that are stacked may come before it.
+        return None in walk.shape(node.outputs[0])
 
     def only_joined(self, walk: Walk, node: Node) -> bool:
         """Whether all that reads the weight joins it, number by number, with tensors that have a batch."""
