@@ -100,7 +100,8 @@ class Experts(K.Layer):
     """Three dense layers in one weight, and three back, each for all places.
 
     Args:
-        kind: "first": the axis of the experts is the first; "joined": what they make is summed by the product.
+        kind: "first": the axis of the experts is the first; "joined": what they make is summed by the product, and in
+            training their shares are added to the loss.
     """
 
     supports_masking = True
@@ -110,17 +111,20 @@ class Experts(K.Layer):
         self.kind = kind
 
     def build(self, shape):
-        sizes = {"router": (shape[-1], 3), "up": (3, shape[-1], 4), "bias": (3, 4), "down": (3, 4, shape[-1])}
+        sizes = {"router": (shape[-1], 3), "up": (3, shape[-1], 4), "down": (3, 4, shape[-1])}
+        sizes |= {"bias": (3, 4)} if self.kind == "first" else {}
         self.parts = {name: self.add_weight(shape=sizes[name], initializer="normal", name=name) for name in sizes}
 
     def macs_of_call(self, x):
-        """For the oracle, where the layer stays whole."""
-        return math.prod(x.shape[1:]) * (3 + 2 * 3 * 4)
+        """For the oracle, where the layer stays whole; a product that is summed counts too."""
+        return math.prod(x.shape[1:]) * (3 + 2 * 3 * 4 + 3 * (self.kind == "first"))
 
-    def call(self, x):
+    def call(self, x, training=None):
         parts = self.parts
         share = ops.softmax(ops.matmul(x, parts["router"]))
         if self.kind == "joined":
+            if training:
+                self.add_loss(ops.mean(ops.square(share)))
             hidden = ops.tanh(ops.einsum("...d,edf->...ef", x, parts["up"])) * share[..., None]
             return ops.einsum("...ef,efd->...d", hidden, parts["down"])
         biases = ops.reshape(parts["bias"], (3, *(1,) * (len(x.shape) - 1), 4))

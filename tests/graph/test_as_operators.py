@@ -95,26 +95,6 @@ def test_what_depends_on_sizes_otherwise(pair):
         Arguments(sizes=SIZES).written(*pair)
 
 
-def test_a_layer_that_adds_losses_in_training_stays_whole():
-    class Balanced(K.Layer):
-        def __init__(self, **kwargs):
-            super().__init__(**kwargs)
-            self.dense = K.Dense(4, name="dense")
-
-        def build(self, x_shape, other_shape):
-            self.dense.build(x_shape)
-
-        def call(self, x, other, training=None):
-            if training:
-                self.add_loss(ops.mean(x * other))
-            return self.dense(x)
-
-    inputs, other = keras.Input((None, 4)), keras.Input((None, 1))
-    model = keras.Model([inputs, other], Balanced(name="balanced")(inputs, other))
-    (node,) = [node for node in Network(model).nodes if node.name == "balanced"]
-    assert node.whole == "it keeps other state in training than the calls that it makes"
-
-
 class Limited(keras.layers.Layer):
     """Does something that depends on the number of steps."""
 

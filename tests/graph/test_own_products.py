@@ -198,11 +198,10 @@ def test_units_of_stacked_kernels_go(way, tmp_path):
     pruned.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     x = generator.normal(size=(3, 5, 4)).astype("float32")
+    expected = np.array(gated(x, training=False))
     for mode in ({}, {"training": False}):
         for each in (pruned, loaded):
-            np.testing.assert_allclose(
-                np.array(each(x, **mode)), np.array(gated(x, training=False)), rtol=1e-4, atol=1e-5
-            )
+            np.testing.assert_allclose(np.array(each(x, **mode)), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_becomes_of_a_constant_differs_from_kernel_to_kernel():

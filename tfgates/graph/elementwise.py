@@ -29,11 +29,14 @@ class ElementwiseRule(Rule):
     multiplies = False
     keeps_zero: bool = False
 
+    # Why the channels of other tensors that it reads stay.
+    beside = "its mask is kept whole"
+
     def forward(self, walk: "Walk", node: Node) -> None:
         x, *others = walk.inputs(node)
         for channels in others:
             if channels is not None:
-                walk.groups.lock(channels.group, f"{node.name}: its mask is kept whole")
+                walk.groups.lock(channels.group, f"{node.name}: {self.beside}")
                 walk.need(channels, TRUE)
         if x is None:
             walk.set(node, None)

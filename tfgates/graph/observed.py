@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -99,16 +99,28 @@ class Within(keras.Layer):
         return x
 
 
-def observed(layer: keras.Layer, function: Any, training: bool) -> tuple[list[Any], list[Any], list[Any]]:
-    """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was."""
+def observed(
+    layer: keras.Layer, function: Any, training: bool, adding: Iterable[keras.Layer] = ()
+) -> tuple[list[Any], list[Any], list[Any]]:
+    """Outputs, their masks, and the changed variables after a call, as arrays; the layer is left as it was.
+
+    Args:
+        layer: the layer.
+        function: calls it, or the calls that it is said to make; returns a list of tensors.
+        training: bool, whether it does so in training.
+        adding: what adds losses beside the layer.
+    """
     with state_kept(layer):
-        forget_losses(layer)
+        for each in (layer, *adding):
+            forget_losses(each)
         outputs: list[Any] = []
         Within(lambda: outputs.extend(function()))(ops.zeros(()), training=training)
         state = [as_array(v) for v in layer.non_trainable_variables]
         # Sums, since each call makes the terms anew.
-        state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in layer.losses]).sum())
-        forget_losses(layer)
+        losses = [loss for each in (layer, *adding) for loss in each.losses]
+        state.append(np.asarray([float(ops.convert_to_numpy(ops.sum(loss))) for loss in losses]).sum())
+        for each in (layer, *adding):
+            forget_losses(each)
     masks = [mask_of(y) for y in outputs]
     return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
 

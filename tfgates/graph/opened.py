@@ -12,6 +12,7 @@ from tfgates.graph.likeness import likeness
 from tfgates.graph.observed import Sizes, call_layer, observed, other_weights, random_values, runnable_sizes, same
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, calls_forgotten, first_line
 from tfgates.keras_internals import layers_within
+from tfgates.layers.added_loss import AddedLoss
 
 TIED = "it computes with weights of layers that it holds, beside calling them, as with weights that are tied"
 
@@ -20,6 +21,15 @@ FEW = ((1, 1), (2, 3))
 
 # How a layer can differ from the calls that it makes.
 KINDS = ("gives something else", "hands on other masks", "keeps other state")
+
+
+def differing(kind: str, training: bool) -> str:
+    """How a layer differs from the calls that it makes."""
+    return f"it {kind} {'in training' if training else 'at inference'} than the calls that it makes"
+
+
+# Where what it adds to the loss in training is not among them.
+IN_TRAINING_ALONE = differing(KINDS[2], training=True)
 
 
 class UntriedError(NotOpenedError):
@@ -52,10 +62,20 @@ class Comparison:
         tensors: the symbolic tensors among the arguments of its call, in the order of the inputs of what is compared.
         args, kwargs: the arguments of its call in the model.
         masks: bool, whether anything reads the masks that the outputs carry.
+        trained: bool, whether the calls compute in each mode what the layer computes in training alone, of sizes that
+            fit then.
     """
 
-    def __init__(self, layer: keras.Layer, tensors: list[Any], args: Any, kwargs: Any, masks: bool = True) -> None:
-        self.layer, self.tensors = layer, tensors
+    def __init__(
+        self,
+        layer: keras.Layer,
+        tensors: list[Any],
+        args: Any,
+        kwargs: Any,
+        masks: bool = True,
+        trained: bool = False,
+    ) -> None:
+        self.layer, self.tensors, self._trained = layer, tensors, trained
         self._args, self._kwargs, self._masks = args, kwargs, masks
         # What the layer gives in each trial: it may be compared with several lists of calls.
         self._expected: dict[Trial, tuple[list[Any], list[Any], list[Any]]] = {}
@@ -124,10 +144,16 @@ class Comparison:
     @functools.cached_property
     def trials(self) -> list[Trial]:
         """How the layer is called. Those with other weights follow each other."""
-        sizes = runnable_sizes(self.tensors, lambda each: self._of_layer(Trial(2, False, False, each)))
+        sizes = runnable_sizes(self.tensors, self._runs)
         # Another batch, other sizes and other weights than those with which it may have been followed.
         own = [Trial(2, False, False, size) for size in sizes]
         return [*own, Trial(3, True, True, sizes[-1]), Trial(3, False, True, sizes[0])]
+
+    def _runs(self, sizes: Sizes) -> tuple[list[Any], ...]:
+        """What the layer gives at inference for these sizes, if it takes them."""
+        if self._trained:
+            self._of_layer(Trial(2, True, False, sizes))
+        return self._of_layer(Trial(2, False, False, sizes))
 
     @functools.cached_property
     def of_few(self) -> list[Trial]:
@@ -154,8 +180,7 @@ class Comparison:
             raise NotOpenedError(f"its `call` uses its weights in a way that cannot be followed: {unrolled.unread[0]}")
         if trial.others and not self.differs(unrolled, dataclasses.replace(trial, others=False)):
             raise NotOpenedError(TIED)
-        what = "in training" if trial.training else "at inference"
-        raise NotOpenedError(f"it {kind} {what} than the calls that it makes")
+        raise NotOpenedError(differing(kind, trial.training))
 
     def _first(self, unrolled: Unrolled, trials: list[Trial]) -> tuple[Trial, str] | None:
         """The first trial in which something differs, and what."""
@@ -176,7 +201,8 @@ class Comparison:
         """How the layer differs from the calls with the weights that it has now; nothing where it does not."""
         expected, values = self._of_layer(trial), self._values(trial)
         try:
-            found = observed(self.layer, lambda: unrolled.run(values, trial.training), trial.training)
+            adding = [call.op for call in unrolled.calls if isinstance(call.op, AddedLoss)]
+            found = observed(self.layer, lambda: unrolled.run(values, trial.training), trial.training, adding)
         except Exception as error:
             raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
         pairs = zip(KINDS, expected, found, strict=True)

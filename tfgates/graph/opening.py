@@ -1,6 +1,8 @@
 """Opening layers that call other layers: the network is then walked as if it had been written flat."""
 
+import functools
 import re
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -10,9 +12,10 @@ from tfgates.anatomy import declared_base
 from tfgates.anatomy.weightless import is_input
 from tfgates.graph.any_size import for_any_size
 from tfgates.graph.classes import is_own
-from tfgates.graph.opened import Comparison, Found
+from tfgates.graph.losses import in_training, with_losses
+from tfgates.graph.opened import IN_TRAINING_ALONE, Comparison, Found
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, unroll
-from tfgates.keras_internals import call_of, history_of, holds_layers
+from tfgates.keras_internals import call_of, history_of, holds_layers, tells_training
 
 
 def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
@@ -63,7 +66,7 @@ def open_layer(
     """
     tensors = list({id(t): t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}.values())
 
-    def call(given: Any) -> Any:
+    def call(given: Any, kwargs: Any = kwargs) -> Any:
         new = {id(t): g for t, g in zip(tensors, given, strict=True)}
         inner_args, inner_kwargs = tree.map_structure(
             lambda x: new[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
@@ -74,9 +77,9 @@ def open_layer(
     if any(is_sparse(t) or t.dtype == "string" for t in tensors):
         raise NotOpenedError("it reads sparse tensors or strings")
 
-    comparison, known = Comparison(layer, tensors, args, kwargs, masks), {} if known is None else known
+    known = {} if known is None else known
 
-    def proven(unrolled: Unrolled) -> Unrolled:
+    def proven(comparison: Comparison, unrolled: Unrolled) -> Unrolled:
         found, wanted = ([(len(y.shape), told(layer, y)) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
             raise NotOpenedError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")
@@ -88,10 +91,21 @@ def open_layer(
         comparison.check(unrolled, known)
         return unrolled
 
+    def opened(function: Callable[..., Any], trained: bool = False) -> Unrolled:
+        proof = functools.partial(proven, Comparison(layer, tensors, args, kwargs, masks, trained))
+        function = with_losses(layer, function, trained)
+        try:
+            return proof(unroll(function, shapes, dtypes, layer))
+        except NotOpenedError as reason:
+            return for_any_size(function, shapes, dtypes, layer, reason, proof)
+
     try:
-        return proven(unroll(call, shapes, dtypes, layer)), tensors
+        return opened(call), tensors
     except NotOpenedError as reason:
-        return for_any_size(call, shapes, dtypes, layer, reason, proven), tensors
+        if str(reason) != IN_TRAINING_ALONE or not tells_training(layer):
+            raise
+        # It may be for what it adds to the loss there.
+        return opened(functools.partial(call, kwargs=in_training(layer, kwargs)), trained=True), tensors
 
 
 def told(layer: keras.Layer, tensor: Any) -> str:

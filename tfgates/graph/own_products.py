@@ -127,8 +127,8 @@ def stacked_equation(node: "Node", weight: int, shapes: list[Any], dtypes: list[
         equation = of_matrices(len(shapes[read]), len(shapes[weight]), shapes[read])
     else:
         return None
-    letters = letters_of(equation)
-    return equation if letters is not None and fit(letters, shapes[read], shapes[weight]) else None
+    named = letters_of(equation)
+    return equation if named is not None and fit(named, shapes[read], shapes[weight]) else None
 
 
 def fit(letters: tuple[str, str, str], read: tuple[Any, ...], kernel: tuple[Any, ...]) -> bool:

@@ -35,6 +35,21 @@ class NotOpenedError(ValueError):
     """A layer stays whole; the message says why."""
 
 
+class Training(int):
+    """True, told to a layer whose `call` is followed in training.
+
+    Attributes:
+        otherwise: what the calls that it makes are told in its place.
+    """
+
+    otherwise: Any
+
+    def __new__(cls, otherwise: Any) -> "Training":
+        made = super().__new__(cls, True)
+        made.otherwise = otherwise
+        return made
+
+
 @dataclasses.dataclass
 class Call:
     """One call of a layer or operator: its arguments and what it returned, with symbolic tensors in them.
@@ -293,7 +308,10 @@ def calls_behind(outputs: list[Any], inputs: list[Any]) -> list[Call]:
         if missing:
             stack.extend(reversed(missing))
             continue
-        found.append(Call(node.operation, node.arguments.args, node.arguments.kwargs, list(node.outputs)))
+        args, kwargs = tree.map_structure(
+            lambda x: x.otherwise if isinstance(x, Training) else x, (node.arguments.args, node.arguments.kwargs)
+        )
+        found.append(Call(node.operation, args, kwargs, list(node.outputs)))
         done.update(id(t) for t in node.outputs)
     return found
 

@@ -1,5 +1,6 @@
 """Keras layers with a gate in them."""
 
+from tfgates.layers.added_loss import AddedLoss
 from tfgates.layers.as_many import AsMany
 from tfgates.layers.constant import Constant
 from tfgates.layers.gate_generator import GateGenerator, generated_once
@@ -16,6 +17,7 @@ from tfgates.layers.stacked_dense import StackedDense
 from tfgates.layers.weight import Weight
 
 __all__ = [
+    "AddedLoss",
     "AsMany",
     "Constant",
     "GateGenerator",

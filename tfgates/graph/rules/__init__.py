@@ -1,6 +1,7 @@
 """One file per family of layers; importing this package registers them all."""
 
 from tfgates.graph.rules import (
+    added_loss,
     as_many,
     attention,
     averaging,
@@ -40,6 +41,7 @@ from tfgates.graph.rules import (
 )
 
 __all__ = [
+    "added_loss",
     "as_many",
     "attention",
     "averaging",
