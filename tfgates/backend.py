@@ -86,6 +86,45 @@ def noise_from(states: list[Any]) -> Iterator[None]:
         set_unkept_noise(before)
 
 
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Within it products of float32 are rounded as float32, on accelerators too.
+
+    There TensorFlow, JAX and cuDNN's convolutions with PyTorch round factors to TensorFloat-32 by default, 10 bits of
+    mantissa: by a thousandth, where two networks that compute the same are told apart by a tenth of that. Programs
+    that are compiled within it keep what it was; networks are called eagerly to be compared.
+    """
+    backend = keras.backend.backend()
+    if backend == "jax":
+        import jax
+
+        # Programs are compiled for each precision: on a processor, where there is one, not twice for nothing.
+        with jax.default_matmul_precision("highest") if jax.default_backend() != "cpu" else contextlib.nullcontext():
+            yield
+    elif backend == "torch":
+        import torch
+
+        products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cudnn.allow_tf32 = False
+        try:
+            yield
+        finally:
+            torch.set_float32_matmul_precision(products)
+            torch.backends.cudnn.allow_tf32 = convolutions
+    elif backend == "tensorflow":
+        import tensorflow as tf
+
+        before = tf.config.experimental.tensor_float_32_execution_enabled()
+        tf.config.experimental.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            tf.config.experimental.enable_tensor_float_32_execution(before)
+    else:
+        yield
+
+
 def dtype_in_use(dtype: str) -> str:
     """What a backend makes of a dtype: JAX has numbers of 64 bits where it was told to alone, and warns of others."""
     if keras.backend.backend() != "jax" or not dtype.endswith("64"):

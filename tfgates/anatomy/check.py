@@ -10,6 +10,7 @@ import numpy as np
 from tfgates.anatomy.axes import Keep, positions, take
 from tfgates.anatomy.base import Anatomy, variable_of
 from tfgates.anatomy.registry import anatomy_of
+from tfgates.backend import full_precision
 
 
 def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: float = 1e-4) -> None:
@@ -38,7 +39,7 @@ def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: fl
     for i, kind in enumerate([*anatomy.reads.values()][: len(inputs)]):
         cut[i] = cut_along(anatomy, layer, np.asarray(inputs[i]), kind, keep)
         zeroed[i] = zero_along(anatomy, layer, np.asarray(inputs[i]), kind, keep)
-    with random_weights(layer, generator):
+    with random_weights(layer, generator), full_precision():
         for path, axes in anatomy.kept(layer, keep).items():
             variable = variable_of(layer, path)
             variable.assign(zeroed_beside(as_array(variable), axes))

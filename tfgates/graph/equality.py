@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.anatomy.weightless import noise_attributes
-from tfgates.backend import noise_from, unkept_noise
+from tfgates.backend import full_precision, noise_from, unkept_noise
 from tfgates.gates import Gate
 from tfgates.graph.kept import values_kept
 from tfgates.graph.state import states_of
@@ -111,7 +111,7 @@ def outputs_of(model: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> l
         x: what it is called on.
         call: keyword arguments of the call, one of `CALLS`.
     """
-    with state_kept(model), without_noise(model):
+    with state_kept(model), without_noise(model), full_precision():
         flat = tree.flatten(model(x, **call))
     return [np.asarray(ops.convert_to_numpy(ops.cast(y, "float32"))) for y in flat]
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from tfgates.backend import dtype_in_use, may_be_out_of_range
+from tfgates.backend import dtype_in_use, full_precision, may_be_out_of_range
 from tfgates.graph.equality import distance, state_kept
 from tfgates.graph.unrolling import NotOpenedError, in_mode
 from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
@@ -110,7 +110,7 @@ def observed(
         training: bool, whether it does so in training.
         adding: what adds losses beside the layer.
     """
-    with state_kept(layer):
+    with state_kept(layer), full_precision():
         for each in (layer, *adding):
             forget_losses(each)
         outputs: list[Any] = []

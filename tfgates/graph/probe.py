@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from tfgates.backend import full_precision
+
 # Numbers of all these sizes are tried, and 0: what acts on large ones alone is seen too.
 SMALLEST, LARGEST = 1e-3, 1e3
 # Implementations round differently at the end of a vector register.
@@ -28,7 +30,8 @@ def sample(
 
 def evaluate(function: Callable[..., Any], *values: np.ndarray) -> np.ndarray:
     """`function` of arrays as an array."""
-    result = function(*(ops.convert_to_tensor(v) for v in values))
+    with full_precision():
+        result = function(*(ops.convert_to_tensor(v) for v in values))
     return np.asarray(ops.convert_to_numpy(ops.cast(result, "float32") if "float" in str(result.dtype) else result))
 
 
