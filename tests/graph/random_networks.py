@@ -29,6 +29,7 @@ MOVES = [
     lambda x, places: ops.flip(x, axis=-1) * np.linspace(0.0, 1.0, x.shape[-1], dtype="float32"),
     lambda x, places: ops.pad(x, [[0, 0], *([[0, 1]] * len(places)), [1, 0]])[..., : x.shape[-1]],
     lambda x, places: ops.sum(ops.stack([x, ops.relu(x)], axis=1), axis=1),
+    lambda x, places: x * ops.mean(ops.square(x), axis=-1, keepdims=True) + ops.max(x, axis=-1, keepdims=True),
     lambda x, places: ops.repeat(x[..., ::2], 2, axis=-1)[..., : x.shape[-1]],
     lambda x, places: ops.where(x > 0.3, x, -0.1),
     lambda x, places: ops.moveaxis(ops.tanh(ops.moveaxis(x, -1, 1)), 1, -1),

@@ -16,7 +16,7 @@ from tfgates.graph.walk import Walk
 
 
 @register_rule(
-    "Mean", "Max", "Min", "Amax", "Amin", "Median", "Sum", "Prod", "Var", "Std", "All", "Logsumexp",
+    "Median", "Prod", "Var", "Std", "All", "Logsumexp",
 )  # fmt: skip
 class ReductionRule(Rule):
     """Places are reduced to one; the channels stay apart."""
@@ -33,6 +33,11 @@ class ReductionRule(Rule):
         if len(node.inputs) != 1 or walk.inputs(node)[0] is None:
             return walk.set(node, None) if len(node.inputs) == 1 else self.refuse(walk, node)
         x, axes = walk.inputs(node)[0], self.axes(walk, node)
+        if x.axis in axes and self.takes_zeros(walk, node):
+            walk.set(node, None)
+            stuck = (x.live != TRUE) & (x.value != 0.0)
+            walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
+            return None
         if x.axis in axes or 0 in axes:
             return self.refuse(walk, node)
         axis = x.axis if node.op.keepdims else x.axis - sum(each < x.axis for each in axes)
@@ -51,24 +56,76 @@ class ReductionRule(Rule):
             return some
         return np.where(np.isfinite(some) & (some == more), some, np.nan)
 
+    def takes_zeros(self, walk: Walk, node: Node) -> bool:
+        """Whether channels that are 0 can go where it runs over the channels: see `left`."""
+        return False
+
+    def left(self, node: Node, result: Any, share: float) -> Any:
+        """What it is of all channels, those that went among them, which were 0.
+
+        Args:
+            node: the call.
+            result: what it is of those that are left.
+            share: how many of all these are.
+        """
+        return result
+
     def backward(self, walk: Walk, node: Node) -> None:
         if node.index in walk.refused or walk.output(node) is None:
             return super().backward(walk, node)
         return walk.need(walk.inputs(node)[0], walk.output(node).need)
 
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        result, walk = super().emit(surgery, node, args, kwargs), surgery.walk
+        x: Channels | None = walk.inputs(node)[0] if len(node.inputs) == 1 else None
+        if x is None or node.index in walk.refused or x.axis not in self.axes(walk, node):
+            return result
+        keep = surgery.keep(x.group)
+        return result if keep.all() else self.left(node, result, float(keep.mean()))
+
 
 @register_rule("Any")
 class AnyRule(ReductionRule):
-    """Whether anything is other than 0; over the channels, one that is the constant 0 does not matter, and can go."""
+    """Whether anything is other than 0."""
 
-    def forward(self, walk: Walk, node: Node) -> None:
-        x = walk.inputs(node)[0]
-        if x is None or x.axis not in self.axes(walk, node):
-            return super().forward(walk, node)
-        walk.set(node, None)
-        stuck = (x.live != TRUE) & (x.value != 0.0)
-        walk.groups.lock(x.group[stuck], f"{node.name}: reads a constant other than 0")
-        return None
+    def takes_zeros(self, walk: Walk, node: Node) -> bool:
+        return True
+
+
+class FloatRule(ReductionRule):
+    """A reduction of numbers of which it is known what zeros do to it."""
+
+    def takes_zeros(self, walk: Walk, node: Node) -> bool:
+        return "float" in walk.network.dtypes[node.inputs[0]]
+
+
+@register_rule("Sum")
+class SumRule(FloatRule):
+    """Zeros add nothing."""
+
+
+@register_rule("Mean")
+class MeanRule(FloatRule):
+    """Zeros make it smaller."""
+
+    def left(self, node: Node, result: Any, share: float) -> Any:
+        return keras.ops.multiply(result, share)
+
+
+@register_rule("Max", "Amax")
+class MaxRule(FloatRule):
+    """Zeros count."""
+
+    def left(self, node: Node, result: Any, share: float) -> Any:
+        return keras.ops.maximum(result, 0.0)
+
+
+@register_rule("Min", "Amin")
+class MinRule(FloatRule):
+    """Zeros count."""
+
+    def left(self, node: Node, result: Any, share: float) -> Any:
+        return keras.ops.minimum(result, 0.0)
 
 
 def of_places(operator: Any, value: np.ndarray, dtype: str, places: int) -> np.ndarray:
