@@ -169,6 +169,30 @@ def test_a_closed_branch_goes_as_a_whole_with_all_that_is_in_it():
     np.testing.assert_allclose(outputs(small), outputs(whole), atol=1e-5)
 
 
+def test_units_that_go_through_a_depthwise_convolution_go_in_training():
+    """Their gate stands behind its normalisation: in front of that, a closed unit would be another constant in training
+    than at inference, and stay."""
+    keras.utils.set_random_seed(0)
+    x = inputs = keras.Input((6, 6, 2))
+    for layer in (
+        K.Conv2D(8, 1, use_bias=False, name="expand"),
+        K.DepthwiseConv2D(3, padding="same", name="depthwise"),
+    ):
+        x = K.ReLU(6.0)(K.BatchNormalization()(layer(x)))
+    x = K.BatchNormalization()(K.Conv2D(4, 1, use_bias=False, name="project")(x))
+    model = keras.Model(inputs, K.Dense(3, activation="softmax")(K.GlobalAveragePooling2D()(x)))
+    whole = tfgates.gate_model(model, layers="expand", logits_limit=None, penalty={"params": 0.3})
+    whole.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    trained(whole, 1)
+    whole.gates[0].logits.assign(np.where(np.isin(np.arange(8), GONE[0]), -1e4, whole.gates[0].logits))
+    small = tfgates.shrink(whole, {whole.gates[0]: np.isin(np.arange(8), GONE[0])})
+    assert small.get_layer("expand").filters == small.get_layer("depthwise").kernel.shape[2] == 5
+    same_noise(whole)
+    same_noise(small, {0: np.setdiff1d(np.arange(8), GONE[0])})
+    np.testing.assert_allclose(trained(small, 2), trained(whole, 2), rtol=1e-5)
+    np.testing.assert_allclose(outputs(small), outputs(whole), atol=1e-5)
+
+
 def test_what_is_called_for_inference_alone_stays_so():
     inputs = keras.Input((6, 6, 2))
     base = keras.Sequential([keras.Input((6, 6, 2)), K.Conv2D(8, 1), K.BatchNormalization(), K.ReLU()])

@@ -11,7 +11,8 @@ from tfgates import gates as gate_methods
 from tfgates.anatomy import anatomy_of, gated_class, variable_of
 from tfgates.anatomy.normalization import BatchNormalizationAnatomy
 from tfgates.gates import Gate
-from tfgates.gating.placement import Place, has_heads
+from tfgates.gating.chains import has_heads
+from tfgates.gating.placement import Place
 from tfgates.graph import Network
 from tfgates.graph.configs import config_of
 from tfgates.graph.copier import Copier, input_names, own_names

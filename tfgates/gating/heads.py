@@ -3,7 +3,8 @@
 from typing import Any
 
 from tfgates.anatomy import anatomy_of, gated_class
-from tfgates.gating.placement import Place, chooser, has_heads
+from tfgates.gating.chains import has_heads
+from tfgates.gating.placement import Place, chooser
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.graph.walk import Walk

@@ -5,7 +5,8 @@ from typing import Any
 
 from tfgates.anatomy import anatomy_of
 from tfgates.gates import Gate
-from tfgates.gating.placement import Place, candidates_of, chooser, makes_units, place_after
+from tfgates.gating.chains import makes_units, place_after
+from tfgates.gating.placement import Place, candidates_of, chooser
 from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.layers import GatedLayer

@@ -5,18 +5,15 @@ import re
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.dense import DenseAnatomy
 from tfgates.gates import Gate
-from tfgates.gating.other_places import NORMALIZATIONS
+from tfgates.gating.chains import chain_from, makes_units
 from tfgates.graph import Network, Walk
-from tfgates.graph.network import Node
 from tfgates.graph.phase import trains
 from tfgates.graph.rule import rule_of
-from tfgates.graph.rules.declared import DeclaredRule
 from tfgates.graph.walk import symbolic_walk
 from tfgates.layers import GatedLayer
 
@@ -54,12 +51,6 @@ class Place:
     word: str = ""
     carrier: int | None = None
     goes: frozenset[int] = frozenset()
-
-
-def has_heads(layer: Any) -> bool:
-    """Whether a layer has heads, which get a gate in the place of what it makes."""
-    anatomy = anatomy_of(layer)
-    return anatomy is not None and "heads" in anatomy.widths.values()
 
 
 def chooser(layers: Any) -> Callable[[Any], bool]:
@@ -136,7 +127,8 @@ def unit_places(
         if why:
             report.skipped.append((node.name, f"gates on the units of recurrent layers are inside of them, and {why}"))
             continue
-        after = place_after(network, node)
+        chain = chain_from(network, node)
+        after = chain[-1]
         if walk.output(after) is None:
             report.skipped.append((node.name, walk.refused.get(after.index, "its channels cannot be followed")))
             continue
@@ -148,9 +140,8 @@ def unit_places(
         size = len(channels)
         groups = anatomy.counts(node.op)["channels"] if depthwise else anatomy.parts(node.op)
         per_group = groups > 1 and size > groups
-        owned = sum(int(np.prod(w.shape)) for w in node.op.trainable_weights) // size
-        if after is not node:
-            owned += sum(int(np.prod(w.shape)) for w in after.op.trainable_weights) // size
+        weights = [w for each in chain for w in getattr(each.op, "trainable_weights", ())]
+        owned = sum(int(np.prod(w.shape)) for w in weights) // size
         units = groups if per_group else size
         key = seen.setdefault(id(after.op), ("unit", after.index))
         found.append(
@@ -167,14 +158,6 @@ def unit_places(
             )
         )
     return found
-
-
-def makes_units(node: Node, depthwise: bool) -> bool:
-    """Whether a call is of a convolution or dense layer that can have a gate on what it makes."""
-    anatomy, rule = anatomy_of(node.op), rule_of(node)
-    if not isinstance(rule, DeclaredRule) or rule.keeps or has_heads(node.op):
-        return False
-    return anatomy is not None and bool(anatomy.products) and anatomy.by_channel == depthwise
 
 
 def flat_places(network: Network, layers: Any, places: list[Place]) -> list[Place]:
@@ -206,19 +189,6 @@ def is_gated(walk: Walk, channels: Any, by_present: bool = False) -> bool:
         if not gates:
             return False
     return True
-
-
-def place_after(network: Network, node: Node) -> Node:
-    """The batch normalisation behind a call if it is all that reads it, else the call itself."""
-    if anatomy_of(node.op).recurs:
-        return node
-    readers = network.consumers[node.outputs[0]]
-    alone = len(readers) == 1 and node.outputs[0] not in network.outputs
-    activation = getattr(node.op, "activation", None)
-    linear = activation is None or activation is keras.activations.linear
-    if alone and linear and isinstance(anatomy_of(readers[0].op), NORMALIZATIONS):
-        return readers[0]
-    return node
 
 
 def candidates_of(places: Sequence[Place]) -> dict[tuple[int, str], tuple[Any, int]]:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tfgates.anatomy import anatomy_of, variable_of
-from tfgates.gating.placement import Place, candidates_of, chooser, is_gated, makes_units, place_after
+from tfgates.gating.chains import makes_units, place_after
+from tfgates.gating.placement import Place, candidates_of, chooser, is_gated
 from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
