@@ -122,14 +122,16 @@ class Experts(K.Layer):
     def call(self, x, training=None):
         parts = self.parts
         share = ops.softmax(ops.matmul(x, parts["router"]))
+        # Of dots beside other axes Keras tells wrong shapes.
+        places = "bxyzw"[: len(x.shape) - 1]
         if self.kind == "joined":
             if training:
                 self.add_loss(ops.mean(ops.square(share)))
-            hidden = ops.tanh(ops.einsum("...d,edf->...ef", x, parts["up"])) * share[..., None]
-            return ops.einsum("...ef,efd->...d", hidden, parts["down"])
+            hidden = ops.tanh(ops.einsum(f"{places}d,edf->{places}ef", x, parts["up"])) * share[..., None]
+            return ops.einsum(f"{places}ef,efd->{places}d", hidden, parts["down"])
         biases = ops.reshape(parts["bias"], (3, *(1,) * (len(x.shape) - 1), 4))
-        hidden = ops.relu(ops.einsum("...d,edf->e...f", x, parts["up"]) + biases)
-        made = ops.einsum("e...f,efd->e...d", hidden, parts["down"])
+        hidden = ops.relu(ops.einsum(f"{places}d,edf->e{places}f", x, parts["up"]) + biases)
+        made = ops.einsum(f"e{places}f,efd->e{places}d", hidden, parts["down"])
         return ops.sum(made * ops.moveaxis(share, -1, 0)[..., None], axis=0)
 
     def get_config(self):
