@@ -59,9 +59,11 @@ def total(model, x, training):
 def test_what_is_added_is_added_by_what_is_left(when, weighted, tmp_path):
     model = network(when, weighted)
     gated = tfgates.gate_model(model)
-    assert dict(gated.report.gated) == {"balanced/up": "6 units"}
-    (gate,) = gated.gates
-    gate.logits.assign(np.full(6, 5.0))
+    # The loss is a mean over the channels of what is returned: those that are 0 count in what is left.
+    assert dict(gated.report.gated) == {"balanced/up": "6 units", "balanced/down": "4 units"}
+    gates = {gate.name: gate for gate in gated.gates}
+    for gate in gated.gates:
+        gate.logits.assign(np.full(gate.unit_shape, 15.0))
     generator = np.random.default_rng(0)
     x = generator.normal(size=(3, 5, 4)).astype("float32")
     x = [x, generator.normal(size=(3, 5)).astype("float32")] if weighted else x
@@ -73,7 +75,8 @@ def test_what_is_added_is_added_by_what_is_left(when, weighted, tmp_path):
         if not training or when == "training":
             # In training gates draw: they are open here.
             np.testing.assert_allclose(total(gated, x, training), expected, rtol=1e-4)
-    gate.logits.assign(np.where(np.arange(6) % 2, -5.0, 5.0))
+    gates["balanced_up_gate"].logits.assign(np.where(np.arange(6) % 2, -15.0, 15.0))
+    gates["balanced_down_gate"].logits.assign(np.where(np.arange(4) % 2, 15.0, -15.0))
     plan = tfgates.plan_pruning(gated)
     assert "a loss that a layer of yours adds" in str(plan)
     pruned = tfgates.prune(gated, plan=plan)
@@ -81,7 +84,7 @@ def test_what_is_added_is_added_by_what_is_left(when, weighted, tmp_path):
     loaded = keras.models.load_model(tmp_path / "model.keras")
     added = total(gated, x, when == "training")
     for each in (pruned, loaded):
-        assert each.get_layer("balanced_up").units == 3
+        assert (each.get_layer("balanced_up").units, each.get_layer("balanced_down").units) == (3, 2)
         np.testing.assert_allclose(total(each, x, when == "training"), added, rtol=1e-4)
 
 
