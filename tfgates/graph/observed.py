@@ -12,7 +12,7 @@ from keras import ops, tree
 from tfgates.backend import dtype_in_use, full_precision, may_be_out_of_range
 from tfgates.graph.equality import distance, state_kept
 from tfgates.graph.unrolling import NotOpenedError, in_mode
-from tfgates.keras_internals import forget_losses, give_mask, layers_within, mask_of
+from tfgates.keras_internals import added_losses, forget_losses, give_added_losses, give_mask, layers_within, mask_of
 
 # Tried in this order where sizes besides the batch are left open.
 SIZES = (8, 32, 16, 4, 2, 1, 64, 128)
@@ -110,7 +110,7 @@ def observed(
         training: bool, whether it does so in training.
         adding: what adds losses beside the layer.
     """
-    with state_kept(layer), full_precision():
+    with state_kept(layer), losses_kept(layer), full_precision():
         for each in (layer, *adding):
             forget_losses(each)
         outputs: list[Any] = []
@@ -123,6 +123,17 @@ def observed(
             forget_losses(each)
     masks = [mask_of(y) for y in outputs]
     return [as_array(y) for y in outputs], [None if m is None else as_array(m) for m in masks], state
+
+
+@contextlib.contextmanager
+def losses_kept(layer: keras.Layer) -> Iterator[None]:
+    """Puts back what a layer, and those in it, have added to the loss in their last call."""
+    before = [(each, list(added_losses(each))) for each in layers_within(layer)]
+    try:
+        yield
+    finally:
+        for each, losses in before:
+            give_added_losses(each, losses)
 
 
 def as_array(x: Any) -> np.ndarray:
