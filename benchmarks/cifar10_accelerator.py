@@ -10,7 +10,6 @@ that were held out, for choices, and on the test images.
 Rows, `NAME-SIZE`, where SIZE is what is left of the MACs:
     dense             the whole network
     gates             gated from scratch, pruned, trained on (as `tfgates.compress`)
-    tied              the same with gates on the channels of the streams too (`residual="tied"`)
     magnitude         trained, pruned by `tfgates.prune_by`, trained on, the rate annealed in each of the two
     magnitudeconstant the same with the rate kept until it is pruned
     uniform, random   as magnitude with the same share in each layer, or by chance
@@ -156,7 +155,7 @@ class Run:
             return self.train(self.network(), epochs, [*warm_up, (epochs, 0.0)]), dense
         if self.name == "narrow":
             return self.train(self.network(*self.narrow(dense)), epochs, [*warm_up, (epochs, 0.0)]), dense
-        if self.name in ("gates", "tied"):
+        if self.name == "gates":
             return self.by_gates(warm_up), dense
         return self.by_importance(warm_up), dense
 
@@ -175,7 +174,6 @@ class Run:
             self.network(),
             self.arguments.gate,
             budget=tfgates.Budget(macs=self.size, **pace),
-            residual="tied" if self.name == "tied" else "inner",
             initial_open_probability=0.95,
         )
         optimizer = keras.optimizers.Adam(gate_learning_rate(gated.gates, steps))

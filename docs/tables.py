@@ -22,6 +22,7 @@ PLACE = re.compile(r"^( *)(<!-- table: (\S+) -->\n).*?^( *<!-- end of table -->)
 TABLES = {
     "applications.json": (times.applications,),
     "cifar10_resnet20.json": (accuracy.cifar10,),
+    "cifar10_resnet20_again.json": (accuracy.cifar10,),
     "cifar10_in_short": (accuracy.cifar10_in_short, "cifar10_resnet20.json"),
     "closed_this_step.json": (times.closed_this_step,),
     "deployment_digits.json": (times.deployment,),
@@ -40,11 +41,15 @@ TABLES = {
     "step_time": (times.step_time, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_in_short": (times.step_time_in_short, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_of_methods": (times.step_time_of_methods, "step_time_lenet5.json", "step_time_resnet20.json"),
+    "torch_pruning.json": (accuracy.torch_pruning,),
     "training_time": (
         times.training_time,
         "training_time_vgg_5120_default.json",
         "training_time_vgg_5120_early.json",
         "training_time_vgg_5120.json",
+        "training_time_vgg_5120_half.json",
+        "training_time_resnet20_5120.json",
+        "training_time_mobilenet_5120.json",
     ),
     "versions.json": (times.versions,),
     "vit.json": (accuracy.vit,),

@@ -81,6 +81,20 @@ def lenet5(rows):
                 )
 
 
+def torch_pruning(rows):
+    """LeNet-5 by Torch-Pruning: means over the seeds that were run."""
+    yield "asked for", "parameters left", "MACs left", "channels and units, by seed", "validation error", "test error"
+    for (size,), some in grouped(rows, "size").items():
+        yield (
+            f"{size:,}",
+            f"{mean(some, 'params'):,.0f}",
+            f"{100 * mean(some, 'macs_share'):.1f} %",
+            ", ".join("-".join(map(str, row["widths"])) for row in sorted(some, key=lambda row: row["seed"])),
+            errors(some, "validation_error"),
+            errors(some, "test_error"),
+        )
+
+
 def generators(rows):
     """Expected MACs after the first epoch, in the midst of the ramp and at the end, and errors, with the seeds."""
     words = {"none": "gates of their own", "forward": "generator, forward", "backward": "generator, backward"}

@@ -186,29 +186,28 @@ def deployment(result):
         )
 
 
-def training_time(default, early, before):
+def training_time(default, early, before, half, resnet20, mobilenet):
     """Whole runs of `compress`, in processor time of a dense training of as many epochs."""
-    yield (
-        "run",
-        "epochs with gates and after",
-        "MACs",
-        "processor time",
-        "r",
-        "realised",
-        "accuracy of 2,000 test images",
-    )
+    heads = ("network", "asked for", "run", "epochs with gates and after", "rebuilt after epoch", "MACs")
+    yield *heads, "processor time", "r", "realised", "accuracy of 2,000 test images"
     dense = before["dense"]
-    yield "dense", "", f"{dense['macs']:,}", "1", "", "", short(dense["test_accuracy"], 4)
-    for words, epochs, result in (
-        ("the default, one rebuild after the sixth epoch", "12 and 8", default),
-        ("`fine_tune=0.7`", "6 and 14", early),
-        ("the default as it was, all images compared before the training", "12 and 8", before),
+    yield "VGG-like", "", "dense", "", "", f"{dense['macs']:,}", "1", "", "", short(dense["test_accuracy"], 4)
+    for network, share, words, epochs, result in (
+        ("VGG-like", "0.5", "the default", "12 and 8", half),
+        ("VGG-like", "0.25", "the default", "12 and 8", default),
+        ("VGG-like", "0.25", "`fine_tune=0.7`", "6 and 14", early),
+        ("VGG-like", "0.25", "the default as it was, all images compared before the training", "12 and 8", before),
+        ("ResNet-20", "0.5", "the default", "12 and 8", resnet20),
+        ("ResNet-20", "0.25", "the default", "12 and 8", resnet20),
+        ("MobileNetV2-like", "0.5", "the default", "12 and 8", mobilenet),
+        ("MobileNetV2-like", "0.25", "the default", "12 and 8", mobilenet),
     ):
-        run = result["compress-0.25"]
+        run = result[f"compress-{share}"]
         ratio = sum(run["processor"]) / run["dense_seconds"]["processor"]
         realised = short((1 - ratio) / (1 - run["r"]), 2)
-        cells = (short(ratio), short(run["r"]), realised, short(run["test_accuracy"], 4))
-        yield words, epochs, f"{run['macs']:,}", *cells
+        rebuilds = ", ".join(str(epoch) for epoch, count in enumerate(run["removals"]) if count)
+        cells = (rebuilds, f"{run['macs']:,}", short(ratio), short(run["r"]), realised)
+        yield network, short(float(share), 2), words, epochs, *cells, short(run["test_accuracy"], 4)
 
 
 def short(share, digits=3):

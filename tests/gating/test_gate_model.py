@@ -126,6 +126,18 @@ def test_tied_streams_share_one_gate_and_one_draw():
     assert len({row.units_left for row in plan.layers if row.name in ("stem", "conv2d_1", "conv2d_3")}) == 1
 
 
+def test_streams_that_are_padded_have_no_gate_in_common_and_say_so():
+    inputs = keras.Input((4, 4, 3))
+    x = K.Conv2D(4, 3, padding="same", name="stem")(inputs)
+    y = K.Conv2D(8, 3, padding="same", name="branch")(x)
+    x = K.ReLU()(K.Add()([y, keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (2, 2)))]))
+    x = K.Conv2D(6, 3, activation="relu", name="after")(x)
+    gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.Flatten()(x))), residual="tied")
+    reasons = dict(gated.report.skipped)
+    assert gated_names(gated) == ["after"]
+    assert all("cannot share its gate" in reasons[name] and "padded" in reasons[name] for name in ("stem", "branch"))
+
+
 def test_tied_gates_close_the_same_channels_while_training():
     inputs = keras.Input((3, 3, 2))
     x = K.Conv2D(6, 1, name="a")(inputs)

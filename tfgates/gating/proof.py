@@ -14,6 +14,12 @@ from tfgates.graph.gate_places import channels_of
 from tfgates.graph.walk import symbolic_walk
 
 AT_OUTPUT = "an output of the model"
+JOINED = "its channels are joined with those of other layers (a residual stream: see `residual`)"
+# Where one gate for all of a stream was asked for.
+UNSHARED = (
+    "its channels are joined with those of layers that cannot share its gate, such as those of another number of "
+    "channels, to which a shortcut is padded"
+)
 
 
 def proven(network: Network, places: list[Place], report: Any, tied: bool) -> list[Place]:
@@ -42,7 +48,8 @@ def proven(network: Network, places: list[Place], report: Any, tied: bool) -> li
             return places
         for place in places:
             if place.key in failed:
-                report.skipped.append((place.layer, failed[place.key][1]))
+                reason = failed[place.key][1]
+                report.skipped.append((place.layer, UNSHARED if tied and reason == JOINED else reason))
         places = [p for p in places if p.key not in failed]
         known = walk.with_open(set(failed))
         if obstacles(known, places):
@@ -107,7 +114,7 @@ def obstacle(walk: Walk, place: Place) -> str | None:
             return infinite.get(int(walk.root[group]), joined)
         if formula != TRUE and own.issuperset(frozenset().union(*walk.formulas.terms[formula])):
             return "several of its own channels fall together (those of a split that is multiplied, say)"
-        return "its channels are joined with those of other layers (a residual stream: see `residual`)"
+        return JOINED
     return None
 
 
