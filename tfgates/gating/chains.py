@@ -75,7 +75,8 @@ def _to_depthwise(network: Network, node: Node) -> list[Node]:
             return []
         found.append(reader)
         if makes_units(reader, depthwise=True):
-            return found
+            # With several channels for each that comes in, these are the units.
+            return found if getattr(reader.op, "depth_multiplier", 1) == 1 else []
         if not isinstance(rule_of(reader), (ElementwiseRule, ZeroPaddingRule)) or isinstance(reader.op, Gate):
             return []
 
