@@ -37,6 +37,11 @@ TABLES = {
     "reconstruction_lenet5.json": (accuracy.reconstruction,),
     "removal": (accuracy.removal, "removal_vgg.json", "removal_lenet5.json", "removal_digits.json"),
     "removal_tried": (removal.tried, "removal_vgg_held_out.json", "training_time_vgg_5120_default.json"),
+    "removal_more_images": (
+        removal.more_images,
+        "removal_vgg_held_out_20480.json",
+        "training_time_vgg_5120_default.json",
+    ),
     "sizes.json": (times.sizes,),
     "step_time": (times.step_time, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_in_short": (times.step_time_in_short, "step_time_lenet5.json", "step_time_resnet20.json"),

@@ -51,6 +51,40 @@ def tried(runs, time):
         )
 
 
+def more_images(runs, time):
+    """Removal in training with more images, beside the same runs without, by share of fine-tuning."""
+    yield (
+        "removal in training",
+        "epochs with gates and after",
+        "accuracy (seeds)",
+        "difference",
+        "rebuilt after epoch",
+        "steps alone, computed",
+    )
+    r = time["compress-0.25"]["r"]
+    for share, epochs in (("0.4", "12 and 8"), ("0.7", "6 and 14")):
+        base = {
+            name.rpartition(" ")[2]: run
+            for name, run in runs.items()
+            if name.startswith(f"kept macs=0.25 fine_tune={share} ")
+        }
+        for start, words in (("kept", "nothing"), ("shrink", "as by default")):
+            some = {
+                n.rpartition(" ")[2]: run
+                for n, run in runs.items()
+                if n.startswith(f"{start} macs=0.25 fine_tune={share} ")
+            }
+            if not some:
+                continue
+            cells = ", ".join(f"{100 * run['accuracy']:.2f}" for _, run in sorted(some.items()))
+            apart = [100 * (run["accuracy"] - base[seed]["accuracy"]) for seed, run in some.items()]
+            rebuilt = "; ".join(dict.fromkeys(", ".join(map(str, run["rebuilds"])) for run in some.values()))
+            steps = f"{statistics.fmean(steps_alone(run, r) for run in some.values()):.2f}".lstrip("0")
+            mean = statistics.fmean(100 * run["accuracy"] for run in some.values())
+            difference = "" if start == "kept" else f"{statistics.fmean(apart):+.2f}"
+            yield words, epochs, f"{mean:.2f} ({cells})", difference, rebuilt, steps
+
+
 def steps_alone(run, r, free=False, epochs=20, budget=0.25):
     """The steps of a run over those of a dense one, were a step linear in the MACs between 1 and `r` at the budget.
 
