@@ -267,6 +267,8 @@ def latency(options, seed):
     import tensorflow as tf
     from timing import interleaved, ratios
 
+    import tfgates  # noqa: F401 (likewise)
+
     served = {}
     for name in RUNS:
         path, folder = options.out / f"{name}_{seed}.network", options.out / f"saved_{name}_{seed}"

@@ -12,8 +12,8 @@ from tests.calculus import array
 from tests.graph.oracle import macs_of
 from tests.reload import predict_in_fresh_process
 
-# Two with most of the rules that any of them has; every one is in the slow suite.
-QUICK = ("MobileNetV3Small", "VGG16")
+# With most of the rules that any of them has; every one is in the slow suite.
+QUICK = ("MobileNetV3Small",)
 
 # What is reloaded elsewhere is a SavedModel, too.
 OF_TENSORFLOW = keras.backend.backend() == "tensorflow"

@@ -179,7 +179,7 @@ SETTINGS = {
 RESIDUAL = ["inner", "tied", "block", ("tied", "block")]
 
 
-@settings(max_examples=25, **SETTINGS)
+@settings(max_examples=20, **SETTINGS)
 @given(data=st.data(), steps=st.integers(3, 10), seed=st.integers(0, 2**16), rounded=st.integers(0, 3))
 def test_pruned_networks_compute_the_same(data, steps, seed, rounded):
     model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed)
@@ -187,7 +187,7 @@ def test_pruned_networks_compute_the_same(data, steps, seed, rounded):
     check(model, *((1, 8) if rounded == 0 else (0, 1)))
 
 
-@settings(max_examples=12, **SETTINGS)
+@settings(max_examples=10, **SETTINGS)
 @given(data=st.data(), steps=st.integers(3, 10), seed=st.integers(0, 2**16), residual=st.sampled_from(RESIDUAL))
 def test_networks_are_gated_as_they_are(data, steps, seed, residual):
     model = network(lambda options: data.draw(st.sampled_from(options)), steps, seed, gated=False)

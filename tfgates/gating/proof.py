@@ -17,8 +17,8 @@ AT_OUTPUT = "an output of the model"
 JOINED = "its channels are joined with those of other layers (a residual stream: see `residual`)"
 # Where one gate for all of a stream was asked for.
 UNSHARED = (
-    "its channels are joined with those of layers that cannot share its gate, such as those of another number of "
-    "channels, to which a shortcut is padded"
+    "its channels are joined with those of other layers (a residual stream) that cannot share its gate, such as those "
+    "of another number of channels, to which a shortcut is padded"
 )
 
 
