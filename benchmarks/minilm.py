@@ -274,7 +274,9 @@ def latency(options, seed):
         path, folder = options.out / f"{name}_{seed}.network", options.out / f"saved_{name}_{seed}"
         if path.exists():
             if not folder.exists():
-                keras.models.model_from_json(path.read_text()).export(folder, verbose=False)
+                # What it was trained by is of this program.
+                config = {key: v for key, v in json.loads(path.read_text()).items() if key != "compile_config"}
+                keras.models.model_from_json(json.dumps(config)).export(folder, verbose=False)
             served[name] = tf.saved_model.load(folder)
     found = {}
     ids = np.random.default_rng(seed).integers(1, 1000, (8, LENGTH)).astype("int32")

@@ -183,31 +183,11 @@ def removal(vgg, lenet5, digits):
         yield words, steps, str(len(late)), *cells, ratio
 
 
-def minilm(result):
-    """A fine-tuned encoder, most of it removed, beside magnitude and half of the layers."""
-    yield "run", "accuracy", "of dense", "parameters", "encoder left", "MACs", "processor time"
-    for name, words in {
-        "dense": "dense, 3 epochs",
-        "compress": "`compress` with heads, units and branches",
-        "magnitude": "magnitude: 1 epoch, pruned, 4 of fine-tuning",
-        "layers": "the layers 1, 3 and 5 alone",
-    }.items():
-        row = result[name]
-        yield (
-            words,
-            f"{row['accuracy']:.4f}".lstrip("0"),
-            "" if name == "dense" else f"{100 * row['accuracy'] / result['dense']['accuracy']:.1f} %",
-            f"{row['params']:,}",
-            f"{100 * row['encoder_left']:.1f} %",
-            f"{row['macs']:,}",
-            f"{row['seconds']:.0f} s",
-        )
-
-
 def minilm_seeds(result):
-    """The same on an accelerator: means over the seeds, and their accuracies."""
+    """The same over seeds: means, and the accuracies of each."""
     rows = [row for row in result["rows"] if row["run"] != "latency"]
-    yield "run", "test accuracy (seeds)", "of dense", "validation", "parameters", "encoder left", "MACs", "seconds"
+    heads = ("run", "test accuracy (seeds)", "of dense", "validation", "parameters", "encoder left", "MACs")
+    yield *heads, "processor time"
     runs = {name: some for (name,), some in grouped(rows, "run").items()}
     for name, some in runs.items():
         told = some[0]["settings"]
@@ -215,7 +195,7 @@ def minilm_seeds(result):
         words = {
             "dense": f"dense, {told['dense_epochs']} epochs",
             "compress": f"`compress`, {told['epochs']} epochs, {told.get('fine_tune', 0):.0%} of them after pruning",
-            "magnitude": f"magnitude: {told.get('before')} epochs, pruned, {after} of fine-tuning",
+            "magnitude": f"magnitude: {told.get('before')} of them before pruning, {after} of fine-tuning",
             "layers": f"the layers 1, 3 and 5 alone, {told['epochs']} epochs",
         }
         seeds = ", ".join(f"{row['accuracy']:.4f}".lstrip("0") for row in some)
@@ -227,8 +207,17 @@ def minilm_seeds(result):
             f"{mean(some, 'params'):,.0f}",
             f"{100 * mean(some, 'encoder_left'):.1f} %",
             f"{mean(some, 'macs'):,.0f}",
-            f"{mean(some, 'seconds'):.0f} s",
+            f"{mean(some, 'processor_seconds'):.0f} s",
         )
+
+
+def minilm_latency(result):
+    """As SavedModels in turns, medians."""
+    yield "network", "a batch of 1", "over dense", "a batch of 8", "over dense"
+    (row,) = (row for row in result["rows"] if row["run"] == "latency")
+    for name, found in row["milliseconds_and_over_dense"].items():
+        cells = (found[key] for key in ("batch_1", "batch_8"))
+        yield name, *(cell for milliseconds, ratio in cells for cell in (f"{milliseconds:.1f} ms", f"{ratio:.2f}"))
 
 
 def vit(rows):
