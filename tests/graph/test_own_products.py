@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests.graph.odd_layers import Experts as OddExperts
 from tests.slow import others_slow
 from tfgates.graph.network import Network
 from tfgates.graph.own_products import is_last_axis, is_plain, of_matrices, spelled_out
@@ -202,6 +203,22 @@ def test_units_of_stacked_kernels_go(way, tmp_path):
     for mode in ({}, {"training": False}):
         for each in (pruned, loaded):
             np.testing.assert_allclose(np.array(each(x, **mode)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_biases_of_experts_are_not_taken_for_those_of_places():
+    """Of three experts with one unit each, for three examples: `keras.ops.add` would add to the examples."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((2, 4))
+    layer = OddExperts("first", name="experts")
+    gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(layer(inputs))))
+    gate = next(g for g in gated.gates if g.name.startswith("experts"))
+    for variable in gated.trainable_variables:
+        variable.assign(np.random.default_rng(1).normal(size=variable.shape))
+    gate.logits.assign([-9.0, 9.0, -9.0, -9.0])
+    small = tfgates.prune(gated)
+    assert small.get_layer("experts_up").kernel_shape[-1] == 1
+    x = np.random.default_rng(0).normal(size=(3, 2, 4)).astype("float32")
+    np.testing.assert_allclose(np.array(small(x)), np.array(gated(x, training=False)), atol=1e-4)
 
 
 def test_what_becomes_of_a_constant_differs_from_kernel_to_kernel():

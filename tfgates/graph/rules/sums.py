@@ -59,7 +59,14 @@ class AddRule(MergeRule):
             read = call_of(history).input_tensors
             if len(read) == 2 and read[1] is terms[0] and read[0].shape == read[1].shape:
                 return read[0]
-        return super().emit(surgery, node, args, kwargs)
+        result = super().emit(surgery, node, args, kwargs)
+        history = history_of(result)
+        read = call_of(history).input_tensors
+        if type(self) is AddRule and node.layer is None and len(read) == 2:
+            first, second = read
+            if history.operation.name.startswith(node.name) and taken_for_bias(second) and not taken_for_bias(first):
+                return surgery.copy(node)(second, first)
+        return result
 
     def can_drop(self, index: int) -> bool:
         """Whether operand number `index` can be left out where it is constant."""
@@ -68,6 +75,16 @@ class AddRule(MergeRule):
     def may_drop(self, walk: Walk, node: Node) -> bool:
         """Whether what is left is the sum, with the mask of the sum."""
         return all(isinstance(o, Ref) for o in self.operands(node)) and why_mixed(walk.network, node) is None
+
+
+def taken_for_bias(tensor: Any) -> bool:
+    """Whether a tensor has entries along one axis alone, and that is not the last.
+
+    With TensorFlow, `keras.ops.add` adds such a second operand to axis 1 or to the last one, where their sizes agree by
+    chance: biases of three experts, of which one unit is left, to the places of three examples.
+    """
+    wide = [axis for axis, size in enumerate(tensor.shape) if size != 1]
+    return len(wide) == 1 and wide[0] < len(tensor.shape) - 1
 
 
 @register_rule(layers.Subtract, "Subtract")
