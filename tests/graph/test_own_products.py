@@ -221,6 +221,15 @@ def test_biases_of_experts_are_not_taken_for_those_of_places():
     np.testing.assert_allclose(np.array(small(x)), np.array(gated(x, training=False)), atol=1e-4)
 
 
+def test_draws_for_each_example_need_the_examples_first():
+    """Along the axis of the experts they would be drawn for experts, silently where there are as many examples."""
+    inputs = keras.Input((2, 4))
+    x = K.Dense(4, activation="relu", name="behind")(OddExperts("first", name="experts")(inputs))
+    gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(x)), "disarm", sampling="example")
+    assert [gate.name for gate in gated.gates] == ["behind_gate"]
+    assert "draws along the first axis" in dict(gated.report.skipped)["experts/up"]
+
+
 def test_what_becomes_of_a_constant_differs_from_kernel_to_kernel():
     inputs = keras.Input((4,))
     hidden = ops.sigmoid(StackedDense("bd,edf->bef", (3, 4, 6), name="up")(inputs))

@@ -99,9 +99,11 @@ def gate_network(
         first = proven(network, first, Report(), tied=False) if any(place.word for place in first) else first
         carried = carried_by(network, first)
         likely = likely_candidates(network, layers, first, tied, why, carried)
-        units = unit_places(network, layers, report, likely, no_inside=why, carried=carried)
+        made = gates.get(gate, **((gate_arguments or {}) if isinstance(gate, str) else {}))
+        each = made.sampling == "example"
+        units = unit_places(network, layers, report, likely, no_inside=why, carried=carried, per_example=each)
         places = proven(network, first + units, report, tied)
-        more = unit_places(network, layers, report, candidates_of(places), depthwise=True)
+        more = unit_places(network, layers, report, candidates_of(places), depthwise=True, per_example=each)
         places = proven(network, places + more, report, tied) if more else places
     if flattened:
         places = proven(network, places + flat_places(network, layers, places), report, tied=False)

@@ -90,6 +90,7 @@ def unit_places(
     depthwise: bool = False,
     no_inside: str = "",
     carried: Collection[int] = frozenset(),
+    per_example: bool = False,
 ) -> list[Place]:
     """Candidates on the output channels of convolutions, dense and recurrent layers.
 
@@ -102,8 +103,10 @@ def unit_places(
         no_inside: why no gate can be inside of a layer, which those of recurrent layers must be; nothing where
             they can.
         carried: the indices of calls whose units go with gates that were placed before.
+        per_example: whether gates draw for each example, which are along the first axis.
     """
     wanted = chooser(layers)
+    batches = [network.shapes[tensor][0] for tensor in network.inputs]
     seen: dict[Any, Any] = {}
     found: list[Place] = []
     walk = symbolic_walk(network, candidates)
@@ -129,6 +132,9 @@ def unit_places(
             continue
         chain = chain_from(network, node)
         after = chain[-1]
+        if per_example and None in batches and network.shapes[after.outputs[0]][0] is not None:
+            report.skipped.append((node.name, "`sampling='example'` draws along the first axis, and examples are not"))
+            continue
         if walk.output(after) is None:
             report.skipped.append((node.name, walk.refused.get(after.index, "its channels cannot be followed")))
             continue

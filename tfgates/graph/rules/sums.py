@@ -64,7 +64,7 @@ class AddRule(MergeRule):
         read = call_of(history).input_tensors
         if type(self) is AddRule and node.layer is None and len(read) == 2:
             first, second = read
-            if history.operation.name.startswith(node.name) and taken_for_bias(second) and not taken_for_bias(first):
+            if type(history.operation) is type(node.op) and taken_for_bias(second) and not taken_for_bias(first):
                 return surgery.copy(node)(second, first)
         return result
 
