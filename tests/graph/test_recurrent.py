@@ -5,6 +5,7 @@ import contextlib
 import keras
 import numpy as np
 import pytest
+from keras import ops
 
 import tfgates
 from tests.calculus import array
@@ -98,6 +99,8 @@ def test_masks_go_on_behind_a_layer_that_is_opened():
     assert [gate.units for gate in gated.gates] == [4, 4, 5, 4, 4]
     close_half(gated)
     pruned = tfgates.prune(gated)
+    # The joining operator hands no mask on, so that what it joins can lose units.
+    assert [layer.units for layer in pruned.layers if isinstance(layer, K.LSTM)] == [2, 2]
     for batch in (1, 4):
         x = np.random.default_rng(batch).integers(0, 3, (batch, 7))
         for call in ({}, {"training": False}):
@@ -106,6 +109,20 @@ def test_masks_go_on_behind_a_layer_that_is_opened():
                 for gate in gated.gates:
                     stack.enter_context(gate.held(np.ones(gate.unit_shape)))
                 np.testing.assert_allclose(gated(x, **call), model(x, **call), atol=1e-5)
+
+
+def test_what_is_left_of_a_joining_operator_carries_no_mask():
+    inputs = keras.Input((7,), dtype="int32")
+    x = K.Embedding(9, 6, mask_zero=True)(inputs)
+    layers = [tfgates.layers.GatedLSTM(4, gate="hard_concrete", return_sequences=True) for _ in range(2)]
+    first, second = (layer(x) for layer in layers)
+    model = keras.Model(inputs, K.Dense(2)(K.LSTM(3)(ops.concatenate([first, ops.flip(second, axis=1)], axis=-1))))
+    randomised(model)
+    layers[1].gate.logits.assign(np.full(4, -5.0))
+    pruned = tfgates.prune(model, min_units=0)
+    assert len([layer for layer in pruned.layers if isinstance(layer, K.LSTM)]) == 2
+    x = np.random.default_rng(0).integers(0, 3, (3, 7))
+    np.testing.assert_allclose(model(x, training=False), pruned(x, training=False), atol=1e-5)
 
 
 @keras.saving.register_keras_serializable(package="tests")

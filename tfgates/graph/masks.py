@@ -62,18 +62,24 @@ def all_given(model: keras.Model) -> bool:
 
 def why_mixed(network: Any, node: Any) -> str | None:
     """Why the result of a call would carry another mask if one of its tensors went, or None if it would not."""
-    for number in node.inputs:
-        reader = next(filter(takes_masks_off, network.consumers[number]), None)
-        if reader is not None and network.masks[number] is not None:
-            return f"{node.name}: {reader.name} takes the mask off what it reads, so that it has to stay"
-    if node.outputs[0] in network.masks_given:
-        return None
+    reason = why_taken_off(network, node)
+    if reason is not None or node.outputs[0] in network.masks_given:
+        return reason
     masks = [network.masks[number] for number in node.inputs]
     # Operators hand no mask on.
     handed_on = masks[0] if node.layer is not None else None
     if all(mask is handed_on for mask in masks):
         return None
     return f"{node.name}: its tensors carry masks that are not that of the result, so all of them have to stay"
+
+
+def why_taken_off(network: Any, node: Any) -> str | None:
+    """Why tensors that a call reads have to stay for what their masks are taken off by, or None."""
+    for number in node.inputs:
+        reader = next(filter(takes_masks_off, network.consumers[number]), None)
+        if reader is not None and network.masks[number] is not None:
+            return f"{node.name}: {reader.name} takes the mask off what it reads, so that it has to stay"
+    return None
 
 
 def takes_masks_off(node: Any) -> bool:

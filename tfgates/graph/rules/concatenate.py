@@ -7,7 +7,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.formula import TRUE
-from tfgates.graph.masks import why_mixed
+from tfgates.graph.masks import why_mixed, why_taken_off
 from tfgates.graph.network import Node
 from tfgates.graph.rule import Rule, register_rule
 from tfgates.graph.rules.read_in_part import as_far_as_needed
@@ -30,7 +30,8 @@ class ConcatenateRule(Rule):
 
     def forward(self, walk: Walk, node: Node) -> None:
         known, axis = walk.inputs(node), self.axis(walk, node)
-        reason = why_mixed(walk.network, node)
+        # What an operator makes carries no mask, whatever is left of its tensors: see `emit`.
+        reason = (why_taken_off if node.layer is None else why_mixed)(walk.network, node)
         if reason is not None:
             return self.refuse(walk, node, reason)
         if all(c is None for c in known):
@@ -109,6 +110,6 @@ class ConcatenateRule(Rule):
         left = self.sources(surgery.walk, node, surgery.keep)
         (given, *_), _ = as_far_as_needed(surgery, node, args, kwargs)
         tensors = [x for x, t in zip(given, node.inputs, strict=True) if t in left]
-        if len(tensors) == 1:
+        if len(tensors) == 1 and (node.layer is not None or surgery.walk.network.masks[left[0]] is None):
             return tensors[0]
         return surgery.copy(node)(tensors)
