@@ -8,6 +8,7 @@ import pytest
 from keras import ops
 
 import tfgates
+from tests.calculus import tensorflow
 from tests.graph.random_networks import close, randomise
 from tests.graph.test_properties import check, outputs_of
 from tfgates.graph.network import Network
@@ -537,12 +538,40 @@ def test_rules_come_first():
     assert names_of(model) == ["first", "attention", "head"]
 
 
-def test_what_loses_sizes_by_being_opened_stays_whole():
+class Chosen(K.Layer):
+    """All places, chosen in a way that TensorFlow does not look into; what it makes is said by itself."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8, activation="relu", name="dense")
+
+    def build(self, shape):
+        self.dense.build(shape)
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        tf = tensorflow("loses sizes by a function of TensorFlow")
+        return tf.gather(self.dense(x), tf.where(tf.reduce_all(tf.equal(x, x), [0, 2]))[:, 0], axis=1)
+
+
+@pytest.mark.parametrize("makes", ["loses", "told"])
+def test_sizes_that_what_is_behind_needs(makes):
+    tensorflow("loses sizes by a function of TensorFlow")
     inputs = keras.Input((8, 8))
-    x = keras.layers.GroupQueryAttention(4, 4, 2)(inputs, inputs)
+    # Products of the second are told no number of steps, and take the one that they read.
+    x = (
+        Chosen(name="layer")(inputs)
+        if makes == "loses"
+        else K.GroupQueryAttention(4, 4, 2, name="layer")(inputs, inputs)
+    )
     x = keras.layers.Dense(6, activation="relu", name="hidden")(keras.layers.Flatten()(x))
     model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    whole = {node.name: node.whole for node in Network(model).nodes}.get("layer")
+    wanted = "followed, its `call` gives a tensor of shape (None, None, 8), not (None, 8, 8)"
+    assert whole == (wanted if makes == "loses" else None)
     gated = tfgates.gate_model(model)
-    assert "hidden" in dict(gated.report.gated)
-    gated.gates[0].logits.assign([-6.0, 3.0, 3.0, -6.0, 3.0, 3.0])
+    gate = next(gate for gate in gated.gates if gate.units == 6)
+    gate.logits.assign([-6.0, 3.0, 3.0, -6.0, 3.0, 3.0])
     assert tfgates.prune(gated).get_layer("hidden").units == 4

@@ -59,6 +59,17 @@ def form_of(equation: str) -> Form | None:
     return Form(read, kernel, made, summed[0], new[0])
 
 
+def say_sizes(layer: Any, shapes: list[tuple[Any, ...]]) -> None:
+    """Writes the sizes of what a layer makes in its calls down with it, if it is one that says them by itself.
+
+    Those that differ from call to call stay open.
+    """
+    if isinstance(layer, keras.layers.EinsumDense) and "..." not in layer.equation:
+        sizes = zip(*(shape[1:] for shape in shapes), strict=True)
+        told: Any = tuple(found[0] if len(set(found)) == 1 else None for found in sizes)
+        layer.partial_output_shape = told
+
+
 @register_anatomy(keras.layers.EinsumDense)
 class EinsumDenseAnatomy(LinearAnatomy):
     """Equations that are a dense layer on the last axis, such as "abc,cd->abd", or one into heads or out of heads."""

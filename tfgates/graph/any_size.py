@@ -56,7 +56,7 @@ def for_any_size(
     Raises:
         NotOpenedError: where it uses a size otherwise, or `proven` says that it computes something else.
     """
-    if not shapes or not all(shape and shape[0] is None for shape in shapes):
+    if not any(shape and shape[0] is None for shape in shapes):
         raise reason
     coarsest, *finer = open_axes(shapes)
 
@@ -82,11 +82,11 @@ def for_any_size(
 def open_axes(shapes: list[Any]) -> list[dict[tuple[int, int], int]]:
     """Which open axes may have one size: ways to see it, each the number of the size by tensor and axis.
 
-    All tensors have one number of examples. Of the other open axes all have one size at first, then none the
-    same as another, then some of them (of up to `MOST_OPEN` axes).
+    All tensors whose first axis is open have one number of examples. Of the other open axes all have one size at
+    first, then none the same as another, then some of them (of up to `MOST_OPEN` axes).
     """
     others = [(i, axis) for i, shape in enumerate(shapes) for axis in range(1, len(shape)) if shape[axis] is None]
-    examples = {(i, 0): 0 for i in range(len(shapes))}
+    examples = {(i, 0): 0 for i, shape in enumerate(shapes) if shape and shape[0] is None}
     ways = sorted(partitions(len(others)), key=max, reverse=True) if 1 < len(others) <= MOST_OPEN else [[0]]
     # The coarsest is the last one.
     ways = [[0] * len(others), *(way for way in ways if max(way))] if others else [[]]

@@ -7,6 +7,7 @@ import keras
 from keras import tree
 
 from tfgates.graph.network import Network, Node, Ref
+from tfgates.graph.specs import with_sizes_of, write_sizes
 from tfgates.keras_internals import dense, inputs_structure, outputs_structure
 
 
@@ -24,7 +25,7 @@ def rebuild(
     Returns:
         Pair of the inputs and outputs, in the structure of the original model's.
     """
-    tensors = {}
+    tensors, asked = {}, []
     for number, original in zip(network.inputs, network.functional.inputs, strict=True):
         tensors[number] = keras.Input(
             batch_shape=original.shape, dtype=original.dtype, sparse=original.sparse, name=original.name
@@ -40,8 +41,10 @@ def rebuild(
             continue
         args, kwargs = tree.map_structure(value, (node.args, node.kwargs))
         outputs = emit(node, args, kwargs)
+        asked += with_sizes_of(outputs, [network.shapes[number] for number in node.outputs])
         for number, tensor in zip(node.outputs, tree.flatten(outputs), strict=True):
             tensors[number] = tensor if reads_sparse else dense(tensor)
+    write_sizes(asked)
     functional = network.functional
     inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
     outputs = tree.pack_sequence_as(outputs_structure(functional), [tensors[n] for n in network.outputs])

@@ -13,12 +13,12 @@ from keras import ops, tree
 from tfgates.graph.as_operators import Arguments, NoOperatorError, as_operator
 from tfgates.graph.classes import is_own
 from tfgates.graph.own_weights import Given, OwnWeights, following, is_followed
+from tfgates.graph.specs import says_otherwise, with_sizes
 from tfgates.keras_internals import (
     arrays_beside_symbolic_tensors,
     call_of,
     calls_of,
     dense,
-    give_shape,
     has_graph,
     history_of,
     layers_within,
@@ -222,33 +222,16 @@ def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights)
             dense(tensor)
         try:
             with following(False):
-                return with_sizes(self, kind.__call__(self, *args, **kwargs), tensors, args, kwargs)
+                made = with_sizes(self, kind.__call__(self, *args, **kwargs), tensors, args, kwargs)
+                if inside is None or not says_otherwise(self, kind, made, args, kwargs):
+                    return made
         except Exception:
             # A layer of the user's can raise anything here.
             if inside is None:
                 raise
-            return inside(self, args, kwargs)
+        return inside(self, args, kwargs)
 
     return type(kind.__name__, (kind,), {"__call__": called, "__module__": kind.__module__})
-
-
-def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
-    """What a layer made, with the sizes that follow from those that it was called on.
-
-    An EinsumDense says those that it was built for, which can have been open then.
-    """
-    found = [y for y in tree.flatten(made) if isinstance(y, keras.KerasTensor)]
-    if not tensors or any(None in t.shape for t in tensors) or all(None not in y.shape for y in found):
-        return made
-    try:
-        specs = tree.flatten(keras.Operation.compute_output_spec(layer, *args, **kwargs))
-    except Exception:
-        # A layer of the user's can raise anything here; sizes that are left open are refused where they matter.
-        return made
-    if [len(y.shape) for y in found] == [len(each.shape) for each in specs]:
-        for tensor, spec in zip(found, specs, strict=True):
-            give_shape(tensor, spec.shape)
-    return made
 
 
 def is_array(x: Any) -> bool:
