@@ -126,16 +126,81 @@ def test_tied_streams_share_one_gate_and_one_draw():
     assert len({row.units_left for row in plan.layers if row.name in ("stem", "conv2d_1", "conv2d_3")}) == 1
 
 
-def test_streams_that_are_padded_have_no_gate_in_common_and_say_so():
+def test_streams_that_cannot_share_a_gate_say_so():
     inputs = keras.Input((4, 4, 3))
-    x = K.Conv2D(4, 3, padding="same", name="stem")(inputs)
-    y = K.Conv2D(8, 3, padding="same", name="branch")(x)
-    x = K.ReLU()(K.Add()([y, keras.ops.pad(x, ((0, 0), (0, 0), (0, 0), (2, 2)))]))
+    x = K.Concatenate()([K.Conv2D(4, 3, padding="same", name=name)(inputs) for name in ("left", "right")])
+    x = K.ReLU()(K.Add()([x, K.Conv2D(8, 3, padding="same", name="branch")(x)]))
     x = K.Conv2D(6, 3, activation="relu", name="after")(x)
     gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.Flatten()(x))), residual="tied")
     reasons = dict(gated.report.skipped)
     assert gated_names(gated) == ["after"]
-    assert all("cannot share its gate" in reasons[name] and "padded" in reasons[name] for name in ("stem", "branch"))
+    assert all("cannot share its gate" in reasons[name] for name in ("left", "right", "branch"))
+
+
+def padded_network():
+    """Two shortcuts padded with channels, as in the residual networks of CIFAR: 4, 7 and 9 channels."""
+    inputs = keras.Input((8, 8, 3))
+    x = K.ReLU()(K.BatchNormalization()(K.Conv2D(4, 3, padding="same", use_bias=False, name="stem")(inputs)))
+    for stage, filters in enumerate((7, 9)):
+        y = K.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"branch{stage}")(x)
+        front = (filters - x.shape[-1]) // 2
+        pads = ((0, 0), (0, 0), (0, 0), (front, filters - x.shape[-1] - front))
+        x = K.ReLU()(K.Add()([keras.ops.pad(x[:, ::2, ::2], pads), K.BatchNormalization()(y)]))
+    return keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(x)))
+
+
+# Open units of the gates of the three streams, of 4, 7 and 9; a shortcut holds the positions from 1 on.
+PADDED = {
+    "holes in front": ([0, 3], range(7), range(9)),
+    "holes behind": (range(4), [0, 2, 4, 6], [0, 1, 3, 5, 8]),
+    "picked apart": ([1, 2], [1, 3, 6], [2, 4, 5, 8]),
+    "nothing of the shortcut": (range(4), [0, 5, 6], [0, 8]),
+    "nothing in common": ([0, 1], [3, 4, 6], [1, 2, 8]),
+    "one channel": ([2], [3], [4]),
+}
+
+
+@pytest.mark.parametrize("case", PADDED)
+def test_streams_of_padded_shortcuts_are_chosen_apart(case):
+    model = padded_network()
+    gated = tfgates.gate_model(model, residual="tied", seed=1)
+    assert set(gated_names(gated)) == {"stem", "branch0", "branch1", "pad", "pad_1"}
+    assert [(gate.name, gate.units) for gate in gated.gates] == [
+        ("stem_gate", 4),
+        ("branch0_gate", 7),
+        ("branch1_gate", 9),
+    ]
+    open_all(gated)
+    assert_same(model, gated, data(model))
+    randomise(gated)
+    for gate, left in zip(gated.gates, PADDED[case], strict=True):
+        # A factor of its own for each unit that is open.
+        gate.logits.assign(np.where(np.isin(np.arange(gate.units), left), np.linspace(0.3, 1.2, gate.units), -5.0))
+    plan = tfgates.plan_pruning(gated)
+    pruned = tfgates.prune(gated, plan=plan)
+    assert_same(gated, pruned, data(model))
+    np.testing.assert_allclose(gated(data(model)), pruned(data(model)), atol=1e-5)
+    kept = [len(left) for left in PADDED[case]]
+    assert [pruned.get_layer(name).filters for name in ("stem", "branch0", "branch1")] == kept
+    assert pruned.count_params() == plan.params
+
+
+def test_padded_shortcuts_shrink_in_training_and_again():
+    gated = tfgates.gate_model(padded_network(), residual="tied", budget=tfgates.Budget(macs=0.2), seed=1)
+    gated.compile(keras.optimizers.Adam(0.01), "mse")
+    small = gated
+    for closed in ([1], [0, 4]), ([0], [1, 4]):
+        for gate, units in zip(small.gates, [closed[0], closed[1], closed[1]], strict=True):
+            value = np.array(gate.logits)
+            value[units] = -1e4
+            gate.logits.assign(value)
+        before, x = small, data(small)
+        small = tfgates.shrink(before)
+        assert_same(before, small, x, 1e-5)
+        np.testing.assert_allclose(before(x, training=False), small(x, training=False), atol=1e-5)
+        small.fit(x, np.ones((4, 2), "float32"), verbose=0)
+    assert [gate.units for gate in small.gates] == [2, 3, 5]
+    tfgates.prune(small)
 
 
 def test_tied_gates_close_the_same_channels_while_training():

@@ -330,7 +330,10 @@ class Builder(OddSteps):
     # Merges.
 
     def step_merge(self, x, dims):
-        kind = self.pick(["residual", "residual", "excite", "concatenate", "same", "same", "branch", "inverted"])
+        kinds = ["residual", "residual", "padded", "excite", "concatenate", "same", "same", "branch", "inverted"]
+        kind = self.pick(kinds)
+        if kind == "padded" and not x.sparse:
+            return self.padded(x)
         if kind == "inverted" and dims in (1, 2):
             return self.inverted_residual(x, dims)
         if kind == "excite" and dims in (1, 2):
@@ -364,6 +367,14 @@ class Builder(OddSteps):
         where = self.pick([None, -1, -1])
         y = self.gate(axis=where)(y) if self.pick([True, True, False]) else y
         self.add(K.Add(), [x, y])
+
+    def padded(self, x):
+        """`pad(x) + z * f(x)`, with more channels than x has."""
+        new = [self.pick([0, 1, 2]), self.pick([1, 2])]
+        filler = self.pick([0.0, 0.0, 0.0, 0.5])
+        start = ops.pad(x, [*([[0, 0]] * (len(x.shape) - 1)), new], constant_values=filler)
+        y = K.Dense(x.shape[-1] + sum(new), activation=self.activation())(x)
+        self.add(K.Add(), [self.gate()(start) if self.flag() else start, self.gate()(y) if self.flag() else y])
 
     def inverted_residual(self, x, dims):
         """A wide depthwise convolution between two pointwise ones, as in mobile networks."""

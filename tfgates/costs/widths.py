@@ -31,7 +31,7 @@ class Widths:
     def __init__(self, walk: Walk, summands: Sequence[Sequence[tuple[Counted, int]]], costs: int) -> None:
         self._costs = costs
         self.root = walk.root
-        self._implications = [(walk.root[parts], walk.root[wholes]) for parts, wholes in walk._implications]
+        self._implications = walk.implications
         gates: list[Any] = list(dict.fromkeys(gate for gate, _ in walk.units))
         self.places = [(gates.index(gate), groups) for gate, groups in gate_places(walk) if gate in gates]
         self._units = len(walk.units)
@@ -136,7 +136,7 @@ class Widths:
     def closure(self, keep: np.ndarray) -> np.ndarray:
         """As `Walk.closure`."""
         keep = keep[self.root] if len(keep) else keep
-        for parts, wholes in reversed(self._implications):
+        for parts, wholes in self._implications:
             np.logical_or.at(keep, wholes, keep[parts])
         return keep[self.root] if len(keep) and self._implications else keep
 

@@ -59,6 +59,8 @@ class GatedBuilder(Copier):
         self._tied = {key for key in keys if keys.count(key) > 1}
         self._order = list(dict.fromkeys(p.key for p in places))
         self._units = {p.key: p.units for p in places}
+        # Whose name a gate has, and whose weights it counts.
+        self._first = {p.key: p for p in reversed(places)}
         # Places come kind by kind; a generator goes through the network.
         self._chain = list(dict.fromkeys(p.key for p in sorted(places, key=lambda p: p.node.index)))
         # What stands behind a layer for what it made before, by name.
@@ -84,7 +86,7 @@ class GatedBuilder(Copier):
     def _gate(self, place: Place) -> Gate:
         """The gate of a place, made at first use."""
         if place.key not in self._gates:
-            self._gates[place.key] = self._new_gate(place)
+            self._gates[place.key] = self._new_gate(self._first[place.key])
         return self._gates[place.key]
 
     def _new_gate(self, place: Place) -> Gate:

@@ -11,6 +11,9 @@ from tfgates.gating.placement import Place, candidates_of
 from tfgates.graph import Network, Walk
 from tfgates.graph.formula import TRUE
 from tfgates.graph.gate_places import channels_of
+from tfgates.graph.network import Node
+from tfgates.graph.rule import rule_of
+from tfgates.graph.rules.slicing import PadRule
 from tfgates.graph.walk import symbolic_walk
 
 AT_OUTPUT = "an output of the model"
@@ -18,7 +21,7 @@ JOINED = "its channels are joined with those of other layers (a residual stream:
 # Where one gate for all of a stream was asked for.
 UNSHARED = (
     "its channels are joined with those of other layers (a residual stream) that cannot share its gate, such as those "
-    "of another number of channels, to which a shortcut is padded"
+    "of another number of channels"
 )
 
 
@@ -128,12 +131,24 @@ def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
         if place.key in failed and place.key[0] == "unit" and on_outputs:
             groups = tuple(walk.root[walk.output(place.node).group])
             by_channels.setdefault(groups, []).append(place)
-    renamed = {}
-    for stream in by_channels.values():
-        if len({p.key for p in stream}) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
-            for place in stream:
-                renamed[place.key] = ("tied", stream[0].node.index)
+    renamed, more = {}, []
+    for groups, stream in by_channels.items():
+        picked = [node for node in walk.network.nodes if begins(walk, node, groups)]
+        if len({p.key for p in stream}) + len(picked) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
+            key = ("tied", stream[0].node.index)
+            renamed.update(dict.fromkeys((place.key for place in stream), key))
+            more += [dataclasses.replace(stream[0], layer=n.name, node=n, source=n, key=key) for n in picked]
             changed = True
     if not changed:
         return None
-    return [dataclasses.replace(p, key=renamed[p.key]) if p.key in renamed else p for p in places]
+    return [dataclasses.replace(p, key=renamed[p.key]) if p.key in renamed else p for p in places] + more
+
+
+def begins(walk: Walk, node: Node, groups: tuple[int, ...]) -> bool:
+    """Whether a call makes the channels of a stream by picking those of another one, as a padded shortcut does."""
+    rule = rule_of(node)
+    return (
+        isinstance(rule, PadRule)
+        and rule.begins_stream(walk, node)
+        and tuple(walk.root[walk.output(node).group]) == groups
+    )

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfgates.graph.formula import FALSE, TRUE
+from tfgates.graph.implications import in_turn
 from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.spread import settle
@@ -29,6 +30,7 @@ class Walk(WalkState):
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
         reasons: per group that can never go, why.
+        implications: pairs of parts and wholes, representatives of groups: a whole stays while its part does.
         infinite: per group whose channels become infinite where a gate closes them, or meet what stays whole, where.
         used: of a symbolic walk: for the index of each call the formula under which it is left.
         refused: for the index of each call that is not understood or left alone, why.
@@ -106,8 +108,9 @@ class Walk(WalkState):
             self._mark(alive, self.root[channels.group], self.formulas.both(channels.live, channels.need))
         for group in self.reasons:
             alive[group] = TRUE
-        for parts, wholes in reversed(self._implications):
-            self._mark(alive, self.root[wholes], alive[self.root[parts]])
+        self.implications = in_turn((self.root[parts], self.root[wholes]) for parts, wholes in self._implications)
+        for parts, wholes in self.implications:
+            self._mark(alive, wholes, alive[parts])
         self.alive = alive[self.root] if len(alive) else alive
 
     def _follow(self) -> None:
@@ -173,8 +176,8 @@ class Walk(WalkState):
     def closure(self, keep: np.ndarray) -> np.ndarray:
         """Adds to `keep`, booleans per group, what stays because something else does."""
         keep = keep[self.root] if len(keep) else keep
-        for parts, wholes in reversed(self._implications):
-            np.logical_or.at(keep, self.root[wholes], keep[self.root[parts]])
+        for parts, wholes in self.implications:
+            np.logical_or.at(keep, wholes, keep[parts])
         return keep[self.root] if len(keep) else keep
 
     def reason(self, group: int) -> str | None:

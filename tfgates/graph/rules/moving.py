@@ -90,11 +90,11 @@ class MovingRule(Rule):
         value = np.where(moved.padded & (x.value[channel] != moved.filler), np.nan, x.value[channel])
         live = np.where(there, x.live[channel], FALSE)
         y = walk.fresh(moved.axis, len(channel), live, np.where(there, value, moved.filler))
-        if len(np.unique(channel[there])) == there.sum():
-            y.group = np.where(there, x.group[channel], y.group)
-        else:
+        if len(np.unique(channel[there])) < there.sum():
             # One channel at several positions: each can go by itself, the channel when all of them do.
             walk.imply(y.group[there], x.group[channel[there]])
+        else:
+            y.group = np.where(there, x.group[channel], y.group)
         return y
 
     def moved(self, walk: Walk, node: Node, x: Channels) -> list[Moved] | None:

@@ -9,6 +9,7 @@ from tfgates.graph.channels import Channels
 from tfgates.graph.network import Node
 from tfgates.graph.rule import register_rule
 from tfgates.graph.rules.moving import Moved, MovingRule
+from tfgates.graph.walk import Walk
 
 
 @register_rule("GetItem")
@@ -56,7 +57,25 @@ def parts_of_key(node: Node, rank: int) -> list[Any] | None:
 
 @register_rule("Pad")
 class PadRule(MovingRule):
-    """Padding along the channels too, as in the shortcuts of CIFAR's residual networks: constants of their own."""
+    """Padding along the channels too, as in the shortcuts of CIFAR's residual networks: constants of their own.
+
+    Where channels are added, those in front and behind go one by one, so that streams are chosen apart:
+    what is left picks the channels in front that are still read, and has the constant in the place of others.
+    """
+
+    def begins_stream(self, walk: Walk, node: Node) -> bool:
+        """Whether what the call makes are channels of their own, and not those that it reads."""
+        return walk.notes(node).moved is not None and not walk.notes(node).whole
+
+    def channels(self, walk: Walk, x: Channels, moved: Moved) -> Channels:
+        y = super().channels(walk, x, moved)
+        there = moved.channel >= 0
+        if not there.all():
+            y = walk.fresh(y.axis, len(y), y.live, y.value)
+            # A closed channel that is the constant needs not be there to be picked.
+            picked = there & (x.value[moved.channel] != moved.filler)
+            walk.imply(y.group[picked], x.group[moved.channel[picked]])
+        return y
 
     def can_pick(self, node: Node, shape: tuple[Any, ...], x: Channels, found: list[Moved]) -> bool:
         (part,) = found
@@ -66,11 +85,21 @@ class PadRule(MovingRule):
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         walk = surgery.walk
-        if walk.notes(node).moved is None or walk.notes(node).whole:
+        if not self.begins_stream(walk, node):
             return super().emit(surgery, node, args, kwargs)
         (moved,) = walk.notes(node).moved
-        keep, there = surgery.keep(walk.output(node).group), np.flatnonzero(moved.channel >= 0)
+        stays = surgery.keep(walk.inputs(node)[0].group)
+        channel = moved.channel[surgery.keep(walk.output(node).group)]
+        picked = (channel >= 0) & stays[channel]
+        tensor = self.picked(surgery, node, args[0], (np.cumsum(stays) - 1)[channel[picked]], moved.axis)
         widths = [tuple(width) for width in node.op.pad_width]
         widths = widths * len(walk.shape(node.inputs[0])) if len(widths) == 1 else widths
-        widths[moved.axis] = (int(keep[: there[0]].sum()), int(keep[there[-1] + 1 :].sum()))
-        return keras.ops.pad(args[0], widths, mode="constant", constant_values=moved.filler)
+        there = np.flatnonzero(picked)
+        first, last = (int(there[0]), int(there[-1]) + 1) if len(there) else (0, 0)
+        in_a_row = last - first == len(there)
+        # With constants in between they are taken from one position in front.
+        widths[moved.axis] = (first, len(picked) - last) if in_a_row else (1, 0)
+        padded = keras.ops.pad(tensor, widths, mode="constant", constant_values=moved.filler)
+        if in_a_row:
+            return padded
+        return keras.ops.take(padded, np.where(picked, np.cumsum(picked), 0).astype("int32"), axis=moved.axis)
