@@ -6,7 +6,7 @@ from keras import ops
 
 import tfgates
 from tests.graph.random_networks import close, randomise
-from tests.graph.test_properties import check
+from tests.graph.test_properties import check, outputs_of
 from tfgates.graph.network import Network
 
 K = keras.layers
@@ -81,3 +81,62 @@ def test_attention_of_which_keras_is_told_something_else():
     # What the products are told now is written down with them.
     pruned = tfgates.prune(gated, min_units=1)
     assert all(None not in layer.output.shape[1:] for layer in pruned.layers)
+
+
+class InWindows(K.Layer):
+    """Each of the four windows of an example, examples of what it is called on, times a number of its own."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.up, self.down = K.Dense(16, "relu", name="up"), K.Dense(8, name="down")
+
+    def build(self, shape):
+        self.up.build(shape)
+        self.down.build((*shape[:-1], 16))
+
+    def call(self, x):
+        windows = ops.shape(x)[0]
+        x = ops.reshape(self.down(self.up(x)), (windows // 4, 4, 3, 8)) * ops.reshape(ops.arange(1.0, 5.0), (4, 1, 1))
+        return ops.reshape(x, (windows, 3, 8))
+
+
+class Windows(K.Layer):
+    """Cuts examples into four windows each."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.inner, self.up, self.down = (
+            InWindows(name="inner"),
+            K.Dense(16, "relu", name="up"),
+            K.Dense(8, name="down"),
+        )
+
+    def build(self, shape):
+        for layer, width in ((self.inner, 8), (self.up, 8), (self.down, 16)):
+            layer.build((None, 3, width))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        batch = ops.shape(x)[0]
+        inside = self.inner(ops.reshape(x, (batch * 4, 3, 8)))
+        return x + ops.reshape(inside, (batch, 12, 8))
+
+
+def test_what_can_be_followed_only_where_it_is_called():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 8))
+    model = keras.Model(inputs, K.Dense(3, name="head")(Windows(name="layer")(K.Dense(8, name="first")(inputs))))
+    # By itself it is not called on numbers of windows that four does not divide.
+    assert not [node.whole for node in Network(model).nodes if node.whole]
+    randomise(model, 0)
+    gated = tfgates.gate_model(model)
+    assert [name for name, _ in gated.report.gated] == ["layer/inner/up"]
+    close(gated.gates[0], np.random.default_rng(0), 0.4)
+    plan = tfgates.plan_pruning(gated)
+    pruned = tfgates.prune(gated, plan=plan)
+    assert pruned.count_params() == plan.params < model.count_params()
+    for size in (1, 5):
+        x = np.random.default_rng(size).normal(size=(size, 12, 8)).astype("float32")
+        np.testing.assert_allclose(outputs_of(pruned, x)[0], outputs_of(gated, x)[0], atol=1e-5)

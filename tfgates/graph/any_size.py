@@ -39,6 +39,7 @@ def for_any_size(
     holder: keras.Layer,
     reason: NotOpenedError,
     proven: Callable[..., Any],
+    follow: Callable[..., Unrolled] = unroll,
 ) -> Unrolled:
     """Follows a call for two sets of sizes, and once more with what depends on them replaced.
 
@@ -52,6 +53,7 @@ def for_any_size(
         holder: the layer whose layers `call` calls.
         reason: why it cannot be followed with open sizes.
         proven: function of an `Unrolled` that returns it, or raises a `NotOpenedError`.
+        follow: unrolls it, as `unroll` does.
 
     Raises:
         NotOpenedError: where it uses a size otherwise, or `proven` says that it computes something else.
@@ -61,7 +63,7 @@ def for_any_size(
     coarsest, *finer = open_axes(shapes)
 
     def run(axes: dict[Any, Any], which: int) -> Unrolled:
-        return followed(call, shapes, dtypes, holder, axes, which)
+        return followed(call, shapes, dtypes, holder, axes, which, follow)
 
     def for_these(axes: dict[Any, Any], one: Unrolled, other: Unrolled) -> Unrolled:
         before = copied(one)
@@ -116,6 +118,7 @@ def followed(
     holder: keras.Layer,
     axes: dict[Any, Any],
     which: int,
+    follow: Callable[..., Unrolled],
 ) -> Unrolled:
     """Unrolls a call for one set of sizes, with what is made for these sizes made of the inputs."""
 
@@ -127,7 +130,7 @@ def followed(
         with made_of_inputs(places):
             return call(given)
 
-    return unroll(wrapped, sized(shapes, axes, which), dtypes, holder)
+    return follow(wrapped, sized(shapes, axes, which), dtypes, holder)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from tfgates.graph.phase import Phase, write_down
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
-from tfgates.graph.unrolling import Call, NotOpenedError
+from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
 from tfgates.keras_internals import has_graph, mask_of, nodes_by_depth
 
 
@@ -78,6 +78,8 @@ class Network:
         self.unread: list[str] = []
         # What was found when layers were opened, so that twelve equal blocks are compared in full once.
         self._compared: dict[Any, Found] = {}
+        # The calls of layers in layers, by their ids, with what they were followed as when those were.
+        self._found: dict[int, tuple[Call, Any]] = {}
         self._masked = False
         # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
         self.masks_given: set[int] = set()
@@ -224,8 +226,7 @@ class Network:
 
     def _open(self, call: Call, args: Any, kwargs: Any, produced: dict[int, int], name: str, phase: Any) -> None:
         """Adds the calls that a layer makes in place of its own."""
-        masks = call.op is self.model or not self._all_masks_given
-        unrolled, tensors = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), masks, self._compared)
+        unrolled, tensors = self._followed(call, args, kwargs)
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         within.update((id(each.tensor), self._weight(each, name, call.op)) for each in unrolled.given)
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
@@ -233,11 +234,50 @@ class Network:
             self._call(each, within, prefix, own_name, is_inside=True, training=phase)
         for outer, tensor in zip(tree.flatten(call.outputs), unrolled.outputs, strict=True):
             produced[id(outer)] = within[id(tensor)]
-            if not masks and mask_of(outer) is not None:
+            if not self._reads_masks(call) and mask_of(outer) is not None:
                 self.masks_given.add(within[id(tensor)])
         # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
         self._kept.append(unrolled)
         self.unread.extend(unrolled.unread)
+
+    def _reads_masks(self, call: Call) -> bool:
+        """Whether anything may read the masks of what a call makes."""
+        return call.op is self.model or not self._all_masks_given
+
+    def _followed(self, call: Call, args: Any, kwargs: Any) -> Any:
+        """The calls that a layer makes, and the tensors among its arguments; found once."""
+        before, found = self._found.pop(id(call), (None, None))
+        if before is not call:
+            return self._follow(call, args, kwargs)
+        if isinstance(found, NotOpenedError):
+            raise found
+        return found
+
+    def _follow(self, call: Call, args: Any, kwargs: Any) -> tuple[Unrolled, list[Any]]:
+        """The same; with those of layers in it that can be followed here alone, as where sizes follow from its own."""
+        known: dict[str, Any] = {"masks": self._reads_masks(call), "known": self._compared}
+        opened = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), **known)
+        stuck = {id(each.op) for each in opened[0].calls if self._is_stuck(each)}
+        if stuck:
+            try:
+                return open_layer(call.op, args, kwargs, tree.flatten(call.outputs), **known, within=stuck)
+            except NotOpenedError:
+                # Each of them says for itself why it stays whole.
+                pass
+        return opened
+
+    def _is_stuck(self, call: Call) -> bool:
+        """Whether a call that a layer makes is of one that holds others, or weights, and cannot be opened by itself."""
+        args, kwargs = in_form(call.op, call.args, call.kwargs)
+        if isinstance(call.op, keras.Model) or not may_be_opened(call.op):
+            return False
+        kwargs = {key: value for key, value in kwargs.items() if key != "training"}
+        try:
+            found: Any = self._follow(call, args, kwargs)
+        except NotOpenedError as reason:
+            found = reason
+        self._found[id(call)] = call, found
+        return isinstance(found, NotOpenedError)
 
     def _weight(self, given: Given, name: str, holder: keras.Layer) -> int:
         """The tensor of a weight that a layer uses itself: a call, for all that read it, of a layer that returns it."""

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import keras
@@ -44,6 +44,7 @@ def open_layer(
     outputs: list[Any],
     masks: bool = True,
     known: dict[Any, Found] | None = None,
+    within: Collection[int] = (),
 ) -> tuple[Unrolled, list[Any]]:
     """The calls that a layer makes when it is called, proven to compute what it does.
 
@@ -57,6 +58,7 @@ def open_layer(
         outputs: what the call returned, flat.
         masks: bool, whether anything reads the masks that the outputs carry.
         known: what was found in comparisons before, see `Comparison.check`; it grows.
+        within: ids of layers that it holds whose calls are followed too, as if they stood in its `call`.
 
     Returns:
         Pair of the calls and of the tensors among the arguments, in the order of their inputs.
@@ -78,6 +80,7 @@ def open_layer(
         raise NotOpenedError("it reads sparse tensors or strings")
 
     known = {} if known is None else known
+    follow = functools.partial(unroll, within=within)
 
     def proven(comparison: Comparison, unrolled: Unrolled) -> Unrolled:
         found, wanted = ([(len(y.shape), told(layer, y)) for y in each] for each in (unrolled.outputs, outputs))
@@ -95,9 +98,9 @@ def open_layer(
         proof = functools.partial(proven, Comparison(layer, tensors, args, kwargs, masks, trained))
         function = with_losses(layer, function, trained)
         try:
-            return proof(unroll(function, shapes, dtypes, layer))
+            return proof(follow(function, shapes, dtypes, layer))
         except NotOpenedError as reason:
-            return for_any_size(function, shapes, dtypes, layer, reason, proof)
+            return for_any_size(function, shapes, dtypes, layer, reason, proof, follow)
 
     try:
         return opened(call), tensors

@@ -10,6 +10,9 @@ from tfgates.anatomy.weightless import is_input
 from tfgates.graph.classes import is_own
 from tfgates.keras_internals import call_of, calls_of, give_shape, history_of
 
+# Two numbers of examples.
+EXAMPLES = (101, 103)
+
 
 def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwargs: Any) -> Any:
     """What a layer made, with the sizes that follow from those that it was called on.
@@ -22,7 +25,11 @@ def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwa
     if not tensors or any(None in t.shape[1:] for t in tensors) or all(None not in y.shape[first:] for y in found):
         return made
     try:
-        specs = tree.flatten(keras.Operation.compute_output_spec(layer, *args, **kwargs))
+        specs = specs_of(layer, args, kwargs)
+        if first and any(None in each.shape[1:] for each in specs):
+            # Where TensorFlow does not know the number of examples, other sizes can get lost with it.
+            few, more = (specs_of(layer, *for_examples(count, args, kwargs)) for count in EXAMPLES)
+            specs = [alike(*pair) for pair in zip(few, more, strict=True)]
     except Exception:
         # A layer of the user's can raise anything here; sizes that are left open are refused where they matter.
         return made
@@ -32,12 +39,33 @@ def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwa
     return made
 
 
+def specs_of(layer: keras.Layer, args: Any, kwargs: Any) -> list[Any]:
+    """What the `call` of a layer makes, whatever the layer says of it."""
+    return tree.flatten(keras.Operation.compute_output_spec(layer, *args, **kwargs))
+
+
+def for_examples(count: int, args: Any, kwargs: Any) -> Any:
+    """The arguments of a call with so many examples."""
+
+    def filled(x: Any) -> Any:
+        is_open = isinstance(x, keras.KerasTensor) and x.shape and x.shape[0] is None
+        return keras.KerasTensor((count, *x.shape[1:]), x.dtype) if is_open else x
+
+    return tree.map_structure(filled, (args, kwargs))
+
+
+def alike(few: Any, more: Any) -> Any:
+    """What is made of any number of examples, from what is of two."""
+    shape = (a if a == b else None for a, b in zip(few.shape, more.shape, strict=True))
+    return keras.KerasTensor(tuple(shape), few.dtype)
+
+
 def says_otherwise(layer: keras.Layer, kind: type, made: Any, args: Any, kwargs: Any) -> bool:
     """Whether the `compute_output_shape` of a layer of the user's says something else than its `call` makes."""
     if not is_own(kind, "compute_output_shape") and not is_own(kind, "compute_output_spec"):
         return False
     try:
-        specs = keras.Operation.compute_output_spec(layer, *args, **kwargs)
+        specs = specs_of(layer, args, kwargs)
     except Exception:
         # What needs sizes that are open here, say: a comparison of what was followed says more.
         return False

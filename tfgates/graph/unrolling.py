@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
@@ -126,7 +126,12 @@ def called_symbolically(op: Any, args: Any, kwargs: Any) -> Any:
 
 
 def unroll(
-    function: Callable[..., Any], shapes: list[Any], dtypes: list[Any], holder: keras.Layer, given: Any = ()
+    function: Callable[..., Any],
+    shapes: list[Any],
+    dtypes: list[Any],
+    holder: keras.Layer,
+    given: Any = (),
+    within: Collection[int] = (),
 ) -> Unrolled:
     """Calls `function` on symbolic tensors and writes down what it does with them.
 
@@ -138,13 +143,18 @@ def unroll(
         dtypes: what they hold.
         holder: the layer whose layers `function` calls.
         given: what else it may read, beside the weights of the layers whose `call` is followed.
+        within: ids of layers in `holder` that are not called as a whole: see `followed_inside`.
 
     Raises:
         NotOpenedError: if it raises, or returns something else than tensors.
     """
     inputs = [keras.KerasTensor(shape, dtype) for shape, dtype in zip(shapes, dtypes, strict=True)]
     weights = OwnWeights(given)
-    with calls_forgotten(holder), arrays_beside_symbolic_tensors(), followed_inside(holder, weights) as followed:
+    with (
+        calls_forgotten(holder),
+        arrays_beside_symbolic_tensors(),
+        followed_inside(holder, weights, within) as followed,
+    ):
         try:
             with weights.of(holder):
                 outputs = tree.flatten(function(inputs))
@@ -169,13 +179,14 @@ def first_line(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[int, str]]:
+def followed_inside(holder: keras.Layer, weights: OwnWeights, within: Collection[int] = ()) -> Iterator[dict[int, str]]:
     """Lets layers of users that hold others, in a layer, be followed where they cannot be called on symbolic tensors.
 
     Such a layer returns None beside tensors, takes further arguments in its `call` than where Keras asks for its
     outputs, or cannot be traced for open sizes: what its `call` does is then followed as if it stood in that of the
-    layer that holds it. So is a `Sequential` that was built for other sizes, which Keras calls on numbers alone.
-    Yields a dict that grows: by the ids of the layers in those that were followed so, their names.
+    layer that holds it. So is a `Sequential` that was built for other sizes, which Keras calls on numbers alone, and
+    each layer of `within`. Yields a dict that grows: the names of the layers that were followed so, by the ids of
+    those in them.
     """
     followed: dict[int, str] = {}
     seen: set[int] = set()
@@ -191,7 +202,7 @@ def followed_inside(holder: keras.Layer, weights: OwnWeights) -> Iterator[dict[i
     before = {id(layer): (layer, type(layer)) for layer in layers_within(holder, include_self=False)}
     for layer, kind in before.values():
         own = (is_own(kind, "call") and not has_graph(layer)) or kind is keras.Sequential
-        object.__setattr__(layer, "__class__", follower(kind, inside if own else None, weights))
+        object.__setattr__(layer, "__class__", follower(kind, inside if own else None, weights, id(layer) in within))
     try:
         yield followed
     finally:
@@ -208,8 +219,8 @@ def in_turn(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
     return x
 
 
-def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights) -> type:
-    """A class of layers like `kind` whose calls are followed by `inside` where they fail.
+def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights, always: bool = False) -> type:
+    """A class of layers like `kind` whose calls are followed by `inside` where they fail, or always.
 
     Where they are called on numbers alone these become symbolic tensors, and no tensor is taken for a sparse one.
     """
@@ -220,6 +231,8 @@ def follower(kind: type, inside: Callable[..., Any] | None, weights: OwnWeights)
             args = (weights.constant(self, args[0]),)
         for tensor in tensors:
             dense(tensor)
+        if always and inside is not None:
+            return inside(self, args, kwargs)
         try:
             with following(False):
                 made = with_sizes(self, kind.__call__(self, *args, **kwargs), tensors, args, kwargs)
