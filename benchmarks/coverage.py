@@ -36,13 +36,15 @@ largest) on data that `prune` did not see, called with `training=False` and with
 parameters that the plan says. *Refused*: an error says why it cannot be gated.
 
 **Layers**: those that multiply by kernels and lose units when gates close, of those whose units are no outputs of
-the network. **MACs behind gates**: the share of the multiply-accumulates that are gone when every gate is closed
-altogether, of all that an expert could make removable: all but those of calls that read inputs of the network
-and make outputs of it, or what a normalisation averages over its channels (no channel can be taken out of that
-exactly); sequences of open length have 16 steps. Rows with a * are older: they count one place of such sequences,
-lookups too, and what is normalised as removable, so that their share is the least that it is now. Those with a °
-were counted so, on another commit than {commit}. **s**: seconds of gating, planning and pruning, with all
-comparisons, on a machine that does other things too."""
+the network. **MACs behind gates**: the share of the multiply-accumulates that are gone when every gate is closed, of
+all that an expert could make removable: all but products between channels of which none can be taken out exactly,
+on either side: inputs and outputs of the network, and what a layer normalisation averages over its channels (proof in
+`benchmarks/coverage_cases/measure.py`). In both, that one of many units is open is taken for granted: no branch goes
+because all of its units could close. Sequences of open length have 16 steps. Rows with a † are older: they count as
+removable what stands between two normalisations inside of the network, rows with a * all that is normalised, and one
+place of sequences: their share is the least that it is now. Those with a ° were measured on
+another commit than {commit}. **s**: seconds of gating, planning and pruning, with all comparisons, on a machine that
+does other things too."""
 
 
 def load():
@@ -131,7 +133,10 @@ def table(results):
         for row in rows:
             if row["source"] == source:
                 why = row["why"].replace("|", "/")[:300]
-                older = " *" if row.get("counting", 1) < 2 else "" if row.get("commit", "") == newest else " °"
+                counting = row.get("counting", 1)
+                older = (
+                    " *" if counting < 2 else " †" if counting < 3 else "" if row.get("commit", "") == newest else " °"
+                )
                 lines.append(
                     f"| {row['name']}{older} | {row['result']} | {row['gated']} of {row['gateable']} | "
                     f"{row['behind']:.0%} | {row['params']:.0%} | {row['seconds']:.1f} | {why} |"

@@ -27,6 +27,25 @@ def test_shares_are_those_that_were_counted_by_hand():
     assert 0.0 < row.params < 1.0
 
 
+def normalised():
+    """Patches of 12 numbers -> 8 -> 8 -> 5 -> 2, a normalisation behind each 8: nothing of 12 x 8 and 8 x 8 can go."""
+    inputs = keras.Input((4, 4, 3))
+    x = layers.Dense(8)(keras.ops.image.extract_patches(inputs, 2))
+    x = layers.Dense(8)(layers.LayerNormalization()(x))
+    x = layers.Dense(5, activation="relu")(layers.LayerNormalization()(x))
+    return keras.Model(inputs, layers.Dense(2)(x))
+
+
+def test_what_nobody_can_take_out_is_not_counted():
+    network = Network(normalised())
+    counts = measure.products(network)
+    stuck = measure.stuck(network, counts)
+    kept = {network.nodes[i].name: stuck[i] / macs for i, macs in counts.items() if macs}
+    assert list(kept.values()) == [1.0, 1.0, 1.0, 0.0, 0.0], kept
+    row = measure.measure("normalised", "tests", normalised)
+    assert (row.result, row.behind) == ("equal", 1.0)
+
+
 def test_what_differs_is_told():
     gated, other = network(), network()
     assert measure.compare(gated, gated, Network(gated), None) is None
@@ -49,7 +68,7 @@ def test_refusals_and_faults_are_told_apart(monkeypatch):
 def test_the_page_counts_what_was_found():
     def row(name, result, behind):
         return {"source": "some", "name": name, "result": result, "behind": behind} | dict(
-            gated=1, gateable=2, params=0.5, seconds=1.0, why="", counting=1 if name == "b" else 2
+            gated=1, gateable=2, params=0.5, seconds=1.0, why="", counting=1 if name == "b" else 3
         )
 
     found = [row("a", "equal", 0.9), row("b", "equal", 0.1), row("c", "refused", 0.0), row("d", "not built", 0.0)]

@@ -36,7 +36,8 @@ class Row:
         params: share of the parameters that are left with half of the units closed.
         seconds: of gating, planning and pruning.
         why: what was raised, or the commonest reasons of what has no gate.
-        counting: which way of counting MACs it was: 1 has no `STEPS`, and counts all of the first layers.
+        counting: which way of counting MACs it was: 1 has no `STEPS`, and counts all of the first layers; 2 counts
+            products between channels of which none can go where both were made by the network.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Row:
     params: float = 1.0
     seconds: float = 0.0
     why: str = ""
-    counting: int = 2
+    counting: int = 3
 
 
 def randomise(model, generator):
@@ -94,6 +95,24 @@ def macs_of(term):
     return term.params if math.isnan(term.macs) else term.macs
 
 
+def prepared(network, counts):
+    """The calls that multiply without weights, and read inputs of the network alone: cutting an image into patches.
+
+    What they make are given functions of the inputs, in which no unit of the network has part: it goes only where
+    nothing reads it.
+    """
+    found = set()
+    plain = set()
+    for node in network.nodes:
+        weights = node.layer is not None and node.layer.weights
+        before = [network.producer[tensor] for tensor in node.inputs]
+        if not weights and all(n is None or n.index in plain for n in before):
+            plain.add(node.index)
+            if counts[node.index]:
+                found.add(node.index)
+    return found
+
+
 def ends(network, counts):
     """The calls that multiply and read nothing that another made, and those of which none reads what they make."""
     from_products, to_products = set(), set()
@@ -136,28 +155,77 @@ def holds_kernel(layer):
 def share_behind(gated, network):
     """Layers that lose units, those that could, and the share of the removable MACs that goes when every gate closes.
 
-    Removable is all that is multiplied but in calls that read inputs of the network and make its outputs, or what is
-    normalised by statistics over its channels: nobody can take channels out of these exactly. Sequences have `STEPS`.
+    Removable is all that is multiplied but what nobody can take anything out of exactly, see `stuck`. Sequences have
+    `STEPS`. In what goes as in what could, that one of many units is open is taken for granted: a branch does not go
+    because all of its units could close.
     """
     with lengthened(network.model, STEPS), lengthened(gated, STEPS):
         return counted(gated, network)
 
 
-def normalised(walk, node):
-    """Whether a layer has one kernel, and makes channels of which none can go, by statistics over all of them."""
-    anatomy, channels = anatomy_of(node.op), walk.output(node)
-    if anatomy is None or len(anatomy.products) != 1 or anatomy.recurs or channels is None:
-        return False
-    return all("averaged over the channels" in (walk.reason(group) or "") for group in channels.group)
+def stuck(network, counts):
+    """The MACs that nobody can take out exactly, by the index of the call.
+
+    Those of products between channels of which none can go, on either side:
+
+    * channels that a layer normalisation averages. Proof: without channel i the mean of the others is another, unless
+      it equals theirs, and so is what the normalisation makes of each; weights behind it could undo that for no more
+      than one mean and variance, while both differ from place to place. So for nearly all weights and inputs no smaller
+      network computes the same, whatever else is closed, as long as anything reads what is normalised; that something
+      does is taken for granted, as in what is counted as gone (`share_behind`);
+    * inputs of the network and its outputs, which are given.
+
+    And products without weights of inputs of the network (`prepared`), where all that multiplies what they make is
+    stuck: it reads all of it.
+    """
+    walk = Walk(network, symbolic=True)
+    given = prepared(network, counts)
+    first, _ = ends(network, {i: 0 if i in given else macs for i, macs in counts.items()})
+    found = {}
+    for node in network.nodes:
+        found[node.index] = 0.0
+        if node.index in given or not counts[node.index]:
+            continue
+        read = set(inputs_of(walk, node)) if node.index in first else set()
+        for term in rule_of(node).terms(walk, node):
+            left = [sum(group in read or is_fixed(walk, group) for group in groups) for groups in term.over]
+            found[node.index] += macs_of(term) * math.prod(left) if left else 0.0
+    for i in sorted(given, reverse=True):
+        readers = list(multiplied_next(network, network.nodes[i], counts))
+        found[i] = counts[i] if all(r >= 0 and found[r] == counts[r] for r in readers) else 0.0
+    return found
+
+
+def is_fixed(walk, group):
+    """Whether a channel is averaged with others, or one of the network's outputs."""
+    reason = walk.reason(group) or ""
+    return "averaged over the channels" in reason or reason == "an output of the model"
+
+
+def inputs_of(walk, node):
+    """The groups of the channels that a call of a layer reads; none where it has none of its own."""
+    slots = walk.slots.get(id(node.op), {})
+    return slots["inputs"].tolist() if "inputs" in slots else []
+
+
+def multiplied_next(network, node, counts):
+    """The next calls that multiply what a call makes; -1 for an output of the network."""
+    for tensor in node.outputs:
+        if tensor in network.outputs:
+            yield -1
+        for reader in network.consumers[tensor]:
+            if counts[reader.index]:
+                yield reader.index
+            else:
+                yield from multiplied_next(network, reader, counts)
 
 
 def counted(gated, network):
     counts = products(network)
-    first, last = ends(network, counts)
+    last = ends(network, counts)[1]
     gateable = units_that_could(network, counts, last)
-    walk = Walk(network, symbolic=True)
-    stuck = {i for i in first if i in last or normalised(walk, network.nodes[i])}
-    removable = sum(counts.values()) - sum(counts[i] for i in stuck)
+    total = sum(counts.values())
+    removable = total - sum(stuck(network, counts).values())
     inner = Network(gated)
     walk = Walk(inner, symbolic=True)
     left = layers = 0
@@ -171,8 +239,7 @@ def counted(gated, network):
         units = walk.units_of(node)
         goes = not stays or (units is not None and len(units) and bool(np.any(walk.alive[units] != TRUE)))
         layers += bool(goes and node.layer is not None and holds_kernel(node.layer))
-    total = sum(counts.values())
-    return layers, gateable, max(0.0, total - left) / removable if removable else 1.0
+    return layers, gateable, max(0.0, total - left) / removable if removable > 0 else 1.0
 
 
 def compare(gated, pruned, network, inputs):

@@ -117,11 +117,7 @@ REFUSED = {
     "everything": (lambda x: ops.flip(x), "flip (Flip): it moves the channels in a way"),
     "stacked_examples": (lambda x: ops.max(ops.stack([x, x], axis=0), axis=0), "stack: it stacks examples"),
     "matmul": (lambda x: x @ np.ones((8, 4), "float32"), "matmul (Matmul): channels that a product of tensors sums"),
-    "product": (lambda x: ops.softmax(x @ ops.swapaxes(x, 2, 3)), "matmul (Matmul): channels that a product of"),
-    "einsum": (
-        lambda x: ops.einsum("bhwc,bhvc->bhwv", x, x),
-        "einsum (Einsum): channels that a product of",
-    ),
+    "einsum": (lambda x: ops.einsum("bhwc,bhvd->bhwv", x, x), "einsum (Einsum): channels that a product of"),
     "cumsum": (lambda x: ops.cumsum(x, axis=-1), "cumsum (Cumsum): tfgates has no rule for this layer"),
     "softmax": (lambda x: ops.softmax(x, axis=-1), "softmax: softmax runs over the channels"),
     "log": (lambda x: ops.log(x), "log: what a closed channel becomes is no finite number"),

@@ -285,3 +285,15 @@ def test_states_that_are_given_belong_to_the_units():
     pruned = tfgates.prune(model)
     assert pruned.get_layer("first").units == pruned.get_layer("state").units == 4
     same_outputs(model, pruned)
+
+
+def test_a_state_that_has_gone_is_given_as_the_constant_that_it_was():
+    inputs = keras.Input(STEPS)
+    gate = tfgates.gates.HardConcreteGate()
+    state = ops.sigmoid(gate(K.Dense(6, name="state")(inputs[:, 0])))
+    model = keras.Model(inputs, K.Dense(2)(K.GRU(6, name="first")(inputs, initial_state=state)))
+    randomised(model)
+    gate.logits.assign([-5.0, 2.0, -5.0, 0.5, 2.0, -5.0])
+    pruned = tfgates.prune(model)
+    assert (pruned.get_layer("first").units, pruned.get_layer("state").units) == (6, 3)
+    same_outputs(model, pruned)

@@ -14,7 +14,7 @@ from tfgates.graph.network import Network, Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import Walk, symbolic_walk
 
-PRODUCTS = ("Matmul", "Einsum", "DotProductAttention")
+PRODUCTS = ("Matmul", "Einsum", "DotProductAttention", "Dot", "Attention")
 
 # Operators that move numbers, between what makes the values and what weighs them.
 MOVING = ("Transpose", "Permute", "Reshape", "Cast", "Repeat", "Swapaxes", "Moveaxis", "Split", "GetItem", "Dropout")
@@ -37,7 +37,7 @@ def places_written_out(network: Network, layers: Any, report: Any) -> list[Place
     if not has_written_out(network):
         return []
     walk = symbolic_walk(network)
-    for node, word in (*heads_of(walk), *products_of(walk)):
+    for node, word in (*heads_of(walk), *features_of(walk), *products_of(walk)):
         channels = walk.output(node)
         source = source_of(network, node)
         if channels is None or source is None or not wanted(source.op) or len(channels) < 2:
@@ -91,6 +91,19 @@ def heads_of(walk: Walk) -> Iterator[tuple[Node, str]]:
             maker = first_with_heads(walk, values[0])
             if maker is not None:
                 yield maker, "heads"
+
+
+def features_of(walk: Walk) -> Iterator[tuple[Node, str]]:
+    """For each sum of products over channels of two tensors the call that makes those of the first.
+
+    The queries and keys of attention with one head are such.
+    """
+    for node in walk.network.nodes:
+        summed = walk.notes(node).summed
+        if summed is not None and None not in summed.factors:
+            maker = first_with_heads(walk, summed.tensors[0])
+            if maker is not None:
+                yield maker, "features"
 
 
 def is_attention(network: Network, tensor: int) -> bool:

@@ -27,6 +27,8 @@ class CallNotes:
         read: the units of a recurrent layer, as they read one another.
         width: of a reshape into heads, how many channels each has.
         factors: of a product along an axis that is kept, what its factors have there; None for one without the axis.
+        summed: of a sum of products over channels, the factors and the pairs.
+        along: of what treats each position along an axis by itself, which tensors have it, and where 0 stays 0.
         read_in_part: by each tensor that stays whole, of whose channels only what the output needs is read, their axis.
         candidate: the formulas of a gate that is imagined on the output.
         branch: the formula of a gate that is imagined on all of the output, by channel.
@@ -47,6 +49,8 @@ class CallNotes:
     read: Any = None
     width: int | None = None
     factors: list[Channels | None] | None = None
+    summed: Any = None
+    along: Any = None
     read_in_part: dict[int, int] = dataclasses.field(default_factory=dict)
     candidate: np.ndarray | None = None
     branch: np.ndarray | None = None

@@ -83,26 +83,6 @@ def obstacle(function: Callable[..., Any], shape: Sequence[int], dtypes: Sequenc
     return None
 
 
-def along(function: Callable[..., Any], shape: Sequence[int], axis: int, dtype: str = "float32") -> bool:
-    """Whether a function treats each position along an axis by itself, all alike: as a rotation of heads does.
-
-    On random numbers: in another order, with some positions left out and with others in their place, each gives what it
-    gave, and the same again.
-    """
-    generator = np.random.default_rng(0)
-    x = sample(generator, shape, dtype, largest=10.0)
-    size = shape[axis]
-    try:
-        y = evaluate(function, x)
-        if not alike(evaluate(function, x), y):
-            return False
-        choices = [generator.permutation(size), np.arange(size)[::2], np.array([size - 1]), np.array([0] * (size + 1))]
-        return all(alike(evaluate(function, np.take(x, c, axis=axis)), np.take(y, c, axis=axis)) for c in choices)
-    except Exception:
-        # A function of the user's can raise anything.
-        return False
-
-
 def scales_along(function: Callable[..., Any]) -> bool:
     """Whether f(z * x) = z * f(x) for z >= 0, on numbers of up to a million."""
     generator = np.random.default_rng(0)

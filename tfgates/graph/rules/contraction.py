@@ -10,6 +10,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.read_in_part import as_far_as_needed
+from tfgates.graph.rules.summed import follow_sum, need_of_sum, smaller_sum, terms_of_sum
 from tfgates.graph.sizes import counted
 from tfgates.graph.walk import Walk
 
@@ -135,6 +136,37 @@ class EinsumRule(ContractionRule):
         axes = [each.index(letter) if letter in each else None for each in factors]
         sizes = {walk.shape(t)[a] for t, a in zip(self.tensors(node), axes, strict=True) if a is not None}
         return (axes, made.index(letter)) if len(sizes) == 1 else None
+
+    def forward(self, walk: Walk, node: Node) -> None:
+        if not self.follow_sum(walk, node):
+            super().forward(walk, node)
+
+    def follow_sum(self, walk: Walk, node: Node) -> bool:
+        """Notes what is known of a letter that is summed over; False where all that is known is kept."""
+        found, tensors = self.letters(node), self.tensors(node)
+        if found is None or len(tensors) != 2:
+            return False
+        factors, made = found
+        known = {
+            each[x.axis] for each, x in zip(factors, [walk.channels[t] for t in tensors], strict=True) if x is not None
+        }
+        letter = known.pop() if len(known) == 1 else made[0]
+        if letter in made or not all(letter in each for each in factors):
+            return False
+        return follow_sum(walk, node, tensors, [each.index(letter) for each in factors])
+
+    def backward(self, walk: Walk, node: Node) -> None:
+        if walk.notes(node).summed is not None:
+            return need_of_sum(walk, node)
+        return super().backward(walk, node)
+
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
+        return super().terms(walk, node) if walk.notes(node).summed is None else terms_of_sum(walk, node)
+
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        if surgery.walk.notes(node).summed is not None:
+            args, kwargs = smaller_sum(surgery, node, args, kwargs)
+        return super().emit(surgery, node, args, kwargs)
 
     def each(self, walk: Walk, node: Node, axis: int) -> float:
         letters_of: Any = self.letters(node)

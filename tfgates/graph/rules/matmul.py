@@ -8,6 +8,7 @@ import numpy as np
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.contraction import ContractionRule
+from tfgates.graph.rules.summed import follow_sum, need_of_sum, smaller_sum, terms_of_sum
 from tfgates.graph.sizes import counted
 from tfgates.graph.walk import Walk
 
@@ -39,7 +40,10 @@ BY_BATCH = BatchProductRule()
 
 @register_rule("Matmul")
 class MatmulRule(Rule):
-    """`a @ b`: the last axis of b is that of the product; what is summed over stays whole."""
+    """`a @ b`: the last axis of b is that of the product; of what is summed over, pairs can go.
+
+    Where channels are on both axes of b, or of a alone, what is summed over stays whole.
+    """
 
     reason = BatchProductRule.reason
 
@@ -60,6 +64,8 @@ class MatmulRule(Rule):
         if all(channels is None for channels in walk.inputs(node)):
             return walk.set(node, None)
         second = None if factors is None else walk.channels[factors[1]]
+        if factors is not None and self.follow_sum(walk, node, factors):
+            return None
         if second is None or second.axis != len(walk.shape(factors[1])) - 1 or second.axis < 2:
             return self.refuse(walk, node)
         first = walk.channels[factors[0]]
@@ -69,7 +75,14 @@ class MatmulRule(Rule):
         zero = np.where(second.value == 0.0, 0.0, np.nan)
         return walk.set(node, walk.like(second, axis=len(walk.shape(node.outputs[0])) - 1, value=zero))
 
+    def follow_sum(self, walk: Walk, node: Node, factors: list[int]) -> bool:
+        """Notes what is known of the axis that is summed over; False where nothing is known of it alone."""
+        ranks = [len(walk.shape(tensor)) for tensor in factors]
+        return min(ranks) > 1 and follow_sum(walk, node, factors, [ranks[0] - 1, ranks[1] - 2])
+
     def backward(self, walk: Walk, node: Node) -> None:
+        if walk.notes(node).summed is not None:
+            return need_of_sum(walk, node)
         if walk.notes(node).factors is not None:
             return BY_BATCH.backward(walk, node)
         y = walk.output(node)
@@ -82,10 +95,14 @@ class MatmulRule(Rule):
         return None
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        if surgery.walk.notes(node).summed is not None:
+            return super().emit(surgery, node, *smaller_sum(surgery, node, args, kwargs))
         rule: Any = BY_BATCH if surgery.walk.notes(node).factors is not None else super()
         return rule.emit(surgery, node, args, kwargs)
 
     def terms(self, walk: Walk, node: Node) -> list[Term]:
+        if walk.notes(node).summed is not None:
+            return terms_of_sum(walk, node)
         if walk.notes(node).factors is not None:
             return BY_BATCH.terms(walk, node)
         y, factors = walk.output(node), self.factors(node)

@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from keras import tree
+from keras import ops, tree
 
 from tfgates.anatomy.recurrent import SimpleRNNAnatomy
 from tfgates.graph.calls import arguments_by_name
+from tfgates.graph.channels import Channels
 from tfgates.graph.formula import FALSE, TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import register_rule
@@ -27,7 +28,8 @@ class RecurrentRule(InputFeatures, DeclaredRule):
     """A hidden unit is read by the outputs, by other units through the recurrent kernel, and by itself.
 
     It is needed where an output that is needed, or a unit that is, reads it. States, those that are given and
-    those that are returned, have the units of the layer. Which steps are masked does not matter.
+    those that are returned, have the units of the layer: of what is given each unit takes its own, and the constant
+    where the channel has gone. Which steps are masked does not matter.
     """
 
     def given(self, node: Node) -> dict[str, Any]:
@@ -65,7 +67,6 @@ class RecurrentRule(InputFeatures, DeclaredRule):
         """Channels of a state that is given, which are those of the units."""
         x = walk.channels[value.tensor] if isinstance(value, Ref) else None
         if x is not None and (x.axis, len(x)) == (1, len(units)):
-            walk.groups.tie(units, x.group)
             return x
         if x is not None:
             walk.groups.lock(x.group, f"{node.name}: its initial state has its channels on another axis")
@@ -115,6 +116,7 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             return super().emit(surgery, node, args, kwargs)
         new = surgery.made(node) or self.smaller(surgery, node)
         told = {name: value for name, value in kwargs.items() if name not in FEEDS}
+        args, told = self.with_states(surgery, node, args, told)
         results = new(*args, **{**told, **surgery.feeds(node, args[:1], kwargs)})
         left = surgery.keep(surgery.walk.units_of(node))
         for variable, old in zip(states_of(new), states_of(node.op), strict=True):
@@ -123,6 +125,18 @@ class RecurrentRule(InputFeatures, DeclaredRule):
             return results
         factor = self.gate(surgery.walk, node)[1][left]
         return tree.map_structure(lambda y: surgery.scale(y, factor, len(y.shape) - 1, node), results)
+
+    def with_states(self, surgery: Any, node: Node, args: Any, kwargs: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        """The arguments of the smaller call, with what the units that are left take of the states that are given."""
+        known, units = iter(surgery.walk.notes(node).states), surgery.keep(surgery.walk.units_of(node))
+
+        def own(state: Any) -> Any:
+            x = None if state is None else next(known)
+            return state if x is None else filled(surgery, node, state, x, units)
+
+        if "initial_state" in kwargs:
+            return args, {**kwargs, "initial_state": tree.map_structure(own, kwargs["initial_state"])}
+        return (*args[:1], *(tree.map_structure(own, each) for each in args[1:2]), *args[2:]), kwargs
 
     def folds(
         self, surgery: Any, node: Node, keep: dict[str, np.ndarray], config: dict[str, Any]
@@ -141,6 +155,17 @@ class RecurrentRule(InputFeatures, DeclaredRule):
 
     def factor_behind(self, walk: Walk, node: Node) -> np.ndarray | None:
         return self.gate(walk, node)[1] if hasattr(node.op, "gate") and len(node.outputs) == 1 else None
+
+
+def filled(surgery: Any, node: Node, tensor: Any, x: Channels, wanted: np.ndarray) -> Any:
+    """The channels `wanted` of what is left of a vector, the constants that they are in place of those that went."""
+    left = surgery.keep(x.group)
+    gone = wanted & ~left
+    if not gone.any():
+        return surgery.pick(tensor, wanted[left], 1)
+    place = np.where(left, np.cumsum(left) - 1, left.sum())[wanted]
+    result = ops.take(ops.pad(tensor, [[0, 0], [0, 1]]), place.astype("int32"), axis=1)
+    return surgery.shift(result, np.where(gone, x.value, 0.0)[wanted], 1, node)
 
 
 def connections(recurrent_kernel: np.ndarray) -> np.ndarray:

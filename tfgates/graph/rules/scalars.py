@@ -27,8 +27,8 @@ class ScalarsRule(ProbedRule):
                 found = super().obstacle(network, node)
         return found
 
-    def alike_along(self, walk: Walk, node: Node, axis: int) -> bool:
-        # What is alike for the weights of the moment may not be for others.
+    def follow_along(self, walk: Walk, node: Node) -> bool:
+        # What is told apart for the weights of the moment may not be for others.
         return False
 
     def combined(self, walk: Walk, node: Node, values: list[np.ndarray]) -> np.ndarray:
