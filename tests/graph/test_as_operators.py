@@ -81,6 +81,10 @@ def test_the_layer_is_opened_and_what_is_in_it_pruned(made, tmp_path):
         ((220, 224), {"size": [[0, 1]], "times": 2, "plus": 6}),
         ((101 * 107, 103 * 109), {"size": [[0, 0], [1, 1]], "times": 1, "plus": 0}),
         ((3 * 101 * 107 * 113, 3 * 103 * 109 * 127), {"size": [[0, 0], [1, 1], [2, 1]], "times": 3, "plus": 0}),
+        (
+            (107 - 113 + 2, 109 - 127 + 2),
+            {"size": [[0, 1]], "times": 1, "plus": {"size": [[1, 1]], "times": -1, "plus": 2}},
+        ),
     ],
 )
 def test_numbers_that_depend_on_sizes(pair, size):
@@ -159,17 +163,18 @@ def test_what_is_another_case_for_few_steps_is_not_followed(name):
 
 
 class Filled(K.Layer):
-    """Fills a mask up to the length of what it is for, as PaliGemma does, whose images have none."""
+    """Fills a mask up to the length of what it is for, as PaliGemma does, whose images have none; or cuts it off."""
 
-    def __init__(self, first, **kwargs):
+    def __init__(self, first, cuts, **kwargs):
         super().__init__(**kwargs)
-        self.first, self.dense = first, K.Dense(4)
+        self.first, self.cuts, self.dense = first, cuts, K.Dense(4)
         self.dense.build((None, None, 4))
 
     def call(self, x, other):
         values, mask = (x, other) if self.first else (other, x)
-        more = ops.shape(values)[1] - ops.shape(mask)[1]
-        mask = ops.pad(mask, ((0, 0), (more, 0)), constant_values=1.0)
+        steps = ops.shape(values)[1]
+        more = steps - ops.shape(mask)[1]
+        mask = ops.pad(mask, ((0, 0), (max(more, 0) if self.cuts else more, 0)), constant_values=1.0)[:, :steps]
         return self.dense(values) * ops.reshape(mask, (ops.shape(mask)[0], ops.shape(mask)[1], 1))
 
     def compute_output_shape(self, x_shape, other_shape):
@@ -177,10 +182,20 @@ class Filled(K.Layer):
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_what_is_the_same_for_two_lengths_that_are_alike_is_tried_for_others(first):
+@pytest.mark.parametrize("cuts", [True, False])
+def test_what_is_the_same_for_two_lengths_that_are_alike_is_tried_for_others(first, cuts):
     inputs = keras.Input((None, 4)), keras.Input((None,))
-    layer = Filled(first)
+    layer = Filled(first, cuts)
     tensors = inputs if first else inputs[::-1]
-    outputs = layer(*tensors)
-    with pytest.raises(NotOpenedError):
-        open_layer(layer, tensors, {}, [outputs])
+    model = keras.Model(inputs, layer(*tensors))
+    if cuts:
+        # One of the lengths is the longer one in all that is followed.
+        with pytest.raises(NotOpenedError):
+            open_layer(layer, tensors, {}, [model.output])
+        return
+    opened = copy_of(Network(model))
+    assert not any(isinstance(each, Filled) for each in opened.layers)
+    generator = np.random.default_rng(0)
+    for steps, known in ((5, 5), (7, 2)):
+        x = [generator.normal(size=shape).astype("float32") for shape in ((2, steps, 4), (2, known))]
+        np.testing.assert_allclose(opened(x), model(x), rtol=1e-6)

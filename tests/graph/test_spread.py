@@ -145,3 +145,11 @@ def test_a_pixel_shuffle_that_is_flattened():
     pruned = tfgates.prune(gated)
     assert pruned.get_layer("first").filters == 8
     same_outputs(gated, pruned)
+
+
+def test_one_channel_is_not_told_along_places():
+    inputs = keras.Input((None, 4))
+    x = keras.layers.Reshape((-1, 1, 1))(keras.layers.Dense(1, activation="relu")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Reshape((-1, 1))(x)))
+    x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
+    np.testing.assert_allclose(tfgates.prune(model)(x), model(x), atol=1e-6)

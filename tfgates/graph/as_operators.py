@@ -77,7 +77,7 @@ class Arguments:
         return x.tolist()
 
     def _size(self, a: Any, b: Any) -> Any:
-        """A number that depends on sizes: a product of some of them times a number plus another."""
+        """A number that depends on sizes: a product of some of them times a number plus another, or a sum of two."""
         if not isinstance(a, int) or isinstance(a, bool):
             raise NoOperatorError
         ways = []
@@ -89,11 +89,30 @@ class Arguments:
                 if rest == 0 and times and abs(a - times * one) < MOST_MORE:
                     ways.append((abs(a - times * one), times, chosen))
         if not ways:
-            raise NoOperatorError
+            return self._sum(a, b)
         _, times, chosen = min(ways, key=lambda way: (way[0], abs(way[1]), len(way[2])))
         plus = a - times * math.prod(pair[0] for pair in chosen)
-        places = [[self._number(self.like, self._sizes[pair][0]), self._sizes[pair][1]] for pair in chosen]
+        places = [self._place(pair) for pair in chosen]
         return {"size": places, "times": times, "plus": plus}
+
+    def _sum(self, a: int, b: int) -> Any:
+        """A number that is the sum or the difference of two sizes, plus another."""
+        ways = []
+        for first, second in itertools.permutations(self._sizes, 2):
+            for times in (1, -1):
+                rest, twin = (x - first[i] - times * second[i] for i, x in enumerate((a, b)))
+                if rest == twin and abs(rest) < MOST_MORE:
+                    ways.append((abs(rest), times, first, second))
+        if not ways:
+            raise NoOperatorError
+        _, times, first, second = min(ways, key=lambda way: way[:2])
+        places = [self._place(pair) for pair in (first, second)]
+        more = {"size": places[1:], "times": times, "plus": a - first[0] - times * second[0]}
+        return {"size": places[:1], "times": 1, "plus": more}
+
+    def _place(self, pair: tuple[int, int]) -> list[int]:
+        """Where a size is taken from: the number of a tensor, and the axis."""
+        return [self._number(self.like, self._sizes[pair][0]), self._sizes[pair][1]]
 
     @staticmethod
     def _number(tensors: list[Any], tensor: Any) -> int:

@@ -65,7 +65,7 @@ class Operator(keras.layers.Layer):
         arguments: list of what it is called with: numbers, strings, None, lists and dicts of such. Dicts with one of
             these keys stand for something else: `{"tensor": 0}` for the first of `inputs`;
             `{"size": [[0, 1]], "times": 1, "plus": 0}` for a size of a tensor in `like` (that of axis 1 of the first),
-            or the product of several, times a number, plus another; `{"slice": [start, stop, step]}`;
+            or the product of several, times a number, plus another or such a dict; `{"slice": [start, stop, step]}`;
             `{"ellipsis": 1}`; `{"dict": {...}}` for a dict.
         keywords: dict of the same, by name. Defaults to none.
 
@@ -121,7 +121,7 @@ class Operator(keras.layers.Layer):
             return inputs[x["tensor"]]
         if "size" in x:
             size = math.prod([ops.shape(like[i])[axis] for i, axis in x["size"]])
-            return size * x.get("times", 1) + x.get("plus", 0)
+            return size * x.get("times", 1) + self._filled(x.get("plus", 0), inputs, like)
         if "slice" in x:
             return slice(*(self._filled(each, inputs, like) for each in x["slice"]))
         if "ellipsis" in x:

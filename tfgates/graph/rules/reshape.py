@@ -31,7 +31,11 @@ def trace(shape: tuple[int, ...], axis: int, new_shape: tuple[int, ...]) -> tupl
     """
     index = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
     index = np.broadcast_to(index, shape).reshape(new_shape)
-    for new_axis in range(len(new_shape)):
+    axes = list(range(len(new_shape)))
+    if shape[axis] == 1:
+        # One channel would be told by each of them, places too.
+        axes = sorted(axes, key=lambda i: (new_shape[i] != 1, -i))
+    for new_axis in axes:
         first = index[tuple(slice(None) if i == new_axis else slice(0, 1) for i in range(len(new_shape)))]
         if np.array_equal(np.broadcast_to(first, new_shape), index):
             return new_axis, first.reshape(-1)
