@@ -203,6 +203,43 @@ def test_padded_shortcuts_shrink_in_training_and_again():
     tfgates.prune(small)
 
 
+def reparameterized_network():
+    """RepVGG while it trains: a normalised identity beside convolutions of 3 x 3 and 1 x 1."""
+    x = inputs = keras.Input((8, 8, 3))
+    for name in "abc":
+        branches = [K.Conv2D(5, k, padding="same", use_bias=False, name=f"{name}{k}")(x) for k in (3, 1)]
+        x = K.ReLU()(K.Add()([K.BatchNormalization()(y) for y in ([*branches, x] if name > "a" else branches)]))
+    x = K.Conv2D(4, 3, padding="same", name="last")(x)
+    return keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(x)))
+
+
+def test_normalised_identities_are_gated_behind_their_sums():
+    model = reparameterized_network()
+    gated = tfgates.gate_model(model)
+    assert gated_names(gated) == ["last", "add", "add_1", "add_2"]
+    assert sorted(gate.units for gate in gated.gates) == [4, 5]
+    open_all(gated)
+    assert_same(model, gated, data(model))
+    randomise(gated)
+    plan = prunes(gated)
+    pruned = tfgates.prune(gated, plan=plan)
+    assert_same(gated, pruned, data(model))
+    np.testing.assert_allclose(gated(data(model)), pruned(data(model)), atol=1e-5)
+    assert len({pruned.get_layer(f"{name}{k}").filters for name in "abc" for k in (3, 1)}) == 1
+    assert pruned.get_layer("a3").filters < 5
+
+
+def test_streams_are_gated_where_little_is_inside_of_branches():
+    gated = tfgates.gate_model(reparameterized_network(), residual="inner")
+    assert "add" in gated_names(gated)
+    # What was asked for by name is not widened.
+    gated = tfgates.gate_model(reparameterized_network(), layers=["last"])
+    assert gated_names(gated) == ["last"]
+    # More than half of the MACs are inside of these branches.
+    gated = tfgates.gate_model(residual_network())
+    assert "stem" not in gated_names(gated)
+
+
 def test_tied_gates_close_the_same_channels_while_training():
     inputs = keras.Input((3, 3, 2))
     x = K.Conv2D(6, 1, name="a")(inputs)
@@ -495,7 +532,7 @@ def test_channels_joined_with_others():
     inputs = keras.Input((6, 6, 4))
     x = K.Add()([K.Conv2D(6, 3, name="left")(inputs), K.Conv2D(6, 3, name="right")(inputs)])
     model = keras.Model(inputs, K.Dense(2)(K.Dense(5, name="hidden")(K.Flatten()(x))))
-    found = skipped(tfgates.gate_model(model))
+    found = skipped(tfgates.gate_model(model, layers=".*"))
     reason = "its channels are joined with those of other layers (a residual stream: see `residual`)"
     assert found["left"] == found["right"] == reason
     found = skipped(tfgates.gate_model(model, layers=["left", "hidden"]))

@@ -366,6 +366,8 @@ class Builder(OddSteps):
             y = K.BatchNormalization()(y, **self.mode())
         where = self.pick([None, -1, -1])
         y = self.gate(axis=where)(y) if self.pick([True, True, False]) else y
+        # Normalised before it is added, as in RepVGG.
+        x = K.BatchNormalization()(x, **self.mode()) if self.pick([True, False, False, False]) else x
         self.add(K.Add(), [x, y])
 
     def padded(self, x):

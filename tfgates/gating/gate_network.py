@@ -12,6 +12,7 @@ from tfgates.gating.likely import likely_candidates
 from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, unit_places
 from tfgates.gating.proof import proven
+from tfgates.gating.reach import ENOUGH, reach
 from tfgates.gating.report import complete, skipped_by_name
 from tfgates.gating.subclasses import carry_over, gated_class
 from tfgates.gating.written_out import carried_by, has_written_out, places_written_out
@@ -43,6 +44,50 @@ def no_inside(gate: Any, gate_arguments: dict[str, Any], copy_weights: bool) -> 
         return "`copy_weights=False` uses the layers as they are"
     made = gates.get(gate, **(gate_arguments if isinstance(gate, str) else {}))
     return "one recurrent kernel serves all examples: `sampling` must be 'batch'" if made.sampling == "example" else ""
+
+
+def placed(
+    network: Network,
+    residual: tuple[str, ...],
+    report: Report,
+    gate: Any,
+    gate_arguments: dict[str, Any],
+    layers: Any,
+    flattened: bool,
+    copy_weights: bool,
+) -> list[Place]:
+    """The places of gates, proven; what has none goes into `report`."""
+    places = []
+    of_blocks = Report()
+    of_layers = "layer" in residual
+    blocks = block_places(network, layers, of_blocks, of_layers) if of_layers or "block" in residual else []
+    if "inner" in residual or "tied" in residual:
+        tied = "tied" in residual
+        why = no_inside(gate, gate_arguments, copy_weights)
+        likely = candidates_of(blocks)
+        if not has_written_out(network):
+            # All gates at once: what follows for fewer of them follows from this one walk.
+            heads = head_places(network, layers, Report(), copy_weights)
+            likely |= likely_candidates(network, layers, heads, tied, why)
+        walk = symbolic_walk(network, likely)
+        first = head_places(network, layers, report, copy_weights, walk) + places_written_out(network, layers, report)
+        # Of these nothing is reported: what they would have closed gets gates of its own.
+        first = proven(network, first, Report(), tied=False) if any(place.word for place in first) else first
+        carried = carried_by(network, first)
+        likely = likely_candidates(network, layers, first, tied, why, carried)
+        made = gates.get(gate, **(gate_arguments if isinstance(gate, str) else {}))
+        each = made.sampling == "example"
+        units = unit_places(network, layers, report, likely, no_inside=why, carried=carried, per_example=each)
+        places = proven(network, first + units, report, tied)
+        more = unit_places(network, layers, report, candidates_of(places), depthwise=True, per_example=each)
+        places = proven(network, places + more, report, tied) if more else places
+    if flattened:
+        places = proven(network, places + flat_places(network, layers, places), report, tied=False)
+    if of_layers or "block" in residual:
+        report.skipped.extend(of_blocks.skipped)
+        places += proven_blocks(network, blocks, report)
+    complete(report, network, places, candidates_of(places))
+    return places
 
 
 def gate_network(
@@ -81,60 +126,25 @@ def gate_network(
         unknown = sorted(set(layers) - {node.op.name for node in network.nodes})
         if unknown:
             raise ValueError(f"`layers` must name layers of the model. Received, and not found: {unknown}")
-    places = []
-    of_blocks = Report()
-    of_layers = "layer" in residual
-    blocks = block_places(network, layers, of_blocks, of_layers) if of_layers or "block" in residual else []
-    if "inner" in residual or "tied" in residual:
-        tied = "tied" in residual
-        why = no_inside(gate, gate_arguments or {}, copy_weights)
-        likely = candidates_of(blocks)
-        if not has_written_out(network):
-            # All gates at once: what follows for fewer of them follows from this one walk.
-            heads = head_places(network, layers, Report(), copy_weights)
-            likely |= likely_candidates(network, layers, heads, tied, why)
-        walk = symbolic_walk(network, likely)
-        first = head_places(network, layers, report, copy_weights, walk) + places_written_out(network, layers, report)
-        # Of these nothing is reported: what they would have closed gets gates of its own.
-        first = proven(network, first, Report(), tied=False) if any(place.word for place in first) else first
-        carried = carried_by(network, first)
-        likely = likely_candidates(network, layers, first, tied, why, carried)
-        made = gates.get(gate, **((gate_arguments or {}) if isinstance(gate, str) else {}))
-        each = made.sampling == "example"
-        units = unit_places(network, layers, report, likely, no_inside=why, carried=carried, per_example=each)
-        places = proven(network, first + units, report, tied)
-        more = unit_places(network, layers, report, candidates_of(places), depthwise=True, per_example=each)
-        places = proven(network, places + more, report, tied) if more else places
-    if flattened:
-        places = proven(network, places + flat_places(network, layers, places), report, tied=False)
-    if of_layers or "block" in residual:
-        report.skipped.extend(of_blocks.skipped)
-        places += proven_blocks(network, blocks, report)
-    complete(report, network, places, candidates_of(places))
-    if not places and "inner" in residual and "tied" not in residual:
-        # Nothing but streams is there.
-        return gate_network(
-            network,
-            (*residual, "tied"),
-            gate,
-            gate_arguments,
-            layers,
-            flattened,
-            generator,
-            penalty,
-            budget,
-            copy_weights,
-            compensate,
-            keep_class,
-            example,
-            length,
-        )
+
+    def found(kinds: tuple[str, ...], told: Report) -> list[Place]:
+        return placed(network, kinds, told, gate, gate_arguments or {}, layers, flattened, copy_weights)
+
+    places = found(residual, report)
+    if "inner" in residual and "tied" not in residual:
+        reached = reach(network, places)
+        if not places or (layers is None and reached < ENOUGH):
+            # Streams, or little else, are what is there.
+            of_streams = Report()
+            more = found((*residual, "tied"), of_streams)
+            if not places or reach(network, more) > reached:
+                places, report = more, of_streams
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
     for place in places:
         word = word_for(place)
         what = f"the whole {word}" if place.axis is None else f"{place.units} {word}"
-        shared = " (one gate for the residual stream)" if place.key[0] == "tied" else ""
+        shared = " (one gate for the residual stream)" if place.key[0] in ("tied", "behind") else ""
         report.gated.append((place.layer, what + shared))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)

@@ -14,6 +14,7 @@ from tfgates.graph.gate_places import channels_of
 from tfgates.graph.network import Node
 from tfgates.graph.rule import rule_of
 from tfgates.graph.rules.slicing import PadRule
+from tfgates.graph.rules.sums import AddRule
 from tfgates.graph.walk import symbolic_walk
 
 AT_OUTPUT = "an output of the model"
@@ -43,7 +44,7 @@ def proven(network: Network, places: list[Place], report: Any, tied: bool) -> li
         if moved is None:
             moved = behind_weights(walk, places, failed)
         if moved is None and tied and failed:
-            moved = tie_streams(walk, places, failed)
+            moved = tie_streams(walk, places, failed) or behind_sums(walk, places, failed)
         if moved is not None:
             walk, places = walk_of_moved(walk, places, moved, failed), moved
             continue
@@ -142,6 +143,53 @@ def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
     if not changed:
         return None
     return [dataclasses.replace(p, key=renamed[p.key]) if p.key in renamed else p for p in places] + more
+
+
+def behind_sums(walk: Walk, places: list[Place], failed: Collection[Any]) -> list[Place] | None:
+    """The places on a stream with those in front of its sums moved behind them; None where that moves none.
+
+    Where what comes in is normalised before it is added, as in RepVGG, a closed channel is a constant of that
+    normalisation, and 0 only behind the sum.
+    """
+    streams: dict[Any, tuple[int, ...]] = {}
+    for place in places:
+        if place.key in failed and place.kind == "outputs" and not inside(place) and place.axis is not None:
+            streams.setdefault(place.key, tuple(walk.root[walk.output(place.node).group]))
+    moves = {}
+    for key, groups in streams.items():
+        sums = [node for node in walk.network.nodes if is_sum(walk, node, groups)]
+        ends = [node for node in sums if walk.network.reader(node.outputs[0]) not in sums]
+        # A constant that nothing can take up is 0 behind the sum; other reasons are the same there.
+        locked = any("constant" not in reason for reason in filter(None, map(walk.reason, groups)))
+        if ends and not locked and not all(place.node in ends for place in places if place.key == key):
+            moves[key] = (sums, ends)
+    # Those that do not stand there either stay where they were, with the reason of that place.
+    moved = to_sums(walk.network, places, moves)
+    if moves:
+        stuck = obstacles(walk_of_moved(walk, places, moved, failed), moved)
+        moves = {key: ends for key, ends in moves.items() if ("behind", key) not in stuck}
+    return to_sums(walk.network, places, moves) if moves else None
+
+
+def to_sums(network: Network, places: list[Place], moves: dict[Any, tuple[list[Node], list[Node]]]) -> list[Place]:
+    """The places with those of each key in `moves` behind the last of its sums, where they stand in front of any."""
+    found = []
+    for place in places:
+        sums, _ = moves.get(place.key, ([], []))
+        if place.node not in sums and network.reader(place.node.outputs[0]) not in sums:
+            found.append(dataclasses.replace(place, key=("behind", place.key)) if sums else place)
+    for key, (_, ends) in moves.items():
+        first = next(place for place in places if place.key == key)
+        found += [dataclasses.replace(first, layer=n.name, node=n, source=n, key=("behind", key)) for n in ends]
+    return found
+
+
+def is_sum(walk: Walk, node: Node, groups: tuple[int, ...]) -> bool:
+    """Whether a call adds up channels of a stream, and what it makes is no output."""
+    made = walk.channels[node.outputs[0]]
+    if not isinstance(rule_of(node), AddRule) or made is None or node.outputs[0] in walk.network.outputs:
+        return False
+    return tuple(walk.root[made.group]) == groups
 
 
 def begins(walk: Walk, node: Node, groups: tuple[int, ...]) -> bool:
