@@ -15,14 +15,8 @@ hub = pytest.importorskip("keras_hub")
 # Of these the tests are quick enough for every run.
 OFTEN = ("BertBackbone", "GPT2Backbone", "LlamaBackbone", "MistralBackbone")
 
-# The `call` of its attention cannot be followed: no gates on heads.
-WITHOUT_HEADS = ("DebertaV3Backbone",)
-
 # The branches of the first layer by the names of their gates.
 FIRST = re.compile("layer_0_|decoder_block_0_|deit_encoder_add_gate|deit_encoder_transformer_block_1_")
-
-# Their attention stays whole, so that of a layer with its normalisations only a part could go.
-IN_PARTS = ("DebertaV3Backbone",)
 
 # What is left of these is of their class again, with a layer less; of the first with fewer heads too.
 WITH_HEAD_WIDTH = ("MistralBackbone", "Qwen3Backbone")
@@ -38,8 +32,15 @@ DECODERS = (
     "QwenBackbone",
 )
 # With its cache GPT-NeoX of KerasHub generates something else than without, also as it was before.
-ENCODERS = ("BertBackbone", "DistilBertBackbone", "GPTNeoXBackbone", "RobertaBackbone", "XLMRobertaBackbone")
-PRESETS = (*DECODERS, *IN_PARTS, *ENCODERS)
+ENCODERS = (
+    "BertBackbone",
+    "DebertaV3Backbone",
+    "DistilBertBackbone",
+    "GPTNeoXBackbone",
+    "RobertaBackbone",
+    "XLMRobertaBackbone",
+)
+PRESETS = (*DECODERS, *ENCODERS)
 
 
 def marked(names):
@@ -73,13 +74,9 @@ def close(gated):
 @pytest.mark.parametrize("name", marked(families.FAMILIES))
 def test_half_of_the_heads_and_units_and_a_layer_go(name, tmp_path):
     model = families.backbone(hub, name)
-    gated = tfgates.gate_model(model, residual=("inner", "block" if name in IN_PARTS else "layer"), length=9)
+    gated = tfgates.gate_model(model, residual=("inner", "layer"), length=9)
     kinds = [what for _, what in gated.report.gated]
-    assert [any(word in what for what in kinds) for word in ("heads", "units", "the whole")] == [
-        name not in WITHOUT_HEADS,
-        True,
-        True,
-    ]
+    assert all(any(word in what for what in kinds) for word in ("heads", "units", "the whole"))
     with contextlib.ExitStack() as stack:
         for gate in gated.gates:
             stack.enter_context(gate.held(np.ones(gate.unit_shape)))
@@ -100,7 +97,7 @@ def check_preset(name, model, gated, folder):
     assert type(small) is type(model)
     before, after = model.get_config(), small.get_config()
     assert after["intermediate_dim"] == 12
-    assert after["num_layers"] == (2 if name in IN_PARTS else 1)
+    assert after["num_layers"] == 1
     assert after.get("head_dim") == (4 if name in WITH_HEAD_WIDTH else before.get("head_dim"))
     small.save_to_preset(folder)
     loaded = hub.models.Backbone.from_preset(str(folder))

@@ -1,5 +1,6 @@
 """A Keras model as one flat list of calls, nested models and shared layers included."""
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Container
@@ -13,10 +14,11 @@ from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in
 from tfgates.graph.classes import is_own
 from tfgates.graph.masks import all_given, masks_of
 from tfgates.graph.opened import Found
-from tfgates.graph.opening import call_names, may_be_opened, open_layer
+from tfgates.graph.opening import call_names, may_be_opened, may_combine, open_layer
 from tfgates.graph.own_products import as_dense_layers
 from tfgates.graph.own_weights import Given, as_layer
 from tfgates.graph.phase import Phase, write_down
+from tfgates.graph.picked_parts import cut_out_of_channels
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
@@ -104,6 +106,7 @@ class Network:
         self._expand(functional, produced, prefix="")
         self.outputs = [produced[id(t)] for t in functional.outputs]
         as_dense_layers(self.nodes, self._phases, self.shapes, self.dtypes, self.outputs)
+        cut_out_of_channels(self, self._phases)
         if self.has_modes:
             write_down(self.nodes, self._phases)
         find_ties(self.nodes)
@@ -203,6 +206,10 @@ class Network:
                 if op is self.model:
                     raise unopened(op, str(reason)) from reason
                 whole = str(reason)
+        elif not masked and may_combine(op, args, kwargs, call.outputs):
+            # What cannot be opened is tried as a function.
+            with contextlib.suppress(NotOpenedError):
+                return self._open(call, args, kwargs, produced, name, phase)
         if whole is not None:
             self._phase.within(op, args, kwargs, phase)
 

@@ -37,6 +37,20 @@ def may_be_opened(op: Any) -> bool:
     return holds_layers(op) or (is_own(type(op), "call") and bool(op.weights) and declared_base(type(op)) is None)
 
 
+def may_combine(op: Any, args: Any, kwargs: Any, outputs: list[Any]) -> bool:
+    """Whether a call of a layer of a user's without weights makes something of another shape of several tensors.
+
+    Attention that is a layer of its own is such: the operators that it calls are known, the layer is not.
+    """
+    from tfgates.graph.rule import rule_for
+
+    if not isinstance(op, keras.Layer) or op.weights or holds_layers(op) or rule_for(op).known:
+        return False
+    tensors = {id(t): tuple(t.shape) for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}
+    others = any(tuple(y.shape) not in tensors.values() for y in tree.flatten(outputs))
+    return len(tensors) > 1 and others and is_own(type(op), "call")
+
+
 def open_layer(
     layer: keras.Layer,
     args: Any,

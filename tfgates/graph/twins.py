@@ -7,6 +7,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.graph.as_operators import Arguments, NoOperatorError, as_operator
+from tfgates.graph.classes import is_own
 from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
 from tfgates.layers.as_many import AsMany
 
@@ -181,9 +182,12 @@ def tensors_before(run: Unrolled) -> list[Any]:
 
 
 def is_alike(one: keras.Layer, other: keras.Layer) -> bool:
-    """Whether two layers of one class of Keras have the same config."""
-    of_keras = type(one).__module__.partition(".")[0] == "keras"
-    return of_keras and without_name(one) == without_name(other)
+    """Whether two layers of one class have the same config, which Keras makes of all that they were made with."""
+    try:
+        return not is_own(type(one), "get_config") and without_name(one) == without_name(other)
+    except NotImplementedError:
+        # It cannot make one.
+        return False
 
 
 def without_name(op: Any) -> dict[Any, Any]:
