@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
@@ -40,6 +40,7 @@ def for_any_size(
     reason: NotOpenedError,
     proven: Callable[..., Any],
     follow: Callable[..., Unrolled] = unroll,
+    beside: Collection[int] = (),
 ) -> Unrolled:
     """Follows a call for two sets of sizes, and once more with what depends on them replaced.
 
@@ -54,13 +55,14 @@ def for_any_size(
         reason: why it cannot be followed with open sizes.
         proven: function of an `Unrolled` that returns it, or raises a `NotOpenedError`.
         follow: unrolls it, as `unroll` does.
+        beside: numbers of the tensors whose first axis is not that of the examples.
 
     Raises:
         NotOpenedError: where it uses a size otherwise, or `proven` says that it computes something else.
     """
     if not any(shape and shape[0] is None for shape in shapes):
         raise reason
-    coarsest, *finer = open_axes(shapes)
+    coarsest, *finer = open_axes(shapes, beside)
 
     def run(axes: dict[Any, Any], which: int) -> Unrolled:
         return followed(call, shapes, dtypes, holder, axes, which, follow)
@@ -81,14 +83,15 @@ def for_any_size(
     return for_these(coarsest, one, other)
 
 
-def open_axes(shapes: list[Any]) -> list[dict[tuple[int, int], int]]:
+def open_axes(shapes: list[Any], beside: Collection[int] = ()) -> list[dict[tuple[int, int], int]]:
     """Which open axes may have one size: ways to see it, each the number of the size by tensor and axis.
 
-    All tensors whose first axis is open have one number of examples. Of the other open axes all have one size at
-    first, then none the same as another, then some of them (of up to `MOST_OPEN` axes).
+    All tensors whose first axis is open have one number of examples, those in `beside` apart. Of the other open axes
+    all have one size at first, then none the same as another, then some of them (of up to `MOST_OPEN` axes).
     """
-    others = [(i, axis) for i, shape in enumerate(shapes) for axis in range(1, len(shape)) if shape[axis] is None]
-    examples = {(i, 0): 0 for i, shape in enumerate(shapes) if shape and shape[0] is None}
+    places = [(i, axis) for i, shape in enumerate(shapes) for axis, size in enumerate(shape) if size is None]
+    others = [(i, axis) for i, axis in places if axis or i in beside]
+    examples = {(i, axis): 0 for i, axis in places if not axis and i not in beside}
     ways = sorted(partitions(len(others)), key=max, reverse=True) if 1 < len(others) <= MOST_OPEN else [[0]]
     # The coarsest is the last one.
     ways = [[0] * len(others), *(way for way in ways if max(way))] if others else [[]]

@@ -12,9 +12,10 @@ from keras import tree
 from tfgates.anatomy.weightless import is_dropout
 from tfgates.graph.calls import called_with_mask, check_nested, has_own_mask, in_form, nested_inputs
 from tfgates.graph.classes import is_own
+from tfgates.graph.corrected import Corrected, NotCorrectedError
 from tfgates.graph.masks import all_given, masks_of
-from tfgates.graph.opened import Found
-from tfgates.graph.opening import call_names, may_be_opened, may_combine, open_layer
+from tfgates.graph.opening import ToldOtherwiseError, call_names, may_be_opened, may_combine
+from tfgates.graph.openings import Openings
 from tfgates.graph.own_products import as_dense_layers
 from tfgates.graph.own_weights import Given, as_layer
 from tfgates.graph.phase import Phase, write_down
@@ -22,7 +23,7 @@ from tfgates.graph.picked_parts import cut_out_of_channels
 from tfgates.graph.state import complete
 from tfgates.graph.subclassed import check_inputs, graph_of_call, unopened
 from tfgates.graph.tying import Tie, find_ties
-from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled
+from tfgates.graph.unrolling import Call, NotOpenedError
 from tfgates.keras_internals import has_graph, mask_of, nodes_by_depth
 
 
@@ -70,23 +71,7 @@ class Network:
 
     def __init__(self, model: Any, example: Any = None) -> None:
         self.model = model
-        self.nodes: list[Node] = []
-        self.shapes: list[tuple[Any, ...]] = []
-        self.dtypes: list[str] = []
-        self.producer: list[Node | None] = []
-        self._kept: list[Any] = []
-        self._weights: dict[int, int] = {}
-        # Paths of weights that are left out, since no call reads them.
-        self.unread: list[str] = []
-        # What was found when layers were opened, so that twelve equal blocks are compared in full once.
-        self._compared: dict[Any, Found] = {}
-        # The calls of layers in layers, by their ids, with what they were followed as when those were.
-        self._found: dict[int, tuple[Call, Any]] = {}
-        self._masked = False
-        # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
-        self.masks_given: set[int] = set()
-        self._phase = Phase()
-        self._phases: list[Any] = []
+        self._openings = Openings()
         # What rules have found out by trying, by index of the call: it holds for every walk.
         self.proofs: dict[Any, Any] = {}
         # What was found of it already, see `tfgates.graph.walk.symbolic_walk`.
@@ -101,10 +86,7 @@ class Network:
         if subclassed:
             functional = graph_of_call(model, example)
         self.functional = functional
-        self.inputs = [self._tensor(t) for t in functional.inputs]
-        produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
-        self._expand(functional, produced, prefix="")
-        self.outputs = [produced[id(t)] for t in functional.outputs]
+        self._read_corrected()
         as_dense_layers(self.nodes, self._phases, self.shapes, self.dtypes, self.outputs)
         cut_out_of_channels(self, self._phases)
         if self.has_modes:
@@ -116,6 +98,46 @@ class Network:
                 self.consumers[tensor].append(node)
         if subclassed:
             check_inputs(self)
+
+    def _read_corrected(self) -> None:
+        """Reads the graph, of layers that tell Keras something else than they make what they make."""
+        wrong, given_up = set[int](), set[int]()
+        while True:
+            try:
+                self._read(wrong)
+            except NotCorrectedError:
+                wrong, given_up = set(), given_up | wrong
+                continue
+            # A copy of what stays whole would tell Keras the same again.
+            whole = {id(node.op) for node in self.nodes} & wrong
+            more = self._told_otherwise - wrong - given_up
+            if not whole and not more:
+                return
+            wrong, given_up = (wrong | more) - whole, given_up | whole
+
+    def _read(self, wrong: set[int]) -> None:
+        """Reads the graph; `wrong` are ids of layers that tell Keras something else than they make."""
+        self.nodes: list[Node] = []
+        self.shapes: list[tuple[Any, ...]] = []
+        self.dtypes: list[str] = []
+        self.producer: list[Node | None] = []
+        self._kept: list[Any] = []
+        self._weights: dict[int, int] = {}
+        # Paths of weights that are left out, since no call reads them.
+        self.unread: list[str] = []
+        self._masked = False
+        # Tensors that carried a mask which now all calls that read it are given: see `tfgates.graph.masks.all_given`.
+        self.masks_given: set[int] = set()
+        self._phase = Phase()
+        self._phases: list[Any] = []
+        # Ids of layers of which it was found that they do.
+        self._told_otherwise: set[int] = set()
+        self._corrected = Corrected(wrong)
+        functional = self.functional
+        self.inputs = [self._tensor(t) for t in functional.inputs]
+        produced = dict(zip(map(id, functional.inputs), self.inputs, strict=True))
+        self._expand(functional, produced, prefix="")
+        self.outputs = [produced[id(t)] for t in functional.outputs]
 
     @property
     def has_modes(self) -> bool:
@@ -165,8 +187,13 @@ class Network:
         for depth in sorted(by_depth, reverse=True):
             for node in by_depth[depth]:
                 if not node.is_input:
-                    call = Call(node.operation, node.arguments.args, node.arguments.kwargs, node.outputs)
+                    call = self._corrected.call(node)
                     self._call(call, produced, prefix, is_inside=is_inside, training=training)
+                    produced.update(
+                        (id(told), produced[id(made)]) for told, made in zip(node.outputs, call.outputs, strict=True)
+                    )
+                    # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
+                    self._kept.append(call)
 
     def _call(
         self,
@@ -205,6 +232,8 @@ class Network:
             except NotOpenedError as reason:
                 if op is self.model:
                     raise unopened(op, str(reason)) from reason
+                if isinstance(reason, ToldOtherwiseError) and not is_inside:
+                    self._told_otherwise.add(id(op))
                 whole = str(reason)
         elif not masked and may_combine(op, args, kwargs, call.outputs):
             # What cannot be opened is tried as a function.
@@ -233,7 +262,9 @@ class Network:
 
     def _open(self, call: Call, args: Any, kwargs: Any, produced: dict[int, int], name: str, phase: Any) -> None:
         """Adds the calls that a layer makes in place of its own."""
-        unrolled, tensors = self._followed(call, args, kwargs)
+        unrolled, tensors = self._openings.of(
+            call, args, kwargs, self._reads_masks(call), self._corrected.beside_examples
+        )
         within = {id(t): produced[id(outer)] for t, outer in zip(unrolled.inputs, tensors, strict=True)}
         within.update((id(each.tensor), self._weight(each, name, call.op)) for each in unrolled.given)
         for each, own_name in zip(unrolled.calls, call_names(unrolled.calls), strict=True):
@@ -243,48 +274,12 @@ class Network:
             produced[id(outer)] = within[id(tensor)]
             if not self._reads_masks(call) and mask_of(outer) is not None:
                 self.masks_given.add(within[id(tensor)])
-        # Symbolic tensors are told apart by their addresses: none may be freed and its address used again.
         self._kept.append(unrolled)
         self.unread.extend(unrolled.unread)
 
     def _reads_masks(self, call: Call) -> bool:
         """Whether anything may read the masks of what a call makes."""
         return call.op is self.model or not self._all_masks_given
-
-    def _followed(self, call: Call, args: Any, kwargs: Any) -> Any:
-        """The calls that a layer makes, and the tensors among its arguments; found once."""
-        before, found = self._found.pop(id(call), (None, None))
-        if before is not call:
-            return self._follow(call, args, kwargs)
-        if isinstance(found, NotOpenedError):
-            raise found
-        return found
-
-    def _follow(self, call: Call, args: Any, kwargs: Any) -> tuple[Unrolled, list[Any]]:
-        """The same; with those of layers in it that can be followed here alone, as where sizes follow from its own."""
-        known: dict[str, Any] = {"masks": self._reads_masks(call), "known": self._compared}
-        opened = open_layer(call.op, args, kwargs, tree.flatten(call.outputs), **known)
-        stuck = {id(each.op) for each in opened[0].calls if self._is_stuck(each)}
-        if stuck:
-            try:
-                return open_layer(call.op, args, kwargs, tree.flatten(call.outputs), **known, within=stuck)
-            except NotOpenedError:
-                # Each of them says for itself why it stays whole.
-                pass
-        return opened
-
-    def _is_stuck(self, call: Call) -> bool:
-        """Whether a call that a layer makes is of one that holds others, or weights, and cannot be opened by itself."""
-        args, kwargs = in_form(call.op, call.args, call.kwargs)
-        if isinstance(call.op, keras.Model) or not may_be_opened(call.op):
-            return False
-        kwargs = {key: value for key, value in kwargs.items() if key != "training"}
-        try:
-            found: Any = self._follow(call, args, kwargs)
-        except NotOpenedError as reason:
-            found = reason
-        self._found[id(call)] = call, found
-        return isinstance(found, NotOpenedError)
 
     def _weight(self, given: Given, name: str, holder: keras.Layer) -> int:
         """The tensor of a weight that a layer uses itself: a call, for all that read it, of a layer that returns it."""

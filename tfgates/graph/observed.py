@@ -2,7 +2,7 @@
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -24,7 +24,22 @@ Sizes = tuple[int, ...]
 REPEATS = 65_537
 
 
-def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any], ...]]) -> list[Sizes]:
+def has_open_sizes(tensors: list[Any], beside: Collection[int] = ()) -> bool:
+    """Whether tensors have open axes, that of the examples apart, which is not the first one in those of `beside`."""
+    return any(None in t.shape[0 if i in beside else 1 :] for i, t in enumerate(tensors))
+
+
+def shapes_for(tensors: list[Any], batch: int, sizes: Sizes, beside: Collection[int] = ()) -> list[tuple[int, ...]]:
+    """The shapes of tensors for so many examples, and a size for what else is open in each."""
+    return [
+        tuple(s or (size if axis or i in beside else batch) for axis, s in enumerate(tensor.shape))
+        for i, (tensor, size) in enumerate(zip(tensors, sizes, strict=True))
+    ]
+
+
+def runnable_sizes(
+    tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any], ...]], beside: Collection[int] = ()
+) -> list[Sizes]:
     """Sizes of the axes that are left open, the batch apart, with which a layer can be called.
 
     The same for all tensors, and, where it takes them, others for all and different ones.
@@ -33,8 +48,9 @@ def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any
         tensors: the symbolic tensors among the arguments of its call.
         attempt: a function that calls the layer with sizes, and raises a `NotOpenedError` where it cannot be; it
             returns the outputs first. Sizes of which they are nan are taken where there are no others.
+        beside: numbers of the tensors whose first axis is not that of the examples.
     """
-    is_open = any(None in t.shape[1:] for t in tensors)
+    is_open = has_open_sizes(tensors, beside)
     found: list[Sizes] = []
     doubtful: list[Sizes] = []
     # The first alone may be longer or shorter: what one lacks of the other is filled up by some layers.
@@ -55,14 +71,16 @@ def runnable_sizes(tensors: list[Any], attempt: Callable[[Sizes], tuple[list[Any
     return found or doubtful[:2]
 
 
-def random_values(layer: keras.Layer, tensors: list[Any], batch: int, sizes: Sizes, seed: int) -> list[Any]:
+def random_values(
+    layer: keras.Layer, tensors: list[Any], batch: int, sizes: Sizes, seed: int, beside: Collection[int] = ()
+) -> list[Any]:
     """A backend tensor for each symbolic one, with a mask where that has one."""
     generator = np.random.default_rng(seed)
     limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
     limit = min([n for n in limits if isinstance(n, int)], default=2)
     values = []
-    for tensor, size in zip(tensors, sizes, strict=True):
-        shape = tuple(s or (size if i else batch) for i, s in enumerate(tensor.shape))
+    shapes = shapes_for(tensors, batch, sizes, beside)
+    for tensor, shape, size in zip(tensors, shapes, sizes, strict=True):
         if tensor.dtype == "bool":
             value = generator.random(shape) < 0.7
         elif "int" in tensor.dtype:

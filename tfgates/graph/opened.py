@@ -3,13 +3,24 @@
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Collection
 from typing import Any
 
 import keras
 from keras import tree
 
 from tfgates.graph.likeness import likeness
-from tfgates.graph.observed import Sizes, call_layer, observed, other_weights, random_values, runnable_sizes, same
+from tfgates.graph.observed import (
+    Sizes,
+    call_layer,
+    has_open_sizes,
+    observed,
+    other_weights,
+    random_values,
+    runnable_sizes,
+    same,
+    shapes_for,
+)
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, calls_forgotten, first_line
 from tfgates.keras_internals import layers_within
 from tfgates.layers.added_loss import AddedLoss
@@ -64,6 +75,7 @@ class Comparison:
         masks: bool, whether anything reads the masks that the outputs carry.
         trained: bool, whether the calls compute in each mode what the layer computes in training alone, of sizes that
             fit then.
+        beside: numbers of the tensors whose first axis is not that of the examples.
     """
 
     def __init__(
@@ -74,8 +86,9 @@ class Comparison:
         kwargs: Any,
         masks: bool = True,
         trained: bool = False,
+        beside: Collection[int] = (),
     ) -> None:
-        self.layer, self.tensors, self._trained = layer, tensors, trained
+        self.layer, self.tensors, self._trained, self._beside = layer, tensors, trained, beside
         self._args, self._kwargs, self._masks = args, kwargs, masks
         # What the layer gives in each trial: it may be compared with several lists of calls.
         self._expected: dict[Trial, tuple[list[Any], list[Any], list[Any]]] = {}
@@ -128,10 +141,7 @@ class Comparison:
 
     def too_small(self, unrolled: Unrolled, trial: Trial) -> bool:
         """Whether Keras says of a call that nothing is left behind it: what TensorFlow makes there is any number."""
-        shapes = [
-            tuple(s or (size if i else trial.batch) for i, s in enumerate(tensor.shape))
-            for tensor, size in zip(self.tensors, trial.sizes, strict=True)
-        ]
+        shapes = shapes_for(self.tensors, trial.batch, trial.sizes, self._beside)
         inputs = [keras.KerasTensor(shape, tensor.dtype) for shape, tensor in zip(shapes, self.tensors, strict=True)]
         with calls_forgotten(self.layer):
             try:
@@ -144,7 +154,7 @@ class Comparison:
     @functools.cached_property
     def trials(self) -> list[Trial]:
         """How the layer is called. Those with other weights follow each other."""
-        sizes = runnable_sizes(self.tensors, self._runs)
+        sizes = runnable_sizes(self.tensors, self._runs, self._beside)
         # Another batch, other sizes and other weights than those with which it may have been followed.
         own = [Trial(2, False, False, size) for size in sizes]
         return [*own, Trial(3, True, True, sizes[-1]), Trial(3, False, True, sizes[0])]
@@ -159,7 +169,7 @@ class Comparison:
     def of_few(self) -> list[Trial]:
         """One example of one step, and few of few, of which a `call` may make another case; where it takes them."""
         found = []
-        open_ones = any(None in tensor.shape[1:] for tensor in self.tensors)
+        open_ones = has_open_sizes(self.tensors, self._beside)
         for batch, size in FEW if open_ones else FEW[:1]:
             trial = Trial(batch, False, False, (size,) * len(self.tensors))
             with contextlib.suppress(NotOpenedError):
@@ -210,7 +220,7 @@ class Comparison:
         return next((kind for kind, one, other in matter if not same(one, other, self.layer)), "")
 
     def _values(self, trial: Trial) -> list[Any]:
-        return random_values(self.layer, self.tensors, trial.batch, trial.sizes, seed=trial.batch)
+        return random_values(self.layer, self.tensors, trial.batch, trial.sizes, trial.batch, self._beside)
 
     def _of_layer(self, trial: Trial) -> tuple[list[Any], list[Any], list[Any]]:
         """What can be seen of the layer in a trial, found once."""

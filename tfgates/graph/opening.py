@@ -18,6 +18,10 @@ from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, un
 from tfgates.keras_internals import call_of, history_of, holds_layers, tells_training
 
 
+class ToldOtherwiseError(NotOpenedError):
+    """Keras was told other ranks or types of what a layer makes than its `call` gives."""
+
+
 def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
     """All steps at once, as a dense layer takes them; the proof says whether the inner layer does."""
     return layer.layer(x)
@@ -59,6 +63,7 @@ def open_layer(
     masks: bool = True,
     known: dict[Any, Found] | None = None,
     within: Collection[int] = (),
+    beside: Collection[int] = (),
 ) -> tuple[Unrolled, list[Any]]:
     """The calls that a layer makes when it is called, proven to compute what it does.
 
@@ -73,6 +78,7 @@ def open_layer(
         masks: bool, whether anything reads the masks that the outputs carry.
         known: what was found in comparisons before, see `Comparison.check`; it grows.
         within: ids of layers that it holds whose calls are followed too, as if they stood in its `call`.
+        beside: ids of symbolic tensors whose first axis is not that of the examples.
 
     Returns:
         Pair of the calls and of the tensors among the arguments, in the order of their inputs.
@@ -95,11 +101,12 @@ def open_layer(
 
     known = {} if known is None else known
     follow = functools.partial(unroll, within=within)
+    others = [i for i, t in enumerate(tensors) if id(t) in beside]
 
     def proven(comparison: Comparison, unrolled: Unrolled) -> Unrolled:
         found, wanted = ([(len(y.shape), told(layer, y)) for y in each] for each in (unrolled.outputs, outputs))
         if found != wanted:
-            raise NotOpenedError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")
+            raise ToldOtherwiseError(f"followed, its `call` gives tensors of ranks and types {found}, not {wanted}")
         lost = [(a, b) for a, b in zip(unrolled.outputs, outputs, strict=True) if loses_sizes(a, b)]
         if lost:
             # What reads it may need them: a Flatten and a Dense behind it, say.
@@ -109,12 +116,12 @@ def open_layer(
         return unrolled
 
     def opened(function: Callable[..., Any], trained: bool = False) -> Unrolled:
-        proof = functools.partial(proven, Comparison(layer, tensors, args, kwargs, masks, trained))
+        proof = functools.partial(proven, Comparison(layer, tensors, args, kwargs, masks, trained, others))
         function = with_losses(layer, function, trained)
         try:
             return proof(follow(function, shapes, dtypes, layer))
         except NotOpenedError as reason:
-            return for_any_size(function, shapes, dtypes, layer, reason, proof, follow)
+            return for_any_size(function, shapes, dtypes, layer, reason, proof, follow, others)
 
     try:
         return opened(call), tensors

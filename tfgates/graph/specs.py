@@ -10,7 +10,7 @@ from tfgates.anatomy.weightless import is_input
 from tfgates.graph.classes import is_own
 from tfgates.keras_internals import call_of, calls_of, give_shape, history_of
 
-# Two numbers of examples.
+# Two numbers of examples, and other sizes that are open.
 EXAMPLES = (101, 103)
 
 
@@ -25,11 +25,7 @@ def with_sizes(layer: keras.Layer, made: Any, tensors: list[Any], args: Any, kwa
     if not tensors or any(None in t.shape[1:] for t in tensors) or all(None not in y.shape[first:] for y in found):
         return made
     try:
-        specs = specs_of(layer, args, kwargs)
-        if first and any(None in each.shape[1:] for each in specs):
-            # Where TensorFlow does not know the number of examples, other sizes can get lost with it.
-            few, more = (specs_of(layer, *for_examples(count, args, kwargs)) for count in EXAMPLES)
-            specs = [alike(*pair) for pair in zip(few, more, strict=True)]
+        specs = specs_with_sizes(layer, args, kwargs)
     except Exception:
         # A layer of the user's can raise anything here; sizes that are left open are refused where they matter.
         return made
@@ -44,18 +40,30 @@ def specs_of(layer: keras.Layer, args: Any, kwargs: Any) -> list[Any]:
     return tree.flatten(keras.Operation.compute_output_spec(layer, *args, **kwargs))
 
 
-def for_examples(count: int, args: Any, kwargs: Any) -> Any:
-    """The arguments of a call with so many examples."""
+def specs_with_sizes(layer: keras.Layer, args: Any, kwargs: Any) -> list[Any]:
+    """The same with the sizes that do not depend on those that are open, the number of examples among them.
 
-    def filled(x: Any) -> Any:
-        is_open = isinstance(x, keras.KerasTensor) and x.shape and x.shape[0] is None
-        return keras.KerasTensor((count, *x.shape[1:]), x.dtype) if is_open else x
+    Where TensorFlow does not know one size, others can get lost with it.
+    """
+    specs = specs_of(layer, args, kwargs)
+    if all(None not in each.shape[1:] for each in specs):
+        return specs
+    few, more = (specs_of(layer, *filled(count, args, kwargs)) for count in EXAMPLES)
+    return [alike(*pair) for pair in zip(few, more, strict=True)]
 
-    return tree.map_structure(filled, (args, kwargs))
+
+def filled(size: int, args: Any, kwargs: Any) -> Any:
+    """The arguments of a call with a size in place of those that are open."""
+
+    def sized(x: Any) -> Any:
+        is_open = isinstance(x, keras.KerasTensor) and None in x.shape
+        return keras.KerasTensor(tuple(s or size for s in x.shape), x.dtype) if is_open else x
+
+    return tree.map_structure(sized, (args, kwargs))
 
 
 def alike(few: Any, more: Any) -> Any:
-    """What is made of any number of examples, from what is of two."""
+    """What is made for any sizes, from what is for two."""
     shape = (a if a == b else None for a, b in zip(few.shape, more.shape, strict=True))
     return keras.KerasTensor(tuple(shape), few.dtype)
 

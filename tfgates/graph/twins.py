@@ -66,6 +66,8 @@ class Twins:
     def _free(self, one: Call, other: Call) -> None:
         try:
             args, kwargs = tree.map_structure(self.freed, (one.args, one.kwargs), (other.args, other.kwargs))
+            if type(one.op).__name__ == "GetItem":
+                self.check_ends(one.args[0], one.args[1], args[1])
         except (UnequalError, ValueError, TypeError) as error:
             # Other structures, too.
             raise self.refused(one) from error
@@ -119,6 +121,22 @@ class Twins:
         """A slice with an end that is an open size without it, which is the end of an axis of that size."""
         stop = None if a.stop in self.sizes and self.sizes[a.stop] == b.stop else a.stop
         return slice(a.start, stop, a.step), (a.start, a.step, stop) == (b.start, b.step, b.stop if stop else None)
+
+    def check_ends(self, x: Any, key: Any, freed: Any) -> None:
+        """Refuses a slice without its end where that is an open size, but not the size of the axis.
+
+        Raises:
+            UnequalError: if it is so.
+        """
+        pairs = list(zip(*(k if isinstance(k, tuple) else (k,) for k in (key, freed)), strict=True))
+        ellipsis = next((i for i, (a, _) in enumerate(pairs) if a is Ellipsis), len(pairs))
+        for i, (a, b) in enumerate(pairs):
+            if isinstance(a, slice) and a.stop != b.stop:
+                # `None` in a key makes an axis.
+                made = sum(k is None for k, _ in (pairs[:i] if i < ellipsis else pairs[i:]))
+                axis = i - made if i < ellipsis else len(x.shape) - (len(pairs) - i) + made
+                if x.shape[axis] != a.stop:
+                    raise UnequalError
 
     def array(self, a: Any, b: Any) -> Any:
         """An array with one entry where it has as many alike as an open size."""
