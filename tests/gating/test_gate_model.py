@@ -229,13 +229,30 @@ def test_normalised_identities_are_gated_behind_their_sums():
     assert pruned.get_layer("a3").filters < 5
 
 
+def test_streams_on_which_groups_and_channels_meet_are_refused_by_name():
+    def convolution(x, filters, groups=1, **settings):
+        x = K.Conv2D(filters, 1, groups=groups, use_bias=False, **settings)(x)
+        return K.ReLU()(K.BatchNormalization()(x))
+
+    inputs = keras.Input((6, 6, 3))
+    x = convolution(inputs, 12, name="stem")
+    for _ in range(2):
+        y = convolution(x, 6, groups=3)
+        y = K.Reshape((6, 6, 6))(K.Permute((1, 2, 4, 3))(K.Reshape((6, 6, 3, 2))(y)))
+        y = K.BatchNormalization()(K.DepthwiseConv2D(3, padding="same", use_bias=False)(y))
+        x = K.ReLU()(K.Add()([x, K.BatchNormalization()(K.Conv2D(12, 1, groups=3, use_bias=False)(y))]))
+    model = keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(x)))
+    with pytest.raises(ValueError, match=r"(?s)no layer that can be gated.*stem +its channels are joined"):
+        tfgates.gate_model(model)
+
+
 def test_streams_are_gated_where_little_is_inside_of_branches():
     gated = tfgates.gate_model(reparameterized_network(), residual="inner")
     assert "add" in gated_names(gated)
     # What was asked for by name is not widened.
     gated = tfgates.gate_model(reparameterized_network(), layers=["last"])
     assert gated_names(gated) == ["last"]
-    # More than half of the MACs are inside of these branches.
+    # More than two thirds of the MACs are inside of these branches.
     gated = tfgates.gate_model(residual_network())
     assert "stem" not in gated_names(gated)
 

@@ -151,45 +151,76 @@ def behind_sums(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
     Where what comes in is normalised before it is added, as in RepVGG, a closed channel is a constant of that
     normalisation, and 0 only behind the sum.
     """
-    streams: dict[Any, tuple[int, ...]] = {}
+    keys: dict[tuple[Any, ...], set[Any]] = {}
     for place in places:
         if place.key in failed and place.kind == "outputs" and not inside(place) and place.axis is not None:
-            streams.setdefault(place.key, tuple(walk.root[walk.output(place.node).group]))
-    moves = {}
-    for key, groups in streams.items():
-        sums = [node for node in walk.network.nodes if is_sum(walk, node, groups)]
+            keys.setdefault((place.axis, *walk.root[walk.output(place.node).group]), set()).add(place.key)
+    streams = []
+    for (axis, *groups), of_stream in keys.items():
+        sums = [node for node in walk.network.nodes if is_sum(walk, node, axis, groups)]
         ends = [node for node in sums if walk.network.reader(node.outputs[0]) not in sums]
         # A constant that nothing can take up is 0 behind the sum; other reasons are the same there.
         locked = any("constant" not in reason for reason in filter(None, map(walk.reason, groups)))
-        if ends and not locked and not all(place.node in ends for place in places if place.key == key):
-            moves[key] = (sums, ends)
+        alone = not any(of_stream & others for others in keys.values() if others is not of_stream)
+        if ends and alone and not locked and not all(p.node in ends for p in places if p.key in of_stream):
+            streams.append(Stream(of_stream, sums, ends, len(groups)))
+    if not streams:
+        return None
     # Those that do not stand there either stay where they were, with the reason of that place.
-    moved = to_sums(walk.network, places, moves)
-    if moves:
-        stuck = obstacles(walk_of_moved(walk, places, moved, failed), moved)
-        moves = {key: ends for key, ends in moves.items() if ("behind", key) not in stuck}
-    return to_sums(walk.network, places, moves) if moves else None
+    moved = to_sums(walk.network, places, streams)
+    stuck = obstacles(walk_of_moved(walk, places, moved, failed), moved)
+    streams = [stream for stream in streams if stream.key not in stuck]
+    return to_sums(walk.network, places, streams) if streams else None
 
 
-def to_sums(network: Network, places: list[Place], moves: dict[Any, tuple[list[Node], list[Node]]]) -> list[Place]:
-    """The places with those of each key in `moves` behind the last of its sums, where they stand in front of any."""
-    found = []
+@dataclasses.dataclass
+class Stream:
+    """What is to be gated behind sums.
+
+    Attributes:
+        keys: of the gates in front of the sums.
+        sums: the calls that add up its channels.
+        ends: those that no other of them reads.
+        units: number of its channels.
+    """
+
+    keys: set[Any]
+    sums: list[Node]
+    ends: list[Node]
+    units: int
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Of the gate behind the sums."""
+        return ("behind", self.ends[0].index)
+
+
+def to_sums(network: Network, places: list[Place], streams: list[Stream]) -> list[Place]:
+    """The places with those of streams behind the last of their sums, where they stand in front of any."""
+    of_key = {key: stream for stream in streams for key in stream.keys}
+    found, first = [], dict[tuple[str, int], Place]()
     for place in places:
-        sums, _ = moves.get(place.key, ([], []))
-        if place.node not in sums and network.reader(place.node.outputs[0]) not in sums:
-            found.append(dataclasses.replace(place, key=("behind", place.key)) if sums else place)
-    for key, (_, ends) in moves.items():
-        first = next(place for place in places if place.key == key)
-        found += [dataclasses.replace(first, layer=n.name, node=n, source=n, key=("behind", key)) for n in ends]
+        stream = of_key.get(place.key)
+        if stream is None:
+            found.append(place)
+            continue
+        # A unit that was several channels is one now.
+        weights = place.weights * place.units // stream.units
+        place = dataclasses.replace(place, key=stream.key, units=stream.units, groups=None, weights=weights)
+        first.setdefault(stream.key, place)
+        if place.node not in stream.sums and network.reader(place.node.outputs[0]) not in stream.sums:
+            found.append(place)
+    for stream in streams:
+        found += [dataclasses.replace(first[stream.key], layer=n.name, node=n, source=n) for n in stream.ends]
     return found
 
 
-def is_sum(walk: Walk, node: Node, groups: tuple[int, ...]) -> bool:
+def is_sum(walk: Walk, node: Node, axis: int, groups: Sequence[int]) -> bool:
     """Whether a call adds up channels of a stream, and what it makes is no output."""
     made = walk.channels[node.outputs[0]]
     if not isinstance(rule_of(node), AddRule) or made is None or node.outputs[0] in walk.network.outputs:
         return False
-    return tuple(walk.root[made.group]) == groups
+    return made.axis == axis and walk.root[made.group].tolist() == list(groups)
 
 
 def begins(walk: Walk, node: Node, groups: tuple[int, ...]) -> bool:
