@@ -69,6 +69,54 @@ def test_heads_go(cut, steps, attention):
         np.testing.assert_allclose(gated(x), pruned(x), atol=1e-5)
 
 
+class Positions(K.Layer):
+    """Adds to scores what queries say of how far keys are away."""
+
+    def build(self, shapes):
+        self.table = self.add_weight(shape=(STEPS, STEPS, SIZE), initializer="normal", name="table")
+
+    def call(self, inputs):
+        scores, query = inputs
+        return scores + ops.einsum("bqd,qkd->bqk", query, self.table)
+
+
+def folded(windows):
+    """Heads are folded into the batch, and windows of places too, with positions that queries are multiplied with."""
+    inputs = keras.Input((windows * STEPS, WIDTH))
+    x = ops.reshape(inputs, (-1, STEPS, WIDTH)) if windows > 1 else inputs
+    x = ops.reshape(K.Dense(3 * HEADS * SIZE, name="parts")(x), (-1, STEPS, 3, HEADS, SIZE))
+    x = ops.reshape(ops.transpose(x, (2, 0, 3, 1, 4)), (3, -1, STEPS, SIZE))
+    query, key, value = ops.unstack(x, axis=0)
+    scores = Positions()([ops.matmul(query * 0.5, ops.transpose(key, (0, 2, 1))), query])
+    x = ops.reshape(ops.matmul(ops.softmax(scores, axis=-1), value), (-1, HEADS, STEPS, SIZE))
+    x = ops.reshape(ops.transpose(x, (0, 2, 1, 3)), (-1, STEPS, HEADS * SIZE))
+    x = K.Dense(WIDTH, name="out")(x)
+    x = ops.reshape(x, (-1, windows * STEPS, WIDTH)) if windows > 1 else x
+    return keras.Model(inputs, K.Dense(2)(x))
+
+
+@pytest.mark.parametrize("windows", [1, 2])
+def test_heads_that_are_folded_into_the_batch_lose_features(windows):
+    """Which are the same of all heads: those of queries and keys, and those of values."""
+    gated = tfgates.gate_model(folded(windows))
+    assert sorted(gate.units for gate in gated.gates) == [SIZE, SIZE, WIDTH]
+    assert dict(gated.report.gated)["out"] == f"{WIDTH} units"
+    randomised(gated)
+    for gate in gated.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) == 1, -5.0, 2.0))
+    plan = tfgates.plan_pruning(gated)
+    pruned = tfgates.prune(gated, plan=plan)
+    units = {layer.name: layer.units for layer in pruned.layers if isinstance(layer, K.Dense)}
+    assert (units["parts"], units["out"]) == (3 * HEADS * (SIZE - 1), WIDTH - 1) and not plan.kept
+    assert plan.params == pruned.count_params()
+    places = windows * STEPS
+    products = places * STEPS * HEADS * 3
+    of_layers = places * (WIDTH * 3 * HEADS * SIZE + HEADS * SIZE * WIDTH + WIDTH * 2)
+    assert plan.dense_macs == products * SIZE + of_layers
+    assert plan.macs == tfgates.plan_pruning(pruned).dense_macs
+    same_outputs(gated, pruned)
+
+
 def kinds(model):
     return [type(node.op).__name__ for node in Network(model).nodes]
 

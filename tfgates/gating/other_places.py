@@ -84,11 +84,15 @@ def together(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any
 
 def joined_behind(walk: Walk, place: Any) -> Node | None:
     """The first call that all that is made of a place's units goes through, and that makes fewer units of them."""
+    own = set(walk.root[walk.output(place.node).group].tolist())
     for node in behind(walk.network, place.node):
         if isinstance(rule_of(node), DeclaredRule) and anatomy_of(node.op).products:
             return None
         y = walk.output(node) if len(node.outputs) == 1 else None
-        if y is not None and len(np.unique(walk.root[y.group])) < place.units and len(y) < place.units:
+        # Values that scores are multiplied with are other channels.
+        if y is None or own.isdisjoint(walk.root[y.group].tolist()):
+            continue
+        if len(np.unique(walk.root[y.group])) < place.units and len(y) < place.units:
             return None if node.outputs[0] in walk.network.outputs else node
     return None
 

@@ -96,13 +96,18 @@ def heads_of(walk: Walk) -> Iterator[tuple[Node, str]]:
 def features_of(walk: Walk) -> Iterator[tuple[Node, str]]:
     """For each sum of products over channels of two tensors the call that makes those of the first.
 
-    The queries and keys of attention with one head are such.
+    The queries and keys of attention with one head are such, and those of heads that are folded into the batch: there
+    the values have features too.
     """
     for node in walk.network.nodes:
         summed = walk.notes(node).summed
         if summed is not None and None not in summed.factors:
-            maker = first_with_heads(walk, summed.tensors[0])
+            maker = first_with_heads(walk, summed.tensors[0], passes=True)
             if maker is not None:
+                yield maker, "features"
+        elif type(node.op).__name__ == "Matmul" and walk.output(node) is not None and len(node.inputs) == 2:
+            maker = first_with_heads(walk, node.inputs[1], passes=True)
+            if maker is not None and walk.notes(maker).across:
                 yield maker, "features"
 
 
@@ -114,15 +119,26 @@ def is_attention(network: Network, tensor: int) -> bool:
     return node is not None and type(node.op).__name__ == "Softmax"
 
 
-def first_with_heads(walk: Walk, tensor: int) -> Node | None:
-    """The first call behind which the channels of a tensor are heads, going back."""
+def first_with_heads(walk: Walk, tensor: int, passes: bool = False) -> Node | None:
+    """The first call behind which the channels of a tensor are heads, going back.
+
+    Args:
+        passes: whether to go back through what scales them too, as queries are before some of their products.
+    """
     node, found = walk.network.producer[tensor], None
     while node is not None and walk.output(node) is not None:
         found = node
-        if type(node.op).__name__ not in MOVING or walk.notes(node).width or len(node.outputs) > 1:
+        moves = type(node.op).__name__ in MOVING or (passes and is_scaling(node))
+        if not moves or walk.notes(node).width or walk.notes(node).across or len(node.outputs) > 1:
             break
         node = walk.network.producer[node.inputs[0]]
     return found
+
+
+def is_scaling(node: Node) -> bool:
+    """Whether a call multiplies a tensor by a number."""
+    kinds = ("Multiply", "Divide", "TrueDivide")
+    return node.layer is None and type(node.op).__name__ in kinds and len(node.inputs) == 1
 
 
 def products_of(walk: Walk) -> Iterator[tuple[Node, str]]:

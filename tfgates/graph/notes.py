@@ -26,6 +26,8 @@ class CallNotes:
         states: the initial states that a recurrent layer reads.
         read: the units of a recurrent layer, as they read one another.
         width: of a reshape into heads, how many channels each has.
+        across: of a reshape into heads that are folded into the batch, how many heads it cuts its channels into.
+        keeps_last: whether a reshape leaves the last axis as it is, and joins others with the batch or splits them off.
         factors: of a product along an axis that is kept, what its factors have there; None for one without the axis.
         summed: of a sum of products over channels, the factors and the pairs.
         along: of what treats each position along an axis by itself, which tensors have it, and where 0 stays 0.
@@ -48,6 +50,8 @@ class CallNotes:
     states: list[Any] = dataclasses.field(default_factory=list)
     read: Any = None
     width: int | None = None
+    across: int | None = None
+    keeps_last: bool = False
     factors: list[Channels | None] | None = None
     summed: Any = None
     along: Any = None

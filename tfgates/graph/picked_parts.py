@@ -2,7 +2,8 @@
 
 `q, k, v = unstack(transpose(reshape(x, (b, n, 3, heads, d)), (2, 0, 3, 1, 4)))` brings the batch to another axis, where
 nothing is followed. Each of the three is a slice of the channels of x, cut into heads and transposed with its batch
-in front: the same numbers, so that the calls are written down as these.
+in front: the same numbers, so that the calls are written down as these. Where heads are folded into the batch, as in
+`unstack(reshape(transpose(...), (3, b * heads, n, d)))`, each part is folded behind its transposition.
 """
 
 import dataclasses
@@ -24,17 +25,21 @@ class Parts:
 
     Attributes:
         source: the number of the tensor.
+        places: the sizes between the batch and what its last axis is cut into.
         shape: the sizes of what its last axis is cut into: parts, heads, width and what else there is.
         order: the axes of each part behind the batch, as the transposition leaves them.
         taken: which part each tensor that comes out is, by its number.
         calls: the indices of the calls that are written down otherwise.
+        folded: the sizes behind the batch where the heads are folded into it, else None.
     """
 
     source: int
+    places: tuple[int | None, ...]
     shape: tuple[int, ...]
     order: tuple[int, ...]
     taken: dict[int, int]
     calls: set[int]
+    folded: tuple[int, ...] | None = None
 
 
 def cut_out_of_channels(network: "Network", phases: list[Any]) -> None:
@@ -74,18 +79,38 @@ def parts_of(network: "Network", node: "Node", readers: "dict[int, list[Node]]")
     if cut is None or type(cut.op).__name__ != "Reshape" or readers[cut.outputs[0]] != [node]:
         return None
     before, behind = (network.shapes[each] for each in (cut.inputs[0], cut.outputs[0]))
-    rank, order = len(before), node.op.axes
-    if behind[: rank - 1] != before[:-1] or None in behind[rank - 1 :] or not order:
+    first, order = first_part(before, behind), node.op.axes
+    if first is None or not order or before[0] != behind[0] or behind[1:first].count(None) > 1:
         return None
     order = [axis % len(behind) for axis in order]
-    if len(behind) <= rank or order[0] != rank - 1 or order[1] != 0 or math.prod(behind[rank - 1 :]) != before[-1]:
+    if order[0] != first or order[1] != 0 or any(t in network.outputs for t in (*cut.outputs, *node.outputs)):
         return None
-    if any(tensor in network.outputs for tensor in (*cut.outputs, *node.outputs)):
-        return None
-    found = Parts(cut.inputs[0], behind[rank - 1 :], (), {}, {cut.index, node.index})
-    found.order = tuple(axis - (axis > rank - 1) for axis in order[1:])
+    found = Parts(cut.inputs[0], behind[1:first], behind[first:], (), {}, {cut.index, node.index})
+    found.order = tuple(axis - (axis > first) for axis in order[1:])
     reading = readers.get(node.outputs[0], [])
+    if len(reading) == 1 and folds_heads(network, node, reading[0]) and reading[0].outputs[0] not in network.outputs:
+        found.folded = tuple(network.shapes[reading[0].outputs[0]][2:])
+        found.calls.add(reading[0].index)
+        reading = readers.get(reading[0].outputs[0], [])
     return found if reading and all(take_apart(network, each, readers, found) for each in reading) else None
+
+
+def first_part(before: tuple[Any, ...], behind: tuple[Any, ...]) -> int | None:
+    """The first of the axes that a reshape cuts the last axis into, three or more beside those of places; else None."""
+    known = [size for size in before[1:-1] if size is not None]
+    for first in range(2, len(behind) - 1):
+        cut, places = behind[first:], [size for size in behind[1:first] if size is not None]
+        open_sizes = [before[1:-1].count(None), behind[1:first].count(None)]
+        if None not in cut and math.prod(cut) == before[-1] and open_sizes[0] == open_sizes[1] <= 1:
+            return first if len(cut) > 1 and math.prod(places) == math.prod(known) else None
+    return None
+
+
+def folds_heads(network: "Network", node: "Node", reader: "Node") -> bool:
+    """Whether a call joins the second and third axis of what a transposition makes, the batch and the heads."""
+    before, behind = (tuple(network.shapes[each.outputs[0]]) for each in (node, reader))
+    asked = tuple(getattr(reader.op, "newshape", ())) if type(reader.op).__name__ == "Reshape" else ()
+    return len(asked) == len(before) - 1 and asked[:2] == (before[0], -1) and behind[2:] == asked[2:] == before[3:]
 
 
 def take_apart(network: "Network", node: "Node", readers: "dict[int, list[Node]]", found: Parts) -> bool:
@@ -130,20 +155,22 @@ def calls_for(network: "Network", node: "Node", parts: Parts, tensor: int, numbe
     width = shape[-1] // parts.shape[0]
     key = (*(slice(None),) * (len(shape) - 1), slice(number * width, (number + 1) * width))
     x = keras.KerasTensor(shape, dtype)
-    sizes = [-1 if size is None else size for size in (*shape[1:-1], *parts.shape[1:])]
+    sizes = [-1 if size is None else size for size in (*parts.places, *parts.shape[1:])]
     reshape = keras.layers.Reshape(sizes, dtype=dtype)
     found: list[Node] = []
-    steps = (
+    steps: tuple[tuple[str, Any, Any], ...] = (
         ("slice", lambda x: x[key], (key,)),
         ("heads", reshape, ()),
         ("transposed", lambda x: ops.transpose(x, parts.order), ()),
     )
+    if parts.folded is not None:
+        steps = (*steps, ("folded", lambda x: ops.reshape(x, (-1, *parts.folded)), ()))
     last = parts.source
     for word, step, more in steps:
         x = step(x)
         op: Any = history_of(x).operation
         made = Node(0, op, (Ref(last), *more), {}, [last], [], f"{node.name}/{word}_{number}", None, node.inside)
-        last = tensor if word == "transposed" else network._tensor(x, made)
+        last = tensor if word == steps[-1][0] else network._tensor(x, made)
         network.producer[last] = made
         made.outputs.append(last)
         found.append(made)

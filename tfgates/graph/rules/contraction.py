@@ -11,7 +11,7 @@ from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.read_in_part import as_far_as_needed
 from tfgates.graph.rules.summed import follow_sum, need_of_sum, smaller_sum, terms_of_sum
-from tfgates.graph.sizes import counted
+from tfgates.graph.sizes import counted, entries_per_example
 from tfgates.graph.walk import Walk
 
 
@@ -174,7 +174,7 @@ class EinsumRule(ContractionRule):
         for tensor, letters in zip(self.tensors(node), factors, strict=True):
             sizes |= dict(zip(letters, counted(walk.network, tensor), strict=True))
         found = [size for letter, size in sizes.items() if letter not in (made[0], made[axis])]
-        return math.nan if None in found else math.prod(found)
+        return math.nan if None in found else math.prod(found) * entries_per_example(walk.network, node.outputs[0])
 
 
 @register_rule("DotProductAttention")
@@ -200,7 +200,8 @@ class DotProductAttentionRule(ContractionRule):
 
     def each(self, walk: Walk, node: Node, axis: int) -> float:
         (_, steps, _, width), (_, read, _, value) = (counted(walk.network, self.tensors(node)[i]) for i in (0, 2))
-        return math.nan if None in (steps, read) else steps * read * (width + value)
+        examples = entries_per_example(walk.network, node.outputs[0])
+        return math.nan if None in (steps, read) else steps * read * (width + value) * examples
 
     def why(self, node: Node) -> str:
         return f"{node.name} ({type(node.op).__name__}): its tensors do not have the same heads on axis 2"

@@ -9,7 +9,7 @@ from keras import layers
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.summed import follow_sum, need_of_sum
-from tfgates.graph.sizes import counted
+from tfgates.graph.sizes import counted, entries_per_example
 from tfgates.graph.walk import Walk
 
 
@@ -61,7 +61,9 @@ class LuongRule(Rule):
         if node.index in walk.refused or tensors is None or (y is None and summed is None):
             return super().terms(walk, node)
         shapes = [counted(walk.network, tensor) for tensor in tensors]
-        scores = math.nan if None in (shapes[0][1], shapes[1][1]) else shapes[0][1] * shapes[1][1]
+        sizes = [shapes[0][1], shapes[1][1]]
+        examples = entries_per_example(walk.network, node.outputs[0])
+        scores = math.nan if None in sizes else math.prod(sizes) * examples
         params = 0 if walk.seen_before(node) else node.op.count_params()
         found = [Term(node.name, params, 0.0)] if params else []
         for channels, width in ((None if summed is None else summed.pairs, shapes[0][2]), (y, shapes[1][2])):

@@ -9,7 +9,7 @@ from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.contraction import ContractionRule
 from tfgates.graph.rules.summed import follow_sum, need_of_sum, smaller_sum, terms_of_sum
-from tfgates.graph.sizes import counted
+from tfgates.graph.sizes import counted, entries_per_example
 from tfgates.graph.walk import Walk
 
 
@@ -32,7 +32,7 @@ class BatchProductRule(ContractionRule):
     def each(self, walk: Walk, node: Node, axis: int) -> float:
         made, read = counted(walk.network, node.outputs[0]), counted(walk.network, self.tensors(node)[0])
         sizes = [size for i, size in enumerate(made) if i not in (0, axis)] + [read[-1]]
-        return math.nan if None in sizes else math.prod(sizes)
+        return math.nan if None in sizes else math.prod(sizes) * entries_per_example(walk.network, node.outputs[0])
 
 
 BY_BATCH = BatchProductRule()
@@ -109,5 +109,5 @@ class MatmulRule(Rule):
         if node.index in walk.refused or y is None or factors is None:
             return super().terms(walk, node)
         made, read = (counted(walk.network, tensor) for tensor in (node.outputs[0], factors[0]))
-        sizes = [*made[1:-1], read[-1]]
-        return [Term(node.name, 0, math.nan if None in sizes else math.prod(sizes), (y.group,))]
+        sizes, examples = [*made[1:-1], read[-1]], entries_per_example(walk.network, node.outputs[0])
+        return [Term(node.name, 0, math.nan if None in sizes else math.prod(sizes) * examples, (y.group,))]

@@ -85,6 +85,9 @@ class ReshapeRule(EntriesRule):
         if x is None:
             walk.set(node, None)
             return
+        if self.keeps_last(walk, node, x):
+            walk.notes(node).keeps_last = True
+            return walk.set(node, walk.like(x, axis=len(new)))
         old, new = known_alike(old, new)
         if None in old or None in new or getattr(node.op, "data_format", None) == "channels_first":
             return self.refuse(walk, node)
@@ -95,6 +98,8 @@ class ReshapeRule(EntriesRule):
             place = heads_axis(old, x.axis - 1, new)
             if place is None or not into_products(walk.network, node):
                 return self.refuse(walk, node)
+            if heads_folded(walk.network, node, place + 1):
+                return self.into_width(walk, node, x, place + 2, new[place])
             return self.into_heads(walk, node, x, place + 1, new[place])
         axis, channel = traced
         walk.notes(node).channel = channel
@@ -116,10 +121,36 @@ class ReshapeRule(EntriesRule):
         walk.notes(node).width = rows.shape[1]
         walk.set(node, y)
 
+    def keeps_last(self, walk: Walk, node: Node, x: Channels) -> bool:
+        """Whether channels on the last axis stay there while the others are joined with the batch, or split from it."""
+        old, new = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
+        asked: Any = getattr(node.op, "newshape", None)
+        given = isinstance(asked, (tuple, list)) and all(isinstance(size, int) for size in asked)
+        if not given or (None in old[1:] and None in new[1:]):
+            return False
+        joined = None in old[1:] or None in new[1:] or math.prod(old[1:]) != math.prod(new[1:])
+        return joined and x.axis == len(old) - 1 and len(new) > 1 and old[-1] == new[-1] == asked[-1]
+
+    def into_width(self, walk: Walk, node: Node, x: Channels, axis: int, heads: int) -> None:
+        """Channels at one position of the width, of all heads, go together, where heads are folded into the batch."""
+        rows = x.group.reshape(heads, -1)
+        walk.groups.tie(np.tile(rows[0], heads), x.group)
+        live = [walk.formulas.some([*np.unique(column)]) for column in x.live.reshape(heads, -1).T]
+        values = x.value.reshape(heads, -1)
+        same = (values == values[:1]).all(axis=0)
+        y = walk.fresh(axis, rows.shape[1], np.array(live, np.int64), np.where(same, values[0], np.nan))
+        y.group = rows[0]
+        walk.notes(node).across = heads
+        walk.set(node, y)
+
     def backward(self, walk: Walk, node: Node) -> None:
         x, y = walk.inputs(node)[0], walk.output(node)
         if node.index in walk.refused or x is None or node.outputs[0] in walk.spread:
             return super().backward(walk, node)
+        if walk.notes(node).keeps_last:
+            return walk.need(x, y.need)
+        if walk.notes(node).across:
+            return walk.need(x, np.tile(y.need, walk.notes(node).across))
         if walk.notes(node).width:
             return walk.need(x, np.repeat(y.need, walk.notes(node).width))
         channel = walk.notes(node).channel
@@ -133,8 +164,11 @@ class ReshapeRule(EntriesRule):
         x, y = walk.inputs(node)[0], walk.output(node)
         if y is None or node.outputs[0] in walk.spread:
             return super().emit(surgery, node, args, kwargs)
+        if walk.notes(node).keeps_last:
+            left = int(surgery.keep(y.group).sum())
+            return keras.ops.reshape(args[0], (*node.op.newshape[:-1], left))
         shape = [-1 if size is None else size for size in walk.shape(node.outputs[0])[1:]]
-        if walk.notes(node).width:
+        if walk.notes(node).width or walk.notes(node).across:
             shape[y.axis - 1] = int(surgery.keep(y.group).sum())
             return self.reshaped(surgery, node, shape)(args[0])
         channel = walk.notes(node).channel
@@ -162,6 +196,24 @@ def into_products(network: Network, node: Node) -> bool:
                 seen.add(reader.index)
                 stack.append(reader)
     return False
+
+
+def heads_folded(network: Network, node: Node, axis: int) -> bool:
+    """Whether an axis of what a call makes is joined with the batch once it has been brought behind it."""
+    while True:
+        readers = network.consumers[node.outputs[0]]
+        if len(readers) != 1 or len(readers[0].outputs) != 1:
+            return False
+        node = readers[0]
+        before, behind = (network.shapes[each] for each in (node.inputs[0], node.outputs[0]))
+        if isinstance(node.op, Gate):
+            continue
+        if type(node.op).__name__ == "Transpose" and node.op.axes:
+            axis = [each % len(before) for each in node.op.axes].index(axis)
+        elif type(node.op).__name__ == "Reshape":
+            return axis == 1 and len(behind) == len(before) - 1 and behind[1:] == before[2:]
+        else:
+            return False
 
 
 @register_rule(layers.Flatten)

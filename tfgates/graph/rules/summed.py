@@ -11,7 +11,7 @@ from tfgates.graph.channels import Channels
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
-from tfgates.graph.sizes import counted
+from tfgates.graph.sizes import counted, entries_per_example
 from tfgates.graph.walk import Walk
 
 
@@ -85,7 +85,8 @@ def smaller_sum(surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
 def terms_of_sum(walk: Walk, node: Node) -> list[Term]:
     """One product for each pair and number that is made."""
     sizes = counted(walk.network, node.outputs[0])[1:]
-    macs = math.nan if None in sizes else math.prod(sizes)
+    examples = entries_per_example(walk.network, node.outputs[0])
+    macs = math.nan if None in sizes else math.prod(sizes) * examples
     return [Term(node.name, 0, macs, (walk.notes(node).summed.pairs.group,))]
 
 
