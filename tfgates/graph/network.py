@@ -16,6 +16,7 @@ from tfgates.graph.corrected import Corrected, NotCorrectedError
 from tfgates.graph.masks import all_given, masks_of
 from tfgates.graph.opening import ToldOtherwiseError, call_names, may_be_opened, may_combine
 from tfgates.graph.openings import Openings
+from tfgates.graph.over_places import mark_over_places
 from tfgates.graph.own_products import as_dense_layers
 from tfgates.graph.own_weights import Given, as_layer
 from tfgates.graph.phase import Phase, write_down
@@ -51,6 +52,8 @@ class Node:
     inside: bool = False
     # What it shares weights with.
     tie: Tie | None = None
+    # Whether what it makes is read channel by channel, and it makes each by itself: see `tfgates.graph.over_places`.
+    by_channel: bool = False
 
     @property
     def layer(self) -> Any:
@@ -96,6 +99,7 @@ class Network:
         for node in self.nodes:
             for tensor in dict.fromkeys(node.inputs):
                 self.consumers[tensor].append(node)
+        mark_over_places(self)
         if subclassed:
             check_inputs(self)
 

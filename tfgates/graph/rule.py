@@ -208,9 +208,19 @@ def register_rule(*kinds: Any) -> Callable[[Kind], Kind]:
     return register
 
 
+# Functions that find a rule for a call by more than its layer; asked before those for layers.
+NODE_RULES: list[Callable[[Node], Rule | None]] = []
+
+
 def rule_of(node: Node) -> Any:
     """The rule for a call: that for its layer or operator, unless it shares weights with others."""
-    return TiedRule() if node.tie is not None else rule_for(node.op)
+    if node.tie is not None:
+        return TiedRule()
+    for find in NODE_RULES if node.by_channel else ():
+        rule = find(node)
+        if rule is not None:
+            return rule
+    return rule_for(node.op)
 
 
 def rule_for(op: Any) -> Any:

@@ -30,7 +30,19 @@ class AveragingRule(Rule):
             walk.set(node, None)
             return
         walk.groups.lock(x.group, self.why(node))
-        walk.set(node, walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan)))
+        y = walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan))
+        if node.by_channel:
+            # What it makes can be read in part.
+            y.group = walk.groups.new(len(x))
+        walk.set(node, y)
+
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        result, y = super().emit(surgery, node, args, kwargs), surgery.walk.output(node)
+        if not node.by_channel or y is None:
+            return result
+        if not surgery.keep(y.group).any():
+            surgery.nothing_left(node)
+        return surgery.pick(result, surgery.keep(y.group), y.axis)
 
 
 @register_rule(GroupNormalizationAnatomy)
