@@ -185,6 +185,41 @@ def test_streams_of_padded_shortcuts_are_chosen_apart(case):
     assert pruned.count_params() == plan.params
 
 
+@pytest.mark.parametrize("importance", ["magnitude", "taylor"])
+@pytest.mark.parametrize("network", ["padded_network", "reparameterized_network"])
+def test_units_of_streams_gated_elsewhere_are_ranked_by_what_makes_them(network, importance):
+    keras.utils.set_random_seed(0)
+    model, x = globals()[network](), np.random.default_rng(0).normal(size=(8, 8, 8, 3)).astype("float32")
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    unread = 0 if network == "reparameterized_network" else 2
+    for layer in model.layers:
+        # One channel of the stream that makes next to nothing.
+        if isinstance(layer, K.Conv2D) and layer.name != "last":
+            layer.kernel.assign(np.array(layer.kernel) * np.where(np.arange(layer.filters) == unread, 1e-4, 1.0))
+        elif isinstance(layer, K.BatchNormalization) and layer.gamma.shape[0] != 4:
+            layer.gamma.assign(np.where(np.arange(layer.gamma.shape[0]) == unread, 1e-4, 1.0))
+    given = {"data": (x, np.arange(8) % 2)} if importance == "taylor" else {}
+    budget = tfgates.Budget(params=0.9 if network == "reparameterized_network" else 0.6)
+    small = tfgates.prune_by(model, budget, importance=importance, residual="tied", **given)
+    (kernel,) = [layer.kernel for layer in small.layers if layer.name in ("stem", "a3")]
+    assert np.abs(np.array(kernel)).sum(axis=(0, 1, 2)).min() > 1e-2
+
+
+@pytest.mark.parametrize(
+    "network, arguments",
+    [
+        ("padded_network", {"generator": "forward"}),
+        ("padded_network", {"copy_weights": False}),
+        ("reparameterized_network", {"gate": "disarm"}),
+    ],
+)
+def test_streams_gated_elsewhere_train(network, arguments):
+    gated = tfgates.gate_model(globals()[network](), residual="tied", seed=1, **arguments)
+    gated.compile("sgd", "mse")
+    gated.fit(data(gated), np.ones((4, 2), "float32"), verbose=0)
+    assert_same(gated, tfgates.prune(gated), data(gated), 1e-5)
+
+
 def test_padded_shortcuts_shrink_in_training_and_again():
     gated = tfgates.gate_model(padded_network(), residual="tied", budget=tfgates.Budget(macs=0.2), seed=1)
     gated.compile(keras.optimizers.Adam(0.01), "mse")
@@ -570,9 +605,10 @@ def test_places_folded_into_the_batch():
     x = ops.reshape(K.Dense(8, name="steps")(inputs), (-1, 8))
     model = keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu", name="hidden")(x)))
     gated = tfgates.gate_model(model)
-    assert gated_names(gated) == ["hidden"]
-    assert "it folds other axes into that of the batch" in skipped(gated)["steps"]
-    prunes(gated)
+    assert gated_names(gated) == ["steps", "hidden"]
+    randomise(gated)
+    plan = prunes(gated)
+    assert_same(gated, tfgates.prune(gated, plan=plan), data(model))
 
 
 def test_einsum_that_is_no_dense_layer():

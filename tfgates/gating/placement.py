@@ -36,6 +36,8 @@ class Place:
         word: what the units are called in the report, where that is not their kind.
         carrier: of a whole layer (kind `"layer"`), which input of its addition is what comes in.
         goes: of a whole layer, the indices of the calls that go with it.
+        makers: where `source` is not what makes the units: pairs of the calls that do, of which no other place is, and
+            of the calls behind which their gate would stand.
     """
 
     layer: str
@@ -51,6 +53,7 @@ class Place:
     word: str = ""
     carrier: int | None = None
     goes: frozenset[int] = frozenset()
+    makers: tuple[tuple[Any, Any], ...] | None = None
 
 
 def chooser(layers: Any) -> Callable[[Any], bool]:

@@ -138,7 +138,7 @@ def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
         if len({p.key for p in stream}) + len(picked) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
             key = ("tied", stream[0].node.index)
             renamed.update(dict.fromkeys((place.key for place in stream), key))
-            more += [dataclasses.replace(stream[0], layer=n.name, node=n, source=n, key=key) for n in picked]
+            more += [dataclasses.replace(standing(stream[0], node), key=key) for node in picked]
             changed = True
     if not changed:
         return None
@@ -199,6 +199,7 @@ def to_sums(network: Network, places: list[Place], streams: list[Stream]) -> lis
     """The places with those of streams behind the last of their sums, where they stand in front of any."""
     of_key = {key: stream for stream in streams for key in stream.keys}
     found, first = [], dict[tuple[str, int], Place]()
+    makers = dict[tuple[str, int], list[tuple[Any, Any]]]()
     for place in places:
         stream = of_key.get(place.key)
         if stream is None:
@@ -210,9 +211,23 @@ def to_sums(network: Network, places: list[Place], streams: list[Stream]) -> lis
         first.setdefault(stream.key, place)
         if place.node not in stream.sums and network.reader(place.node.outputs[0]) not in stream.sums:
             found.append(place)
+        else:
+            makers.setdefault(stream.key, []).extend(makers_of(place))
     for stream in streams:
-        found += [dataclasses.replace(first[stream.key], layer=n.name, node=n, source=n) for n in stream.ends]
+        some = [standing(first[stream.key], node) for node in stream.ends]
+        some[0] = dataclasses.replace(some[0], makers=tuple(makers.get(stream.key, ())))
+        found += some
     return found
+
+
+def standing(place: Place, node: Node) -> Place:
+    """A place like another behind a call that makes no units."""
+    return dataclasses.replace(place, layer=node.name, node=node, source=node, makers=())
+
+
+def makers_of(place: Place) -> tuple[tuple[Any, Any], ...]:
+    """Pairs of the calls that make the units of a place, and of those behind which their gate would stand."""
+    return ((place.source, place.node),) if place.makers is None else place.makers
 
 
 def is_sum(walk: Walk, node: Node, axis: int, groups: Sequence[int]) -> bool:

@@ -40,16 +40,16 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
     found: dict[Any, Units] = {}
     for place in places:
         units = found.setdefault(place.key, Units(place.layer, place.units, [], [], []))
-        layer, rows = weights_of(network, place.source, place.kind)
-        if place.word:
-            walk = symbolic_walk(network)
-            rows = gathered(walk, place, rows)
-        if any(layer is other for other in units.layers):
-            continue
-        behind = place.node.op if place.node is not place.source else None
-        units.layers.append(layer)
-        units.weights.append(rows.reshape(place.units, -1))
-        units.normalizations.append(behind)
+        for source, node in ((place.source, place.node),) if place.makers is None else place.makers:
+            layer, rows = weights_of(network, source, place.kind)
+            if place.word:
+                walk = symbolic_walk(network)
+                rows = gathered(walk, place, rows)
+            if any(layer is other for other in units.layers):
+                continue
+            units.layers.append(layer)
+            units.weights.append(rows.reshape(place.units, -1))
+            units.normalizations.append(node.op if node is not source else None)
     return found
 
 
