@@ -4,7 +4,8 @@ Each function says why nothing public does. `tests/test_keras_internals.py` fail
 """
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -93,6 +94,27 @@ def call_of(history: Any) -> Any:
 def mask_of(tensor: Any) -> Any:
     """The mask of steps that a tensor carries, or None: the public function is not in all backends."""
     return getattr(tensor, "_keras_mask", None)
+
+
+@contextlib.contextmanager
+def symbolic_tensors_compared(is_asked: Callable[[Any], bool]) -> Iterator[None]:
+    """Lets `==` of symbolic tensors be what it is of tensors: Keras has an operator, and compares addresses here.
+
+    Args:
+        is_asked: function of the frame in which the comparison stands that says whether it is to be so there: where
+            symbolic tensors are kept, in Keras itself above all, they are told apart by their addresses.
+    """
+    name, kind = "__eq__", keras.KerasTensor
+
+    def compared(self: Any, other: Any) -> Any:
+        is_number = hasattr(other, "dtype") or isinstance(other, (int, float))
+        return keras.ops.equal(self, other) if is_number and is_asked(sys._getframe(1)) else self is other
+
+    setattr(kind, name, compared)
+    try:
+        yield
+    finally:
+        delattr(kind, name)
 
 
 @contextlib.contextmanager

@@ -370,6 +370,18 @@ class Doubling(K.Layer):
         return self.dense(x) * (2.0 if training else 1.0)
 
 
+class Beside(K.Layer):
+    """Returns more in training, as networks with heads on the way do."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.dense = K.Dense(8)
+
+    def call(self, x, training=False):
+        y = self.dense(x)
+        return [y, ops.mean(y)] if training else y
+
+
 class AlwaysDropped(K.Layer):
     """Dropout at inference too, which a model told to infer would turn off."""
 
@@ -485,6 +497,7 @@ WHOLE = [
     (OwnWeight, "its `call` cannot be followed: AttributeError: 'KerasTensor' object has no attribute 'value'"),
     (InnerKernel, "it computes with weights of layers that it holds, beside calling them"),
     (Doubling, "it gives something else in training than the calls that it makes"),
+    (Beside, "it returns 2 tensors in training, and the calls that it makes 1"),
     (AlwaysDropped, "it gives something else at inference than the calls that it makes"),
     (ByValue, "its `call` cannot be followed: TypeError: A symbolic KerasTensor cannot be used as a boolean"),
     (BatchNumber, "it uses the number of examples or steps in Multiply as a number"),

@@ -140,3 +140,43 @@ def test_what_can_be_followed_only_where_it_is_called():
     for size in (1, 5):
         x = np.random.default_rng(size).normal(size=(size, 12, 8)).astype("float32")
         np.testing.assert_allclose(outputs_of(pruned, x)[0], outputs_of(gated, x)[0], atol=1e-5)
+
+
+class Distances(K.Layer):
+    """Numbers that follow from how far steps are from each other, by `==` and by all distances there are."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.up, self.down = K.Dense(16, "relu", name="up"), K.Dense(8, name="down")
+
+    def build(self, shape):
+        self.up.build(shape)
+        self.down.build((*shape[:-1], 16))
+
+    def compute_output_shape(self, shape):
+        return shape
+
+    def call(self, x):
+        steps = ops.shape(x)[1]
+        distances = ops.arange(steps - 1, -steps, -1, dtype="float32") * ops.ones((2 * steps - 1,))
+        # A number that is near one of those for which it is followed.
+        x = x * ops.max(ops.arange(3, 105, 101, dtype="float32")) / 104.0
+        same = ops.expand_dims(ops.arange(steps), 1) == ops.arange(steps)
+        inside = self.down(self.up(x * ops.cast(x == x, x.dtype)))
+        return x + ops.matmul(ops.cast(same, x.dtype), inside) * (1.0 + ops.max(distances) + ops.sum(distances))
+
+
+def test_numbers_of_steps_in_what_is_counted_and_compared():
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((None, 8))
+    model = keras.Model(inputs, K.Dense(3, name="head")(Distances(name="layer")(inputs)))
+    assert not [node.whole for node in Network(model).nodes if node.whole]
+    gated = tfgates.gate_model(model)
+    assert [name for name, _ in gated.report.gated] == ["layer/up"]
+    close(gated.gates[0], np.random.default_rng(0), 0.4)
+    pruned = tfgates.prune(gated)
+    for batch, steps in ((1, 2), (3, 5)):
+        x = np.random.default_rng(steps).normal(size=(batch, steps, 8)).astype("float32")
+        np.testing.assert_allclose(outputs_of(pruned, x)[0], outputs_of(gated, x)[0], rtol=1e-4, atol=1e-4)
+    # Elsewhere symbolic tensors are told apart by their addresses.
+    assert (inputs == model.output) is False and inputs == inputs

@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from tfgates.graph.own_weights import is_followed, same_sources
+from tfgates.graph.own_weights import following, is_followed, same_sources
 from tfgates.graph.twins import Twins, without_name
-from tfgates.graph.unrolling import NotOpenedError, Unrolled, unroll
+from tfgates.graph.unrolling import Call, NotOpenedError, Unrolled, is_array, unroll
 from tfgates.layers import Operator
 
 # For each open axis sizes that are no sizes of other axes: two near each other, their difference that of no other axis,
@@ -27,6 +28,12 @@ SIZES = (
 
 # Which of them.
 FIRST, SECOND, FAR = 0, 1, (2, 3)
+
+# So far from an open size, or from two times that, what is said of numbers may depend on it.
+MOST_NEAR = 3
+
+# What `Operator` layers make of sizes alone.
+MADE = ("keras.ops.arange", "keras.ops.full")
 
 # So many open axes are taken apart in all ways.
 MOST_OPEN = len(SIZES) - 1
@@ -130,23 +137,40 @@ def followed(
         # The number of examples last, and small tensors first: less is made of them.
         for (i, axis), number in sorted(axes.items(), key=lambda item: len(shapes[item[0][0]])):
             places.setdefault(SIZES[number][which], (given[i], axis))
-        with made_of_inputs(places):
+        with made_of_inputs(places, [size for number in set(axes.values()) for size in SIZES[number]]):
             return call(given)
 
     return follow(wrapped, sized(shapes, axes, which), dtypes, holder)
 
 
+def arange_type(*numbers: Any) -> str:
+    """What `keras.ops.arange` makes of numbers."""
+    return "int32" if all(isinstance(x, int) or x is None for x in numbers) else keras.config.floatx()
+
+
 @contextlib.contextmanager
-def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
+def made_of_inputs(places: dict[int, tuple[Any, int]], tried: list[int]) -> Iterator[None]:
     """Lets `keras.ops.arange`, `ones`, `zeros`, `full`, `minimum` and `maximum` be symbolic for the sizes in `places`.
 
     Args:
         places: by size a tensor and the axis of it that has the size.
+        tried: the sizes of all runs: what is near one of them is made alike in each.
     """
     before = {name: getattr(ops, name) for name in ("arange", "ones", "zeros", "full", "minimum", "maximum")}
 
     def is_open(size: Any) -> bool:
         return is_followed() and isinstance(size, int) and not isinstance(size, bool) and size in places
+
+    def depends(size: Any) -> bool:
+        """Whether a number can be one that depends on an open size, as `1 - steps` and `2 * steps` do."""
+        is_size = is_followed() and isinstance(size, int) and not isinstance(size, bool)
+        return is_size and any(abs(size - times * x) <= MOST_NEAR for x in tried for times in (-2, -1, 1, 2))
+
+    def made(name: str, arguments: list[Any], dtype: Any) -> Any:
+        """What an operator makes of sizes: which of these are open ones shows when two runs are compared."""
+        tensor, _ = next(iter(places.values()))
+        with following(False):
+            return Operator(f"keras.ops.{name}", arguments, {"dtype": dtype})([tensor])
 
     def along(size: int, dtype: Any) -> Any:
         tensor, axis = places[size]
@@ -156,6 +180,9 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
     def arange(start: Any, stop: Any = None, step: Any = None, dtype: Any = None, **others: Any) -> Any:
         first, last = (0, start) if stop is None else (start, stop)
         counts = is_open(last) and isinstance(first, int) and first == 0 and step in (None, 1)
+        if not others and not counts and (depends(first) or depends(last)):
+            # From one end of what is near a step to the other, say.
+            return made("arange", [first, last, 1 if step is None else step], dtype or arange_type(first, last, step))
         if not counts or others:
             return before["arange"](start, stop, 1 if step is None else step, dtype=dtype, **others)
         count = ops.cumsum(along(last, "int32"), axis=0) - 1
@@ -163,16 +190,18 @@ def made_of_inputs(places: dict[int, tuple[Any, int]]) -> Iterator[None]:
 
     def full(shape: Any, value: Any, dtype: Any = None) -> Any:
         sizes = [shape] if isinstance(shape, int) else list(shape)
+        if any(depends(size) and not is_open(size) for size in sizes) and isinstance(value, (int, float, bool)):
+            return made("full", [sizes, value], keras.backend.standardize_dtype(dtype or keras.config.floatx()))
         if not any(is_open(size) for size in sizes):
             return before["full"](shape, value, dtype=dtype)
         dtype = keras.backend.standardize_dtype(dtype or keras.config.floatx())
-        made = before["full"]([1 if is_open(size) else size for size in sizes], value, dtype=dtype)
+        made_once = before["full"]([1 if is_open(size) else size for size in sizes], value, dtype=dtype)
         for i, size in enumerate(sizes):
             if is_open(size):
                 wide = [1] * i + [-1] + [1] * (len(sizes) - i - 1)
                 line = ops.reshape(along(size, "int32" if dtype == "bool" else dtype), wide)
-                made = ops.logical_and(made, line > 0) if dtype == "bool" else made * line
-        return made
+                made_once = ops.logical_and(made_once, line > 0) if dtype == "bool" else made_once * line
+        return made_once
 
     def bounded(name: str, x1: Any, x2: Any) -> Any:
         if is_open(x1) != is_open(x2) and isinstance(x1, int) and isinstance(x2, int):
@@ -212,6 +241,11 @@ def compare(
     twins = Twins(one, other, sizes)
     for call_one, call_other in zip(one.calls, other.calls, strict=True):
         twins.free(call_one, call_other)
+        if isinstance(call_one.op, Operator) and call_one.op.function in MADE and len(call_one.args) == 1:
+            # Some number that no size has to do with.
+            function = getattr(ops, call_one.op.function.removeprefix("keras.ops."))
+            made = function(*call_one.op.arguments, **call_one.op.keywords)
+            call_one.op, call_one.args = None, (made,)
 
 
 def check_far(one: Unrolled, found: Unrolled, axes: dict[Any, Any], run: Callable[..., Unrolled]) -> None:
@@ -237,9 +271,18 @@ def check_far(one: Unrolled, found: Unrolled, axes: dict[Any, Any], run: Callabl
         except NotOpenedError as error:
             raise NotOpenedError(f"{error}, or follows it up to a limit, or from one on") from error
         for near, other in zip(found.calls, one.calls, strict=True):
-            if isinstance(near.op, Operator) and without_name(near.op) != without_name(other.op):
-                raise NotOpenedError(f"how {near.op.function} depends on sizes is not the same for all of them")
+            if is_otherwise(near, other):
+                name = getattr(near.op, "function", "an array")
+                raise NotOpenedError(f"how {name} depends on sizes is not the same for all of them")
         return
+
+
+def is_otherwise(near: Call, other: Call) -> bool:
+    """Whether a call depends on near sizes in another way than on those far away."""
+    if near.op is None or other.op is None:
+        arrays = [call.args[0] for call in (near, other) if is_array(call.args[0])]
+        return near.op is not other.op or (len(arrays) == 2 and not np.array_equal(*map(ops.convert_to_numpy, arrays)))
+    return isinstance(near.op, Operator) and without_name(near.op) != without_name(other.op)
 
 
 def copied(run: Unrolled) -> Unrolled:

@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from tfgates.graph.specs import EXAMPLES, specs_with_sizes
+from tfgates.graph.specs import EXAMPLES, filled, specs_of, specs_with_sizes
 from tfgates.graph.unrolling import Call, first_line
 from tfgates.keras_internals import give_mask, mask_of
 
@@ -43,7 +43,11 @@ class Corrected:
         args, kwargs = tree.map_structure(lambda x: self._right.get(id(x), x), (args, kwargs))
         try:
             specs = self._specs(op, args, kwargs)
+            if id(op) in self._wrong:
+                check_known(op, args, kwargs, node.outputs, specs)
             outputs = [self._corrected(*pair) for pair in zip(node.outputs, specs, strict=True)]
+        except NotCorrectedError:
+            raise
         except Exception as error:
             # A layer of the user's can raise anything here.
             raise NotCorrectedError(first_line(error)) from error
@@ -96,3 +100,19 @@ class Corrected:
                 break
             known.update((id(t), spec) for t, spec in zip(call.outputs, specs, strict=True))
         return {key: tensor.shape[0] for key, tensor in known.items() if tensor.shape}
+
+
+def check_known(layer: keras.Layer, args: Any, kwargs: Any, told: list[Any], specs: list[Any]) -> None:
+    """Refuses what a layer makes by tracing it where a size was told of it, and nothing is known of that.
+
+    What is behind it may need the size, which may well be right.
+
+    Raises:
+        NotCorrectedError: if it is so.
+    """
+    for a, b, c in zip(told, specs, specs_of(layer, *filled(EXAMPLES[0], args, kwargs)), strict=True):
+        if len(a.shape) == len(b.shape) and any(
+            size and found is None and one is None
+            for size, found, one in zip(a.shape[1:], b.shape[1:], c.shape[1:], strict=True)
+        ):
+            raise NotCorrectedError("a size of what it makes cannot be told")

@@ -215,6 +215,11 @@ class Comparison:
             found = observed(self.layer, lambda: unrolled.run(values, trial.training), trial.training, adding)
         except Exception as error:
             raise NotOpenedError(f"its parts cannot be called by themselves: {first_line(error)}") from error
+        if len(expected[0]) != len(found[0]):
+            when = "in training" if trial.training else "at inference"
+            raise NotOpenedError(
+                f"it returns {len(expected[0])} tensors {when}, and the calls that it makes {len(found[0])}"
+            )
         pairs = zip(KINDS, expected, found, strict=True)
         matter = ((kind, one, other) for kind, one, other in pairs if self._masks or kind != KINDS[1])
         return next((kind for kind, one, other in matter if not same(one, other, self.layer)), "")

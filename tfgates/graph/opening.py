@@ -19,7 +19,7 @@ from tfgates.keras_internals import call_of, history_of, holds_layers, tells_tra
 
 
 class ToldOtherwiseError(NotOpenedError):
-    """Keras was told other ranks or types of what a layer makes than its `call` gives."""
+    """Keras was told other ranks, types or sizes of what a layer makes than its `call` gives."""
 
 
 def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
@@ -111,7 +111,7 @@ def open_layer(
         if lost:
             # What reads it may need them: a Flatten and a Dense behind it, say.
             sizes, wished = (tuple(tensor.shape) for tensor in lost[0])
-            raise NotOpenedError(f"followed, its `call` gives a tensor of shape {sizes}, not {wished}")
+            raise ToldOtherwiseError(f"followed, its `call` gives a tensor of shape {sizes}, not {wished}")
         comparison.check(unrolled, known)
         return unrolled
 

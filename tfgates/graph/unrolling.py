@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import inspect
 import re
+import sys
 from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
@@ -23,9 +24,13 @@ from tfgates.keras_internals import (
     history_of,
     layers_within,
     readers_of,
+    symbolic_tensors_compared,
     tells_training,
 )
 from tfgates.layers.operator import Operator
+
+# Whose code compares symbolic tensors to find them.
+OTHERS = ("keras", "tfgates", "optree", "tensorflow", "jax", "torch", "numpy")
 
 # Keras writes messages in bold.
 COLOURS = re.compile("\x1b\\[[0-9;]*m")
@@ -153,6 +158,7 @@ def unroll(
     with (
         calls_forgotten(holder),
         arrays_beside_symbolic_tensors(),
+        symbolic_tensors_compared(is_of_user),
         followed_inside(holder, weights, within) as followed,
     ):
         try:
@@ -168,6 +174,12 @@ def unroll(
         calls = weights.among_arguments(calls, holder)
         calls = [dataclasses.replace(c, prefix=followed.get(id(c.op), "")) for c in calls]
         return Unrolled(inputs, calls, outputs, weights.read(calls, outputs))
+
+
+def is_of_user(frame: Any) -> bool:
+    """Whether code that runs is a user's, in a `call` that is followed."""
+    root = str(frame.f_globals.get("__name__")).partition(".")[0]
+    return is_followed() and root not in OTHERS and root not in sys.stdlib_module_names
 
 
 def first_line(error: Exception) -> str:
