@@ -601,14 +601,17 @@ def test_a_normalisation_over_another_axis():
 
 
 def test_places_folded_into_the_batch():
+    """With the channels as they are, they can go; where they are cut in two, they stay."""
     inputs = keras.Input((4, 6))
-    x = ops.reshape(K.Dense(8, name="steps")(inputs), (-1, 8))
-    model = keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu", name="hidden")(x)))
-    gated = tfgates.gate_model(model)
-    assert gated_names(gated) == ["steps", "hidden"]
-    randomise(gated)
-    plan = prunes(gated)
-    assert_same(gated, tfgates.prune(gated, plan=plan), data(model))
+    for width, names in ((8, ["steps", "hidden"]), (4, ["hidden"])):
+        x = ops.reshape(K.Dense(8, name="steps")(inputs), (-1, width))
+        model = keras.Model(inputs, K.Dense(2)(K.Dense(5, activation="relu", name="hidden")(x)))
+        gated = tfgates.gate_model(model)
+        assert gated_names(gated) == names
+        randomise(gated)
+        plan = prunes(gated)
+        assert_same(gated, tfgates.prune(gated, plan=plan), data(model))
+    assert "it folds other axes into that of the batch" in skipped(gated)["steps"]
 
 
 def test_einsum_that_is_no_dense_layer():

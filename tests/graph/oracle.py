@@ -51,6 +51,14 @@ def macs_of_call(layer, inputs, output):
         return layer.macs_of_call(tree.flatten(inputs)[0])
     if type(layer).__name__ == "Matmul":
         return math.prod(y[1:]) * x[-1]
+    if isinstance(layer, K.Attention):
+        value = tree.flatten(inputs)[1].shape
+        return x[1] * value[1] * (x[-1] + value[-1])
+    if type(layer).__name__ == "Einsum" and "." not in layer.subscripts:
+        read, _, made = layer.subscripts.partition("->")
+        lengths = [size for tensor in tree.flatten(inputs) for size in tensor.shape]
+        sizes = dict(zip(read.replace(",", ""), lengths, strict=True))
+        return math.prod(size for letter, size in sizes.items() if letter != made[0])
     return 0
 
 

@@ -39,7 +39,37 @@ MOVES = [
     # Keras takes the product with an array for sparse.
     lambda x, places: ops.relu(x) if x.sparse else Parts(x.shape[-1])(x),
     lambda x, places: ops.relu(x) if x.sparse else Parts(x.shape[-1])(x, training=True),
+    # Another function for each channel; and what is followed of sequences alone.
+    lambda x, places: ops.where(np.arange(x.shape[-1]) % 2 == 0, x, 0.5 * x),
+    lambda x, places: of_sequences(non_local, x, places),
+    lambda x, places: of_sequences(lambda x: K.Attention()([ops.tanh(x), x]), x, places),
+    lambda x, places: of_sequences(spatial_unit, x, places),
+    lambda x, places: of_sequences(cut_into_heads, x, places),
 ]
+
+
+def of_sequences(function, x, places):
+    """A function of sequences whose channels can be cut into two parts of two heads; of others something else."""
+    fits = len(places) == 1 and x.shape[-1] % 4 == 0 and not x.sparse
+    return function(x) if fits else 0.5 * x
+
+
+def non_local(x):
+    scores = ops.einsum("bic,bjc->bij", x, ops.tanh(x))
+    return ops.matmul(ops.softmax(0.1 * scores, axis=-1), x)
+
+
+def spatial_unit(x):
+    y = K.Dense(x.shape[1])(ops.transpose(K.LayerNormalization()(x), (0, 2, 1)))
+    return x * ops.transpose(y, (0, 2, 1))
+
+
+def cut_into_heads(x):
+    steps, width = x.shape[1], x.shape[-1] // 4
+    y = ops.transpose(ops.reshape(x, (-1, steps, 2, 2, width)), (2, 0, 3, 1, 4))
+    scores, values = ops.unstack(y, axis=0)
+    weights = ops.softmax(ops.matmul(scores, ops.transpose(scores, (0, 1, 3, 2))), axis=-1)
+    return ops.reshape(ops.transpose(ops.matmul(weights, values), (0, 2, 1, 3)), (-1, steps, 2 * width))
 
 
 @keras.saving.register_keras_serializable(package="tests")

@@ -153,3 +153,35 @@ def test_one_channel_is_not_told_along_places():
     model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Reshape((-1, 1))(x)))
     x = np.random.default_rng(0).normal(size=(2, 5, 4)).astype("float32")
     np.testing.assert_allclose(tfgates.prune(model)(x), model(x), atol=1e-6)
+
+
+class OverPlaces(K.Layer):
+    """Attention of all places of a map of open size, as in the middle of a VAE."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.query, self.key, self.value = (K.Conv2D(6, 1, name=name) for name in ("query", "key", "value"))
+
+    def call(self, x):
+        batch, height, width = ops.shape(x)[:3]
+        query, key, value = (ops.reshape(part(x), (batch, height * width, 6)) for part in self.parts())
+        weights = ops.softmax(ops.einsum("bic,bjc->bij", query, key), axis=-1)
+        return ops.reshape(ops.einsum("bij,bjc->bic", weights, value), (batch, height, width, 6))
+
+    def parts(self):
+        return self.query, self.key, self.value
+
+
+def test_reshapes_to_open_sizes_leave_the_last_axis_as_it_is():
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling2D()(OverPlaces(name="attention")(inputs))))
+    gated = tfgates.gate_model(model)
+    assert dict(gated.report.gated) == {"attention/query": "6 features", "attention/value": "6 features"}
+    randomised(gated)
+    close_half(gated)
+    pruned = tfgates.prune(gated)
+    assert {layer.filters for layer in pruned.layers if isinstance(layer, K.Conv2D)} == {3}
+    for size in ((2, 4, 3, 3), (1, 2, 2, 3)):
+        x = np.random.default_rng(0).normal(size=size).astype("float32")
+        for call in ({}, {"training": False}):
+            np.testing.assert_allclose(gated(x, **call), pruned(x, **call), atol=1e-5)

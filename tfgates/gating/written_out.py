@@ -90,7 +90,9 @@ def heads_of(walk: Walk) -> Iterator[tuple[Node, str]]:
         if len(tensors) == 3 or (len(values) == 1 and len(tensors) == 2):
             maker = first_with_heads(walk, values[0])
             if maker is not None:
-                yield maker, "heads"
+                # Of one head the channels are on the last axis.
+                last = len(walk.shape(maker.outputs[0])) - 1
+                yield maker, "features" if walk.output(maker).axis == last else "heads"
 
 
 def features_of(walk: Walk) -> Iterator[tuple[Node, str]]:

@@ -33,7 +33,7 @@ class AveragingRule(Rule):
         y = walk.like(x, live=np.full(len(x), TRUE), value=np.full(len(x), np.nan))
         if node.by_channel:
             # What it makes can be read in part.
-            y.group = walk.groups.new(len(x))
+            y.group = walk.slot(node, "read", len(x))
         walk.set(node, y)
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:

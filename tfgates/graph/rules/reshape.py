@@ -124,12 +124,15 @@ class ReshapeRule(EntriesRule):
     def keeps_last(self, walk: Walk, node: Node, x: Channels) -> bool:
         """Whether channels on the last axis stay there while the others are joined with the batch, or split from it."""
         old, new = walk.shape(node.inputs[0]), walk.shape(node.outputs[0])
+        if x.axis != len(old) - 1 or len(new) < 2 or old[-1] is None or old[-1] != new[-1]:
+            return False
         asked: Any = getattr(node.op, "newshape", None)
         given = isinstance(asked, (tuple, list)) and all(isinstance(size, int) for size in asked)
-        if not given or (None in old[1:] and None in new[1:]):
+        # A layer keeps the batch; it can have asked for the last size, or for all that is left.
+        if node.layer is None and not (given and asked[-1] == new[-1]):
             return False
-        joined = None in old[1:] or None in new[1:] or math.prod(old[1:]) != math.prod(new[1:])
-        return joined and x.axis == len(old) - 1 and len(new) > 1 and old[-1] == new[-1] == asked[-1]
+        sizes = known_alike(old[1:], new[1:])
+        return any(None in each for each in sizes) or math.prod(sizes[0]) != math.prod(sizes[1])
 
     def into_width(self, walk: Walk, node: Node, x: Channels, axis: int, heads: int) -> None:
         """Channels at one position of the width, of all heads, go together, where heads are folded into the batch."""
@@ -166,6 +169,9 @@ class ReshapeRule(EntriesRule):
             return super().emit(surgery, node, args, kwargs)
         if walk.notes(node).keeps_last:
             left = int(surgery.keep(y.group).sum())
+            if node.layer is not None:
+                sizes = [-1 if size is None else size for size in walk.shape(node.outputs[0])[1:-1]]
+                return self.reshaped(surgery, node, [*sizes, left])(args[0])
             return keras.ops.reshape(args[0], (*node.op.newshape[:-1], left))
         shape = [-1 if size is None else size for size in walk.shape(node.outputs[0])[1:]]
         if walk.notes(node).width or walk.notes(node).across:

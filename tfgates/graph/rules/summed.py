@@ -50,6 +50,8 @@ def follow_sum(walk: Walk, node: Node, tensors: list[int], axes: list[int]) -> b
     for x in known:
         if x is not None:
             walk.imply(pairs.group, x.group)
+    # So that a plan says where none is left.
+    walk.slot(node, f"pairs of {node.index}", pairs.group)
     walk.notes(node).summed = Summed(tensors, axes, known, pairs)
     walk.set(node, None)
     return True
