@@ -48,6 +48,15 @@ def by_einsum(x):
     return K.EinsumDense("btnh,nhm->btm", (None, WIDTH), name="out")(y)
 
 
+def of_one(x):
+    """One head of keys and values for all of queries, which are told apart on an axis of their own, as in PaliGemma."""
+    query, key, value = (projected(x, heads, name) for heads, name in ((HEADS, "query"), (1, "key"), (1, "value")))
+    query = K.Reshape((-1, 1, HEADS, 4))(Rotation()(query))
+    weights = K.Softmax()(ops.einsum("btkgh,bskh->bkgts", query, Rotation()(key)))
+    y = K.Reshape((-1, HEADS, 4))(ops.einsum("bkgts,bskh->btkgh", weights, value))
+    return K.EinsumDense("btnh,nhm->btm", (None, WIDTH), bias_axes="m", name="out")(y)
+
+
 def by_reshaping(x):
     """One dense layer for all three, whose outputs are cut into heads, as in GPT."""
     parts = ops.split(K.Dense(3 * HEADS * 4, name="value")(x), 3, axis=-1)
@@ -76,6 +85,7 @@ def randomised(model):
 
 
 ATTENTIONS = {"grouped": (grouped, 2), "einsum": (by_einsum, HEADS), "reshaping": (by_reshaping, HEADS)}
+ATTENTIONS["of one"] = (of_one, HEADS)
 
 
 @pytest.mark.parametrize("name", ATTENTIONS)
@@ -83,7 +93,8 @@ def test_heads_and_gated_units_are_removed_exactly(name):
     attention, heads = ATTENTIONS[name]
     model = randomised(network(attention, STEPS if name == "reshaping" else None))
     gated = tfgates.gate_model(model, length=STEPS)
-    assert dict(gated.report.gated) == {"value": f"{heads} heads", "gate": "10 units", "both": "6 units"}
+    maker = "query" if name == "of one" else "value"
+    assert dict(gated.report.gated) == {maker: f"{heads} heads", "gate": "10 units", "both": "6 units"}
     assert gated.report.carried["up"] == ["gate"]
     for gate in gated.gates:
         logits = np.where(np.arange(gate.units) % 2, 4.6, -4.6)
@@ -99,7 +110,7 @@ def test_heads_and_gated_units_are_removed_exactly(name):
     assert small.get_layer("out").kernel.shape[0] == model.get_layer("out").kernel.shape[0] // 2
     assert small.get_layer("up").units == 5 and small.get_layer("both").units == 6
     # Without any head the branch goes; what its projection adds stays.
-    next(gate for gate in gated.gates if gate.name == "value_gate").logits.assign([-4.6] * heads)
+    next(gate for gate in gated.gates if gate.name == f"{maker}_gate").logits.assign([-4.6] * heads)
     assert "out" in tfgates.plan_pruning(gated).dropped
 
 

@@ -40,6 +40,9 @@ def places_written_out(network: Network, layers: Any, report: Any) -> list[Place
     for node, word in (*heads_of(walk), *features_of(walk), *products_of(walk)):
         channels = walk.output(node)
         source = source_of(network, node)
+        if source is None and channels is not None:
+            # Of heads that are told apart behind the product alone: what makes the queries.
+            source = next((other for other in network.nodes if makes(walk, other, channels)), None)
         if channels is None or source is None or not wanted(source.op) or len(channels) < 2:
             continue
         shape = network.shapes[node.outputs[0]]
@@ -88,11 +91,14 @@ def heads_of(walk: Walk) -> Iterator[tuple[Node, str]]:
         tensors = rule_of(node).tensors(node) if hasattr(rule_of(node), "tensors") else node.inputs
         values = tensors[2:] if len(tensors) == 3 else [t for t in tensors if not is_attention(walk.network, t)]
         if len(tensors) == 3 or (len(values) == 1 and len(tensors) == 2):
-            maker = first_with_heads(walk, values[0])
+            maker, made = first_with_heads(walk, values[0]), walk.output(node)
             if maker is not None:
                 # Of one head the channels are on the last axis.
                 last = len(walk.shape(maker.outputs[0])) - 1
-                yield maker, "features" if walk.output(maker).axis == last else "heads"
+                word = "features" if walk.output(maker).axis == last else "heads"
+                # Heads of queries that all read the same values are told apart behind them.
+                shared = word == "heads" and made is not None and len(walk.output(maker)) == 1 < len(made)
+                yield (node if shared else maker), word
 
 
 def features_of(walk: Walk) -> Iterator[tuple[Node, str]]:
@@ -165,6 +171,12 @@ def source_of(network: Network, node: Node | None) -> Node | None:
             return None
         node = network.producer[node.inputs[0]]
     return node
+
+
+def makes(walk: Walk, node: Node, channels: Any) -> bool:
+    """Whether a linear layer makes units that go with those of a tensor."""
+    made = walk.output(node) if rule_of(node).linear else None
+    return made is not None and not set(walk.root[made.group].tolist()).isdisjoint(walk.root[channels.group].tolist())
 
 
 def is_function(node: Node) -> bool:

@@ -129,7 +129,13 @@ class EinsumRule(ContractionRule):
             return None
         factors, made = found
         known = [walk.channels[tensor] for tensor in self.tensors(node)]
-        kept = {each[x.axis] for each, x in zip(factors, known, strict=True) if x is not None}
+        several = any(x is not None and len(x) > 1 for x in known)
+        # The one head of keys and values that all heads of queries read stays.
+        kept = {
+            each[x.axis]
+            for each, x in zip(factors, known, strict=True)
+            if x is not None and (len(x) > 1 or not several)
+        }
         if len(kept) != 1 or not kept <= set(made[1:]):
             return None
         (letter,) = kept
