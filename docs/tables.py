@@ -47,6 +47,7 @@ TABLES = {
     "step_time": (times.step_time, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_in_short": (times.step_time_in_short, "step_time_lenet5.json", "step_time_resnet20.json"),
     "step_time_of_methods": (times.step_time_of_methods, "step_time_lenet5.json", "step_time_resnet20.json"),
+    "streams.json": (accuracy.streams,),
     "torch_pruning.json": (accuracy.torch_pruning,),
     "training_time": (
         times.training_time,

@@ -133,6 +133,37 @@ def reconstruction(rows):
         yield size, importance, *cells, f"{100 * won:.0f} %", f"{mean(some, 'seconds'):.0f}"
 
 
+NETWORKS = {
+    "resnet20": "ResNet-20, half width, padded shortcuts",
+    "mobilenet": "MobileNetV2-like, half width",
+    "unet": "U-Net of residual blocks",
+}
+
+
+def streams(runs):
+    """Gates inside of branches and on streams too, beside each other: means over seeds, and each seed."""
+    yield "network", "MACs", "gates", "accuracy", "tied less inner, same seeds", "step over dense"
+    groups = {}
+    for name, run in runs.items():
+        network, macs, place, seed = name.split()
+        groups.setdefault((network, float(macs), place), {})[seed] = run
+    for (network, macs, place), some in sorted(
+        groups.items(), key=lambda pair: (list(NETWORKS).index(pair[0][0]), -pair[0][1])
+    ):
+        accuracy = {seed: 100 * run["accuracy"] for seed, run in sorted(some.items())}
+        inner = {seed: 100 * run["accuracy"] for seed, run in groups.get((network, macs, "inner"), {}).items()}
+        both = [accuracy[seed] - inner[seed] for seed in accuracy if seed in inner]
+        error = statistics.stdev(both) / len(both) ** 0.5 if len(both) > 1 else 0.0
+        yield (
+            NETWORKS[network],
+            f"{macs:.2f}",
+            {"dense": "", "inner": "inner", "tied": "inner and tied"}[place],
+            f"{statistics.fmean(accuracy.values()):.2f} % ({', '.join(f'{value:.2f}' for value in accuracy.values())})",
+            f"{statistics.fmean(both):+.2f} (standard error {error:.2f})" if place == "tied" else "",
+            f"{statistics.fmean(run['step'][0] for run in some.values()):.2f}" if place != "dense" else "1",
+        )
+
+
 def lenet5_in_short(rows):
     """The ways beside each other at each size: errors, the least in bold, and shares of the MACs."""
     groups, dense = grouped(rows, "size", "row"), 431_080
