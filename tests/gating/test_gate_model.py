@@ -185,6 +185,66 @@ def test_streams_of_padded_shortcuts_are_chosen_apart(case):
     assert pruned.count_params() == plan.params
 
 
+def ghost_network():
+    """GhostNet: half of the channels of each block are made of the other half, one by one."""
+
+    def block(x, filters):
+        y = K.BatchNormalization()(K.Conv2D(filters // 2, 1, use_bias=False)(x))
+        cheap = K.DepthwiseConv2D(3, padding="same", use_bias=False)(y)
+        return K.Concatenate()([y, K.BatchNormalization()(cheap)])
+
+    inputs = keras.Input((8, 8, 3))
+    x = K.ReLU()(K.BatchNormalization()(K.Conv2D(6, 3, strides=2, padding="same", use_bias=False, name="stem")(inputs)))
+    for _ in range(2):
+        x = K.Add()([x, block(K.ReLU()(block(x, 10)), 6)])
+    return keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(x)))
+
+
+def test_channels_that_go_together_at_equal_distances_are_one_unit():
+    model = ghost_network()
+    gated = tfgates.gate_model(model)
+    stream = [gate for gate in gated.gates if gate.interleaved]
+    assert [(gate.units, gate.groups, gate.name) for gate in stream] == [(3, 3, "stem_gate")]
+    assert sorted(gate.units for gate in gated.gates) == [3, 5, 5]
+    open_all(gated)
+    assert_same(model, gated, data(model))
+    randomise(gated)
+    stream[0].logits.assign([0.4, -5.0, 0.9])
+    z = np.asarray(stream[0].test_gates())
+    np.testing.assert_allclose(stream[0](np.ones((1, 2, 2, 6), "float32"))[0, 0, 0], np.tile(z, 2))
+    plan = tfgates.plan_pruning(gated)
+    pruned = tfgates.prune(gated, plan=plan)
+    assert pruned.get_layer("stem").filters == 4 and pruned.count_params() == plan.params
+    assert_same(gated, pruned, data(model))
+    # The second unit makes next to nothing: channels 1 and 4 of the stem, channel 1 of what is added.
+    weak = np.where(np.arange(6) % 3 == 1, 1e-4, 1.0)
+    for layer in model.layers:
+        if isinstance(layer, K.Conv2D) and layer.filters in (3, 6):
+            layer.kernel.assign(np.array(layer.kernel) * weak[: layer.filters])
+    small = tfgates.prune_by(model, tfgates.Budget(params=0.85))
+    assert small.get_layer("stem").filters == 4
+    assert np.abs(np.array(small.get_layer("stem").kernel)).sum(axis=(0, 1, 2)).min() > 1e-2
+
+
+def test_units_at_equal_distances_go_in_training():
+    inputs = keras.Input((8, 8, 3))
+    x = K.BatchNormalization()(K.Conv2D(6, 1, use_bias=False, name="stem")(inputs))
+    y = K.BatchNormalization()(K.Conv2D(3, 3, padding="same", use_bias=False, name="half")(x))
+    x = K.ReLU()(K.Add()([x, K.Concatenate()([y, -y])]))
+    model = keras.Model(inputs, K.Dense(2, name="head")(K.GlobalAveragePooling2D()(x)))
+    gated = tfgates.gate_model(model, budget=tfgates.Budget(macs=0.3))
+    (gate,) = gated.gates
+    assert gate.interleaved and gate.units == 3
+    gated.compile(keras.optimizers.Adam(0.01), "mse")
+    gated.fit(data(model), np.ones((4, 2), "float32"), verbose=0)
+    gate.logits.assign([0.4, -1e4, 0.9])
+    small = tfgates.shrink(gated)
+    assert_same(gated, small, data(model), 1e-5)
+    assert [each.units for each in small.gates] == [2] and small.get_layer("stem").filters == 4
+    small.fit(data(model), np.ones((4, 2), "float32"), verbose=0)
+    tfgates.prune(small)
+
+
 @pytest.mark.parametrize("importance", ["magnitude", "taylor"])
 @pytest.mark.parametrize("network", ["padded_network", "reparameterized_network"])
 def test_units_of_streams_gated_elsewhere_are_ranked_by_what_makes_them(network, importance):
@@ -287,7 +347,7 @@ def test_streams_are_gated_where_little_is_inside_of_branches():
     # What was asked for by name is not widened.
     gated = tfgates.gate_model(reparameterized_network(), layers=["last"])
     assert gated_names(gated) == ["last"]
-    # More than two thirds of the MACs are inside of these branches.
+    # Gates inside of these branches reach most of what there is.
     gated = tfgates.gate_model(residual_network())
     assert "stem" not in gated_names(gated)
 

@@ -21,7 +21,7 @@ from tfgates.keras_internals import history_of
 class Gate(UnitsAlongAxis, SeededLayer):
     """Multiplies its input by one gate value `z` per unit: the base of every method.
 
-    A unit is one position along `axis`, a group of neighbouring positions (`groups`), or the
+    A unit is one position along `axis`, a group of positions (`groups`), or the
     whole tensor (`axis=None`). While training, `z` is drawn at random; at inference it is
     `test_gates()`. A subclass says how by four small overrides: `initial_value`,
     `probability_from`, `test_gates_from` and `sample_from`. Each takes the gate's trainable
@@ -33,6 +33,9 @@ class Gate(UnitsAlongAxis, SeededLayer):
             one unit. Defaults to -1.
         groups: int or None. Number of units when each unit is a group of neighbouring
             positions; must divide the length of `axis`. `None`: one unit per position.
+        interleaved: bool, with `groups`: whether unit `i` is not of neighbours but of the positions `i`,
+            `i + groups`, `i + 2 * groups` and so on, as where channels are concatenated with others that are made of
+            them one by one. Defaults to False.
         sampling: `"batch"` (one draw per step, shared by all examples and all replicas) or
             `"example"` (one draw per example). Defaults to `"batch"`.
         l0: float, the penalty added to the loss for each expected open weight: the layer adds
@@ -74,6 +77,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
         l0: float = 0.0,
         initial_open_probability: float = INITIAL_OPEN_PROBABILITY,
         seed: int | None = None,
+        interleaved: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -81,10 +85,13 @@ class Gate(UnitsAlongAxis, SeededLayer):
             raise ValueError(f"`groups` must be a positive integer or None. Received: groups={groups}")
         if groups is not None and axis is None:
             raise ValueError(f"`groups` needs an `axis`. Received: groups={groups}, axis=None")
+        if interleaved and groups is None:
+            raise ValueError("`interleaved` needs `groups`. Received: interleaved=True, groups=None")
         if not 0 <= l0 < math.inf:
             raise ValueError(f"`l0` must be a finite number >= 0. Received: l0={l0}")
         self.axis = axis
         self.groups = groups
+        self.interleaved = bool(interleaved)
         self.sampling = check_choice("sampling", sampling, ("batch", "example"))
         self.l0 = float(l0)
         self.initial_open_probability = check_probability("initial_open_probability", initial_open_probability)
@@ -288,6 +295,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
         config.update(
             axis=self.axis,
             groups=self.groups,
+            interleaved=self.interleaved,
             sampling=self.sampling,
             l0=self.l0,
             initial_open_probability=self.initial_open_probability,

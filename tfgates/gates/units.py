@@ -6,15 +6,16 @@ from keras import ops
 
 
 class UnitsAlongAxis:
-    """A unit is one position along `axis`, one of `groups` of neighbouring positions, or the whole tensor.
+    """A unit is one position along `axis`, one of `groups` of positions, or the whole tensor.
 
     Attributes:
-        axis, groups: see `tfgates.gates.Gate`.
+        axis, groups, interleaved: see `tfgates.gates.Gate`.
         unit_shape: shape of what has one entry for each unit; None before the gate is built.
     """
 
     axis: int | None
     groups: int | None
+    interleaved: bool = False
     unit_shape: Any
     name: str
 
@@ -54,6 +55,8 @@ class UnitsAlongAxis:
         """Repeats `z` (units last) so that it has one entry for each of `size` positions."""
         if self.groups is None or size == self.groups:
             return z
+        if self.interleaved:
+            return ops.tile(z, (1,) * (len(z.shape) - 1) + (size // self.groups,))
         return ops.repeat(z, size // self.groups, axis=-1)
 
     def broadcastable(self, z: Any, shape: Any) -> Any:

@@ -62,8 +62,9 @@ def gate_model(
             gate for each residual branch as a whole; `"layer"`: the same, and where the sum `x + branch(x)` is
             normalised, as in BERT, on both together, `x + z * (normalised(x + branch(x)) - x)`: closed, the
             normalisation goes too. Or a tuple of these (`"layer"` goes before `"block"`). Defaults to `"inner"`; where
-            less than two thirds of the MACs can go with gates inside of branches, streams are gated too, as with
-            `"tied"` (of networks that are gated whole, `layers=None`, or where there would be no gate at all).
+            gates inside of branches reach less than 80 % of the MACs that gates on streams too would, there are gates
+            on streams too, as with `"tied"` (of networks that are gated whole, `layers=None`, or where there would be
+            no gate at all).
         flattened: bool, whether to gate also the single positions of feature maps that are flattened
             in front of a dense layer, as L0-HC and L0-ARM do: the dense layer then reads a choice of
             them. Saves parameters above all. Defaults to False.

@@ -137,7 +137,7 @@ def gate_network(
             # Streams, or little else, are what is there.
             of_streams = Report()
             more = found((*residual, "tied"), of_streams)
-            if not places or reach(network, more) > reached:
+            if not places or reached < ENOUGH * reach(network, more):
                 places, report = more, of_streams
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")

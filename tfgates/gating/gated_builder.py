@@ -101,6 +101,7 @@ class GatedBuilder(Copier):
             name=self._gate_name(place),
             axis=-1 if place.last else place.axis,
             groups=place.groups,
+            interleaved=place.interleaved,
             # Each gate draws its own noise.
             seed=None if seed is None else seed + index,
         )

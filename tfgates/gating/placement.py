@@ -31,6 +31,7 @@ class Place:
         axis: the axis of the units; None for a whole branch.
         last: whether that is the last axis.
         groups: number of groups if a unit is a group of channels, else None.
+        interleaved: whether the channels of a group are at equal distances, and not next to each other.
         weights: number of weights that one unit owns.
         kind: `"outputs"`, or the kind of units inside of the layer, `"heads"`: the gate is then inside of it.
         word: what the units are called in the report, where that is not their kind.
@@ -54,6 +55,12 @@ class Place:
     carrier: int | None = None
     goes: frozenset[int] = frozenset()
     makers: tuple[tuple[Any, Any], ...] | None = None
+    interleaved: bool = False
+
+    @property
+    def told(self) -> str:
+        """What a `Walk` is told of its units."""
+        return "branch" if self.axis is None else "interleaved" if self.interleaved else self.kind
 
 
 def chooser(layers: Any) -> Callable[[Any], bool]:
@@ -206,4 +213,4 @@ def candidates_of(places: Sequence[Place]) -> dict[tuple[int, str], tuple[Any, i
     Of whole layers nothing: what comes in goes on where they are closed, so no channel becomes a constant.
     """
     told = [place for place in places if place.carrier is None]
-    return {(p.node.index, "branch" if p.axis is None else p.kind): (p.key, p.units) for p in told}
+    return {(place.node.index, place.told): (place.key, place.units) for place in told}

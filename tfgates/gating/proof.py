@@ -101,7 +101,7 @@ def obstacle(walk: Walk, place: Place) -> str | None:
     channels: Any = channels_of(walk, place.node, place.kind)
     own = {int(unit) for literal in walk._gates[place.key] for term in walk.formulas.terms[literal] for unit in term}
     literals = walk._gates[place.key]
-    literals = np.repeat(literals, len(channels) // len(literals))
+    literals = (np.tile if place.interleaved else np.repeat)(literals, len(channels) // len(literals))
     alive = walk.alive[channels.group]
     infinite = {int(walk.root[group]): reason for group, reason in walk.infinite.items()}
     for group, formula, literal in zip(channels.group, alive, literals, strict=True):
@@ -130,19 +130,29 @@ def tie_streams(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
         # A gate that several layers share cannot be inside of them.
         on_outputs = place.kind == "outputs" and not inside(place)
         if place.key in failed and place.key[0] == "unit" and on_outputs:
-            groups = tuple(walk.root[walk.output(place.node).group])
-            by_channels.setdefault(groups, []).append(place)
-    renamed, more = {}, []
+            by_channels.setdefault(unit_roots(walk, place), []).append(place)
+    renamed: dict[Any, dict[str, Any]] = {}
+    more: list[Place] = []
     for groups, stream in by_channels.items():
         picked = [node for node in walk.network.nodes if begins(walk, node, groups)]
-        if len({p.key for p in stream}) + len(picked) > 1 and len({(p.units, p.axis) for p in stream}) == 1:
-            key = ("tied", stream[0].node.index)
-            renamed.update(dict.fromkeys((place.key for place in stream), key))
-            more += [dataclasses.replace(standing(stream[0], node), key=key) for node in picked]
+        alike = len({(p.units, p.axis) for p in stream}) == 1 and len({p.interleaved for p in stream if p.groups}) < 2
+        if len({p.key for p in stream}) + len(picked) > 1 and alike:
+            # One gate lies on channels, and on groups of as many.
+            like = next((place for place in stream if place.groups), stream[0])
+            shared = {"key": ("tied", stream[0].node.index), "groups": like.groups, "interleaved": like.interleaved}
+            renamed.update(dict.fromkeys((place.key for place in stream), shared))
+            more += [dataclasses.replace(standing(stream[0], node), **shared) for node in picked]
             changed = True
     if not changed:
         return None
-    return [dataclasses.replace(p, key=renamed[p.key]) if p.key in renamed else p for p in places] + more
+    return [dataclasses.replace(p, **renamed.get(p.key, {})) for p in places] + more
+
+
+def unit_roots(walk: Walk, place: Place) -> tuple[int, ...]:
+    """What of each unit of a place stays or goes together, one number where that is so for all of its channels."""
+    roots = walk.root[walk.output(place.node).group]
+    rows = roots.reshape(-1, place.units).T if place.interleaved else roots.reshape(place.units, -1)
+    return tuple(rows[:, 0]) if (rows == rows[:, :1]).all() else tuple(roots)
 
 
 def behind_sums(walk: Walk, places: list[Place], failed: Collection[Any]) -> list[Place] | None:

@@ -11,9 +11,8 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import known_walk
 
-# With less of the MACs behind gates than this, gates inside of branches are not what a network is thinned with: of what
-# they reach a budget of one half would leave a quarter.
-ENOUGH = 2 / 3
+# Gates inside of branches are enough where they reach this share of what gates on streams too would reach.
+ENOUGH = 0.8
 
 
 def reach(network: Network, places: Sequence[Place]) -> float:

@@ -17,14 +17,19 @@ def gate_of(node: Node) -> Gate | None:
 
 
 def gate_places(walk: Walk) -> Iterator[tuple[Gate, np.ndarray]]:
-    """Pairs of a gate and the groups of the channels that it lies on."""
+    """Pairs of a gate and the groups of the channels that it lies on, those of a unit next to each other."""
     for node in walk.network.nodes:
         gate = gate_of(node)
         if gate is None:
             continue
         channels = channels_of(walk, node, getattr(node.op, "gated", "outputs"))
         if channels is not None and len(channels) % gate.units == 0:
-            yield gate, channels.group
+            yield gate, unit_by_unit(gate, channels.group)
+
+
+def unit_by_unit(gate: Gate, groups: np.ndarray) -> np.ndarray:
+    """The groups of the channels that a gate lies on, those of a unit next to each other."""
+    return groups.reshape(-1, gate.units).T.ravel() if gate.interleaved else groups
 
 
 def channels_of(walk: Walk, node: Node, kind: str) -> Channels | None:

@@ -23,8 +23,9 @@ class Walk(WalkState):
         symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
             are seen. True: each unit is a variable of the formulas, and what is found holds for any
             values of weights and statistics, trainable or not: see `tfgates.graph.values`.
-        candidates: dict from the index of a call and a kind of its units, `"outputs"`, `"heads"`, or `"branch"` for all
-            of its output as one unit, to `(gate key, number of units)`: gates that are not there but are imagined.
+        candidates: dict from the index of a call and a kind of its units, `"outputs"`, `"interleaved"` for outputs of
+            which those at equal distances are one unit, `"heads"`, or `"branch"` for all of its output as one unit, to
+            `(gate key, number of units)`: gates that are not there but are imagined.
 
     Attributes:
         channels: per tensor, a `Channels` or None where nothing is known.
@@ -73,6 +74,8 @@ class Walk(WalkState):
         """Puts the imagined gates of a call, if it has any, on what it makes."""
         size, notes = len(self.output(node)), self.notes(node)
         notes.candidate, notes.branch = self.imagined(node, "outputs", size), self.imagined(node, "branch", size)
+        if notes.candidate is None:
+            notes.candidate = self.imagined(node, "interleaved", size)
         for literal in (notes.candidate, notes.branch):
             # The states of a recurrent layer have the gates of its outputs.
             if literal is None:

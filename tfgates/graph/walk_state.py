@@ -203,7 +203,8 @@ class WalkState:
         formulas, values = self.gate(gate)
         if len(formulas) == size:
             return formulas, values
-        return np.repeat(formulas, size // len(formulas)), np.repeat(values, size // len(formulas))
+        spread = np.tile if gate.interleaved else np.repeat
+        return spread(formulas, size // len(formulas)), spread(values, size // len(formulas))
 
     def imagined(self, node: Node, kind: str, size: int) -> np.ndarray | None:
         """The formula of an imagined gate for each of the `size` units of a kind, or None where there is none."""
@@ -212,7 +213,7 @@ class WalkState:
         key, units = self.candidates[node.index, kind]
         if key not in self._gates:
             self._gates[key] = self._literals(key, units)
-        return np.repeat(self._gates[key], size // units)
+        return (np.tile if kind == "interleaved" else np.repeat)(self._gates[key], size // units)
 
     def _mark(self, alive: np.ndarray, roots: np.ndarray, formulas: np.ndarray) -> None:
         # Each pair once: many places have the same one.

@@ -41,7 +41,7 @@ def batch_norm_scale(units: Units) -> np.ndarray:
             f"the others out by `layers`, or take another importance. Received, without one: {missing}"
         )
     scales = [np.abs(ops.convert_to_numpy(getattr(behind, "gamma", None))) for behind in units.normalizations]
-    return np.mean([scale.reshape(units.count, -1).mean(axis=1) for scale in scales], axis=0)
+    return np.mean([units.by_unit(scale).mean(axis=1) for scale in scales], axis=0)
 
 
 def geometric_median(units: Units) -> np.ndarray:

@@ -26,6 +26,7 @@ class Units:
         weights: for each of `layers` a float array `(count, weights per unit)`: the kernel, a row for each
             unit, biases left out.
         normalizations: for each of `layers` the BatchNormalization behind it, or None.
+        interleaved: whether the channels of a unit, where it has several, are at equal distances.
     """
 
     name: str
@@ -33,13 +34,20 @@ class Units:
     layers: list[keras.Layer]
     weights: list[np.ndarray]
     normalizations: list[keras.Layer | None]
+    interleaved: bool = False
+
+    def by_unit(self, values: np.ndarray) -> np.ndarray:
+        """What there is for each channel of a layer, along the first axis, as a row for each unit."""
+        if self.interleaved:
+            values = np.swapaxes(values.reshape(-1, self.count, *values.shape[1:]), 0, 1)
+        return values.reshape(self.count, -1)
 
 
 def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
     """By the key of their gate, the `Units` of `places` (see `tfgates.gating.placement`)."""
     found: dict[Any, Units] = {}
     for place in places:
-        units = found.setdefault(place.key, Units(place.layer, place.units, [], [], []))
+        units = found.setdefault(place.key, Units(place.layer, place.units, [], [], [], place.interleaved))
         for source, node in ((place.source, place.node),) if place.makers is None else place.makers:
             layer, rows = weights_of(network, source, place.kind)
             if place.word:
@@ -48,7 +56,7 @@ def units_of(network: Network, places: Iterable[Any]) -> dict[Any, Units]:
             if any(layer is other for other in units.layers):
                 continue
             units.layers.append(layer)
-            units.weights.append(rows.reshape(place.units, -1))
+            units.weights.append(units.by_unit(rows))
             units.normalizations.append(node.op if node is not source else None)
     return found
 

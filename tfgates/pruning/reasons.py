@@ -21,7 +21,8 @@ def reasons_to_stay(walk: Walk, keep: np.ndarray, rounds: bool) -> list[tuple[st
     infinite = {int(walk.root[group]): reason for group, reason in walk.infinite.items()}
     for gate, groups in gate_places(walk):
         seen.add(gate)
-        formulas = walk.gate_positions(gate, len(groups))[0]
+        formulas = walk.gate(gate)[0]
+        formulas = np.repeat(formulas, len(groups) // len(formulas))
         reasons: dict[str, int] = {}
         for group in groups[(formulas == FALSE) & keep[groups]]:
             reason = walk.reason(group) or infinite.get(int(walk.root[group])) or other_reason(rounds)

@@ -7,7 +7,7 @@ import numpy as np
 from keras import tree
 
 from tfgates.gates import Gate, gates_of
-from tfgates.graph.gate_places import channels_of, gate_of
+from tfgates.graph.gate_places import channels_of, gate_of, unit_by_unit
 from tfgates.graph.network import Ref
 from tfgates.graph.walk import Walk
 from tfgates.pruning.plan import PruningPlan
@@ -107,7 +107,7 @@ class ShrinkingPlan(PruningPlan):
         return self.gone.get(gate, np.zeros(gate.units, bool))
 
     def _places(self) -> Iterator[tuple[Gate, np.ndarray]]:
-        """Pairs of a gate and the groups of the channels that it lies on, position by position."""
+        """Pairs of a gate and the groups of the channels that it lies on, those of a unit next to each other."""
         for node in self.network.nodes:
             gate = gate_of(node)
             if gate is None or gate.axis is None:
@@ -118,7 +118,7 @@ class ShrinkingPlan(PruningPlan):
                 continue
             if not inside and gate.axis % len(self.network.shapes[node.inputs[0]]) != channels.axis:
                 continue
-            yield gate, channels.group
+            yield gate, unit_by_unit(gate, channels.group)
 
     def _stuck(self) -> dict[Gate, np.ndarray]:
         """Units that are to go and cannot: a dict as `gone`."""
