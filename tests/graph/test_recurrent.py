@@ -297,3 +297,15 @@ def test_a_state_that_has_gone_is_given_as_the_constant_that_it_was():
     pruned = tfgates.prune(model)
     assert (pruned.get_layer("first").units, pruned.get_layer("state").units) == (6, 3)
     same_outputs(model, pruned)
+
+
+def test_closed_units_that_stay_for_a_round_width_have_some_state():
+    inputs = keras.Input(STEPS)
+    layer = tfgates.layers.GatedGRU(6, gate="hard_concrete", name="first")
+    state = K.Dense(6, name="state")(inputs[:, 0])
+    model = keras.Model(inputs, K.Dense(2)(layer(inputs, initial_state=state)))
+    randomised(model)
+    layer.gate.logits.assign([-5.0, 2.0, -5.0, 0.5, -4.0, -5.0])
+    pruned = tfgates.prune(model, round_to=4)
+    assert (pruned.get_layer("first").units, pruned.get_layer("state").units) == (4, 4)
+    same_outputs(model, pruned)

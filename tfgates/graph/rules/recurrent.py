@@ -158,14 +158,18 @@ class RecurrentRule(InputFeatures, DeclaredRule):
 
 
 def filled(surgery: Any, node: Node, tensor: Any, x: Channels, wanted: np.ndarray) -> Any:
-    """The channels `wanted` of what is left of a vector, the constants that they are in place of those that went."""
+    """The channels `wanted` of what is left of a vector, the constants that they are in place of those that went.
+
+    Of a unit that is closed, and stays for a round width, the state is nobody's: 0.
+    """
     left = surgery.keep(x.group)
     gone = wanted & ~left
     if not gone.any():
         return surgery.pick(tensor, wanted[left], 1)
     place = np.where(left, np.cumsum(left) - 1, left.sum())[wanted]
     result = ops.take(ops.pad(tensor, [[0, 0], [0, 1]]), place.astype("int32"), axis=1)
-    return surgery.shift(result, np.where(gone, x.value, 0.0)[wanted], 1, node)
+    constants = np.where(gone & np.isfinite(x.value), x.value, 0.0)
+    return surgery.shift(result, constants[wanted], 1, node)
 
 
 def connections(recurrent_kernel: np.ndarray) -> np.ndarray:
