@@ -58,6 +58,7 @@ TABLES = {
         "training_time_resnet20_5120.json",
         "training_time_mobilenet_5120.json",
     ),
+    "training_time_more_images": (times.more_images, "training_time_vgg_20480.json"),
     "versions.json": (times.versions,),
     "vit.json": (accuracy.vit,),
 }
