@@ -11,7 +11,7 @@ from tfgates.gating.heads import head_places
 from tfgates.gating.likely import likely_candidates
 from tfgates.gating.origins import origins_of
 from tfgates.gating.placement import Place, candidates_of, flat_places, unit_places
-from tfgates.gating.proof import proven
+from tfgates.gating.proof import could_be_tied, proven
 from tfgates.gating.reach import ENOUGH, reach
 from tfgates.gating.report import complete, skipped_by_name
 from tfgates.gating.subclasses import carry_over, gated_class
@@ -132,9 +132,10 @@ def gate_network(
 
     places = found(residual, report)
     if "inner" in residual and "tied" not in residual:
-        reached = reach(network, places)
-        if not places or (layers is None and reached < ENOUGH):
-            # Streams, or little else, are what is there.
+        # Streams, or little else, may be what is there.
+        open_to_more = layers is None and any(could_be_tied(reason) for _, reason in report.skipped)
+        reached = reach(network, places) if open_to_more else 1.0
+        if not places or reached < ENOUGH:
             of_streams = Report()
             more = found((*residual, "tied"), of_streams)
             if not places or reached < ENOUGH * reach(network, more):

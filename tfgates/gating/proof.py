@@ -26,6 +26,11 @@ UNSHARED = (
 )
 
 
+def could_be_tied(reason: str) -> bool:
+    """Whether a gate for a whole stream may do where one was refused for `reason`: joined channels, or constants."""
+    return "residual stream" in reason or "constant" in reason
+
+
 def proven(network: Network, places: list[Place], report: Any, tied: bool) -> list[Place]:
     """The places where closing a unit lets its channels go, whatever else is closed."""
     # What needs no walk, unless the gate of an output may be that of other layers too.
@@ -170,7 +175,7 @@ def behind_sums(walk: Walk, places: list[Place], failed: Collection[Any]) -> lis
         sums = [node for node in walk.network.nodes if is_sum(walk, node, axis, groups)]
         ends = [node for node in sums if walk.network.reader(node.outputs[0]) not in sums]
         # A constant that nothing can take up is 0 behind the sum; other reasons are the same there.
-        locked = any("constant" not in reason for reason in filter(None, map(walk.reason, groups)))
+        locked = not all(could_be_tied(reason) for reason in filter(None, map(walk.reason, groups)))
         alone = not any(of_stream & others for others in keys.values() if others is not of_stream)
         if ends and alone and not locked and not all(p.node in ends for p in places if p.key in of_stream):
             streams.append(Stream(of_stream, sums, ends, len(groups)))
