@@ -75,7 +75,7 @@ def of_several_axes(x):
 
 
 def folded(x):
-    return K.Dense(4)(ops.reshape(x, (-1, 6)))
+    return K.Dense(4)(ops.reshape(x, (-1, 3)))
 
 
 def normalised_twice(x):
