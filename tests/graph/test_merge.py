@@ -36,6 +36,30 @@ def test_a_closed_branch_leaves_its_constant(activation, constant):
     assert shifts == ([pytest.approx(constant)] if constant else [])
 
 
+@pytest.mark.parametrize("earlier", [True, False])
+def test_a_closed_branch_goes_though_what_it_is_added_to_is_a_constant_too(earlier):
+    inputs = keras.Input((6, 6, 3))
+    gate = HardConcreteGate(axis=None)
+    x = K.Conv2D(3, 1, activation="relu", name="stem")
+    if earlier:
+        x = x(inputs)
+        y = gate(K.Conv2D(3, 3, padding="same", name="branch")(x))
+    else:
+        y = gate(K.Conv2D(3, 3, padding="same", name="branch")(inputs))
+        x = x(inputs)
+    model = keras.Model(inputs, K.Dense(2)(K.Flatten()(K.Add()([x, y]))))
+    # What training has closed by its weights alone.
+    stem = model.get_layer("stem")
+    stem.kernel.assign(np.zeros(stem.kernel.shape))
+    stem.bias.assign([0.0, 0.7, 0.0])
+    gate.logits.assign([-5.0])
+    plan = tfgates.plan_pruning(model, min_units=1)
+    assert "branch" in plan.dropped
+    pruned = tfgates.prune(model, plan=plan)
+    x = np.random.default_rng(0).normal(size=(3, 6, 6, 3)).astype("float32")
+    np.testing.assert_allclose(pruned(x, training=False), model(x, training=False), atol=1e-6)
+
+
 @pytest.mark.parametrize("merge", [K.Subtract, K.Multiply, K.Maximum, K.Minimum, K.Average])
 def test_other_merges_keep_the_operand(merge):
     model = network(merge(), "sigmoid")

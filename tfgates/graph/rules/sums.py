@@ -24,7 +24,11 @@ class AddRule(MergeRule):
     def droppable(
         self, walk: Walk, node: Node, operands: list[Any], parts: list[Part], shape: tuple[Any, ...], axis: int
     ) -> dict[int, np.ndarray]:
-        """Constant operands, if another one has the output's shape: `{operand: constants}`."""
+        """Constant operands, if another one has the output's shape: `{operand: constants}`.
+
+        Where all that have it are constants, by weights that training has closed, say, one stays: what is not 0 before
+        what is, as a closed gate makes it, and what was made earlier before what was made of it.
+        """
         if walk.symbolic or not self.may_drop(walk, node):
             return {}
         constant = {
@@ -32,10 +36,10 @@ class AddRule(MergeRule):
             for i, p in enumerate(parts)
             if p.group is not None and not p.weight and np.all(p.live == FALSE) and np.all(np.isfinite(p.value))
         }
-        carrier = any(
-            isinstance(o, Ref) and i not in constant and walk.shape(o.tensor) == shape for i, o in enumerate(operands)
-        )
-        return constant if carrier else {}
+        carriers = [i for i, o in enumerate(operands) if isinstance(o, Ref) and walk.shape(o.tensor) == shape]
+        if carriers and all(i in constant for i in carriers):
+            del constant[min(carriers, key=lambda i: (not np.any(constant[i]), operands[i].tensor))]
+        return constant if carriers else {}
 
     def reads(self, walk: Walk, node: Node) -> dict[int, int]:
         """A constant operand is dropped where one that is never constant carries the shape."""
