@@ -27,7 +27,11 @@ def mark_over_places(network: "Network") -> None:
         if rank < 3 or not multiplied_elsewhere(network, node, rank - 1):
             continue
         before = network.producer[node.inputs[0]]
-        while before is not None and type(before.op).__name__ == "Transpose" and alone(network, before):
+        # What is left of a pruned one picks the channels that are read.
+        passed = ("Transpose", "Take", "GetItem")
+        while before is not None and type(before.op).__name__ in passed and alone(network, before):
+            if len(network.shapes[before.inputs[0]]) != rank:
+                break
             before = network.producer[before.inputs[0]]
         node.by_channel = True
         if before is not None and isinstance(anatomy_of(before.op), AveragingAnatomy) and alone(network, before):
