@@ -222,7 +222,8 @@ def to_sums(network: Network, places: list[Place], streams: list[Stream]) -> lis
             continue
         # A unit that was several channels is one now.
         weights = place.weights * place.units // stream.units
-        place = dataclasses.replace(place, key=stream.key, units=stream.units, groups=None, weights=weights)
+        place = dataclasses.replace(place, key=stream.key, weights=weights, units=stream.units)
+        place = dataclasses.replace(place, groups=None, interleaved=False)
         first.setdefault(stream.key, place)
         if place.node not in stream.sums and network.reader(place.node.outputs[0]) not in stream.sums:
             found.append(place)
