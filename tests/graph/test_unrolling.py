@@ -131,7 +131,7 @@ def test_what_can_be_followed_only_where_it_is_called():
     # By itself it is not called on numbers of windows that four does not divide.
     assert not [node.whole for node in Network(model).nodes if node.whole]
     randomise(model, 0)
-    gated = tfgates.gate_model(model)
+    gated = tfgates.gate_model(model, layers=".*")
     assert [name for name, _ in gated.report.gated] == ["layer/inner/up"]
     close(gated.gates[0], np.random.default_rng(0), 0.4)
     plan = tfgates.plan_pruning(gated)

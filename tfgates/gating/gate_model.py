@@ -14,7 +14,7 @@ from tfgates.unknown import arguments_of, check_known
 RESIDUAL = ("inner", "tied", "block", "layer")
 
 # Arguments of gates that follow from where a gate stands, and those of any layer that mean nothing here.
-SET_HERE = ("axis", "groups", "name", "activity_regularizer", "autocast", "dtype", "trainable")
+SET_HERE = ("axis", "groups", "interleaved", "name", "activity_regularizer", "autocast", "dtype", "trainable")
 
 
 def gate_model(

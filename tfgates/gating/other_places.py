@@ -21,43 +21,43 @@ from tfgates.layers import GatedLayer
 NORMALIZATIONS = (BatchNormalizationAnatomy, GroupNormalizationAnatomy)
 
 
-def in_blocks(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:
+def in_blocks(walk: Walk, places: list[Any], failed: Collection[Any], interleaved: bool = False) -> list[Any] | None:
     """The places with units of several channels where those fall together; None where that changes none.
 
-    Channels in a row of a group normalisation, say, or of what a grouped convolution reads; or channels at equal
-    distances, of which some are made of the others one by one (GhostNet).
+    Channels in a row of a group normalisation, say, or of what a grouped convolution reads; with `interleaved` channels
+    at equal distances, of which some are made of the others one by one (GhostNet).
     """
     changed: dict[Any, Any] = {}
     for place in places:
         on_outputs = place.key in failed and place.kind == "outputs"
-        blocks, interleaved = blocks_of(walk.root[walk.output(place.node).group]) if on_outputs else (0, False)
+        blocks = blocks_of(walk.root[walk.output(place.node).group], interleaved) if on_outputs else 0
         if 1 < blocks < place.units:
-            changed.setdefault(place.key, []).append((blocks, interleaved))
+            changed.setdefault(place.key, []).append(blocks)
     changed = {key: found[0] for key, found in changed.items() if len(found) == len(of_key(places, key))}
     if not changed:
         return None
     left = []
     for place in places:
         if place.key in changed:
-            blocks, interleaved = changed[place.key]
+            blocks = changed[place.key]
             weights = place.weights * (place.units // blocks)
             place = dataclasses.replace(place, units=blocks, groups=blocks, interleaved=interleaved, weights=weights)
         left.append(place)
     return left
 
 
-def blocks_of(roots: np.ndarray) -> tuple[int, bool]:
-    """The number of sets of channels that fall together, all of one size, and whether these lie at equal distances.
+def blocks_of(roots: np.ndarray, interleaved: bool = False) -> int:
+    """The number of sets of channels that fall together, all of one size; 0 where there are none.
 
-    Of neighbours otherwise; 0 where channels fall together in neither way.
+    Args:
+        roots: what each channel goes with.
+        interleaved: whether sets are of channels at equal distances, and not of neighbours.
     """
     blocks = len(np.unique(roots))
     if len(roots) % blocks:
-        return 0, False
-    stretches, turns = roots.reshape(blocks, -1), roots.reshape(-1, blocks)
-    if (stretches == stretches[:, :1]).all():
-        return blocks, False
-    return (blocks, True) if (turns == turns[:1]).all() else (0, False)
+        return 0
+    sets = roots.reshape(-1, blocks).T if interleaved else roots.reshape(blocks, -1)
+    return blocks if (sets == sets[:, :1]).all() else 0
 
 
 def together(walk: Walk, places: list[Any], failed: Collection[Any]) -> list[Any] | None:

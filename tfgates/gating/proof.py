@@ -48,6 +48,8 @@ def proven(network: Network, places: list[Place], report: Any, tied: bool) -> li
             moved = further_on(walk, places, failed)
         if moved is None:
             moved = behind_weights(walk, places, failed)
+        if moved is None:
+            moved = in_blocks(walk, places, failed, interleaved=True)
         if moved is None and tied and failed:
             moved = tie_streams(walk, places, failed) or behind_sums(walk, places, failed)
         if moved is not None:
