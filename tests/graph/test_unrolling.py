@@ -105,15 +105,10 @@ class Windows(K.Layer):
 
     def __init__(self, **kwargs):
         super().__init__(**kwargs)
-        self.inner, self.up, self.down = (
-            InWindows(name="inner"),
-            K.Dense(16, "relu", name="up"),
-            K.Dense(8, name="down"),
-        )
+        self.inner = InWindows(name="inner")
 
     def build(self, shape):
-        for layer, width in ((self.inner, 8), (self.up, 8), (self.down, 16)):
-            layer.build((None, 3, width))
+        self.inner.build((None, 3, 8))
 
     def compute_output_shape(self, shape):
         return shape

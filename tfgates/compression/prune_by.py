@@ -69,7 +69,8 @@ def prune_by(
             layer, so that each layer keeps the same share. Defaults to `"normalized"`.
         layers, flattened: see `tfgates.gate_model`.
         residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition those of residual
-            streams, each as one for all layers that add into it. Defaults to `"inner"`.
+            streams, each as one for all layers that add into it. Defaults to `"inner"`, which includes streams where
+            little else can go, see `tfgates.gate_model`.
         min_units, round_to: see `tfgates.plan_pruning`.
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 10.

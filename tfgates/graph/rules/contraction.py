@@ -10,7 +10,7 @@ from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node, Ref
 from tfgates.graph.rule import Rule, Term, register_rule
 from tfgates.graph.rules.read_in_part import as_far_as_needed
-from tfgates.graph.rules.summed import follow_sum, need_of_sum, smaller_sum, terms_of_sum
+from tfgates.graph.rules.summed import SummingRule, follow_sum
 from tfgates.graph.sizes import counted, entries_per_example
 from tfgates.graph.walk import Walk
 
@@ -110,7 +110,7 @@ class ContractionRule(Rule):
 
 
 @register_rule("Einsum")
-class EinsumRule(ContractionRule):
+class EinsumRule(SummingRule, ContractionRule):
     """`einsum("aecd,abcd->acbe", key, query)`: c stays, position by position."""
 
     def tensors(self, node: Node) -> list[int]:
@@ -160,19 +160,6 @@ class EinsumRule(ContractionRule):
         if letter in made or not all(letter in each for each in factors):
             return False
         return follow_sum(walk, node, tensors, [each.index(letter) for each in factors])
-
-    def backward(self, walk: Walk, node: Node) -> None:
-        if walk.notes(node).summed is not None:
-            return need_of_sum(walk, node)
-        return super().backward(walk, node)
-
-    def terms(self, walk: Walk, node: Node) -> list[Term]:
-        return super().terms(walk, node) if walk.notes(node).summed is None else terms_of_sum(walk, node)
-
-    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
-        if surgery.walk.notes(node).summed is not None:
-            args, kwargs = smaller_sum(surgery, node, args, kwargs)
-        return super().emit(surgery, node, args, kwargs)
 
     def each(self, walk: Walk, node: Node, axis: int) -> float:
         letters_of: Any = self.letters(node)

@@ -92,8 +92,25 @@ def terms_of_sum(walk: Walk, node: Node) -> list[Term]:
     return [Term(node.name, 0, macs, (walk.notes(node).summed.pairs.group,))]
 
 
+class SummingRule(Rule):
+    """Mixin for calls that may be such sums: what `follow_sum` noted is needed, counted and picked."""
+
+    def backward(self, walk: Walk, node: Node) -> None:
+        if walk.notes(node).summed is None:
+            return super().backward(walk, node)
+        return need_of_sum(walk, node)
+
+    def terms(self, walk: Walk, node: Node) -> list[Term]:
+        return super().terms(walk, node) if walk.notes(node).summed is None else terms_of_sum(walk, node)
+
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        if surgery.walk.notes(node).summed is not None:
+            args, kwargs = smaller_sum(surgery, node, args, kwargs)
+        return super().emit(surgery, node, args, kwargs)
+
+
 @register_rule(layers.Dot)
-class DotRule(Rule):
+class DotRule(SummingRule):
     """`Dot`: the pairs along the axes that it sums over, unless it normalises them."""
 
     reason = "channels that a product of tensors sums over stay whole"
@@ -108,16 +125,3 @@ class DotRule(Rule):
         if node.op.normalize or not follow_sum(walk, node, list(node.inputs), found):
             return self.refuse(walk, node)
         return None
-
-    def backward(self, walk: Walk, node: Node) -> None:
-        if walk.notes(node).summed is None:
-            return super().backward(walk, node)
-        return need_of_sum(walk, node)
-
-    def terms(self, walk: Walk, node: Node) -> list[Term]:
-        return super().terms(walk, node) if walk.notes(node).summed is None else terms_of_sum(walk, node)
-
-    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
-        if surgery.walk.notes(node).summed is not None:
-            args, kwargs = smaller_sum(surgery, node, args, kwargs)
-        return super().emit(surgery, node, args, kwargs)
