@@ -1,6 +1,9 @@
-"""ResNet-20 on CIFAR-10 with JAX on an accelerator: gates beside magnitude, uniform, random and narrow networks.
+"""ResNets and VGG16 on CIFAR-10 with JAX on an accelerator: gates beside magnitude, uniform, random and narrow ones.
 
     KERAS_BACKEND=jax python benchmarks/cifar10_accelerator.py --data=PART0 --data=PART1 --out=DIRECTORY
+    ... --blocks=9 --seeds 0 1 2 --rows dense gates-0.5 gates-0.25 initial-0.5 initial-0.25      (ResNet-56)
+    ... --network=vgg16 --seeds 0 1 2 --rows dense gates-0.5 gates-0.25 initial-0.5 initial-0.25
+    ... --network=resnet9 --policy=mixed_bfloat16 --batch=512 --rows dense gates-0.5
 
 Reads the folders that `benchmarks/cifar10_data.py` makes. Each row is a process of its own, several at a time; what is
 done is kept in `results.json` in the folder `--out` and not done again. All rows have the same total of epochs, recipe
@@ -10,10 +13,12 @@ that were held out, for choices, and on the test images.
 Rows, `NAME-SIZE`, where SIZE is what is left of the MACs:
     dense             the whole network
     gates             gated from scratch, pruned, trained on (as `tfgates.compress`)
+    trainedgates      the same from a trained network: a third of the epochs dense, a third with gates, a third pruned
     magnitude         trained, pruned by `tfgates.prune_by`, trained on, the rate annealed in each of the two
     magnitudeconstant the same with the rate kept until it is pruned
     uniform, random   as magnitude with the same share in each layer, or by chance
     narrow            a network with fewer channels everywhere, from scratch
+    initial           the largest of the weights that were drawn, chosen before any training
 """
 
 import argparse
@@ -25,6 +30,7 @@ import sys
 import time
 
 import cifar10_data
+import cifar10_networks
 import numpy as np
 
 VALIDATION = 5000
@@ -52,8 +58,9 @@ def parse(arguments=None):
     parser.add_argument("--share", type=float, default=2 / 3, help="of the epochs before a control is pruned")
     parser.add_argument("--gates_share", type=float, default=0.6, help="of the epochs with gates")
     parser.add_argument("--gate", default="hard_concrete")
-    parser.add_argument("--blocks", type=int, default=3, help="blocks in each of the three stages; 9 is ResNet-56")
-    parser.add_argument("--width", type=int, default=16, help="channels of the first stage")
+    parser.add_argument("--network", choices=sorted(cifar10_networks.WIDTHS), default="resnet")
+    parser.add_argument("--blocks", type=int, default=3, help="of `resnet` in each of its stages; 9 is ResNet-56")
+    parser.add_argument("--width", type=int, help="channels of the first stage; by default those of the network")
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--rate", type=float, default=0.8, help="largest learning rate")
     parser.add_argument("--decay", type=float, default=5e-4, help="weight decay as a term of the gradient")
@@ -62,7 +69,9 @@ def parse(arguments=None):
     parser.add_argument("--jobs", type=int, default=1, help="rows at a time")
     parser.add_argument("--minutes", type=float, default=1e9, help="begin no row after so many")
     parser.add_argument("--row", help=argparse.SUPPRESS)
-    return parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
+    chosen.width = chosen.width or cifar10_networks.WIDTHS[chosen.network]
+    return chosen
 
 
 def prepare(arguments):
@@ -104,7 +113,8 @@ class Run:
         keras.config.set_dtype_policy(arguments.policy)
         self.device = jax.devices()[0]
         folder = pathlib.Path(arguments.work)
-        self.dense_state = folder / f"{self.first_phase}-seed{seed}-{arguments.blocks}-{arguments.width}.npz"
+        kind = f"{arguments.network}-{arguments.blocks}-{arguments.width}"
+        self.dense_state = folder / f"{self.first_phase}-seed{seed}-{kind}.npz"
         names = ("train", "validation", "test")
         self.data = {n: [np.load(folder / "data" / f"{n}-{kind}.npy") for kind in ("images", "labels")] for n in names}
         self.steps = len(self.data["train"][1]) // arguments.batch
@@ -142,9 +152,10 @@ class Run:
         return model
 
     def network(self, width=None, inner=None):
-        import scanned
-
-        return scanned.resnet(self.arguments.blocks, width or self.arguments.width, inner=inner)
+        width = width or self.arguments.width
+        if self.arguments.network == "resnet":
+            return cifar10_networks.resnet(self.arguments.blocks, width, inner=inner)
+        return getattr(cifar10_networks, self.arguments.network)(width)
 
     def trained(self):
         """The network that is left of this row, and the dense one that it is measured against."""
@@ -155,33 +166,42 @@ class Run:
             return self.train(self.network(), epochs, [*warm_up, (epochs, 0.0)]), dense
         if self.name == "narrow":
             return self.train(self.network(*self.narrow(dense)), epochs, [*warm_up, (epochs, 0.0)]), dense
+        if self.name == "initial":
+            import tfgates
+
+            small = tfgates.prune_by(self.network(), tfgates.Budget(macs=self.size), seed=self.seed)
+            return self.train(small, epochs, [*warm_up, (epochs, 0.0)]), dense
         if self.name == "gates":
-            return self.by_gates(warm_up), dense
+            return self.by_gates(warm_up, self.network(), round(self.arguments.gates_share * epochs)), dense
+        if self.name == "trainedgates":
+            third = round(epochs / 3)
+            trained = self.train(self.network(), third, [(0, 0.0), (0.15 * third, 1.0), (third, 0.0)])
+            return self.by_gates([(0, 0.05), (0.15 * third, 0.5)], trained, third, epochs - 2 * third), dense
         return self.by_importance(warm_up), dense
 
-    def by_gates(self, warm_up):
+    def by_gates(self, warm_up, dense, first, last=None):
         import keras
 
         import tfgates
         from tfgates.optimizers import gate_learning_rate
 
-        first = round(self.arguments.gates_share * self.arguments.epochs)
-        last = self.arguments.epochs - first
+        last = self.arguments.epochs - first if last is None else last
         steps = first * self.steps
         # What `fit` sets by the number of its steps.
         pace = {"warm_up": round(0.2 * steps), "ramp": round(0.5 * steps), "multiplier_rate": 50.0 / steps}
         gated = tfgates.gate_model(
-            self.network(),
+            dense,
             self.arguments.gate,
             budget=tfgates.Budget(macs=self.size, **pace),
             initial_open_probability=0.95,
         )
         optimizer = keras.optimizers.Adam(gate_learning_rate(gated.gates, steps))
-        self.train(gated, first, [*warm_up, (first, 1.0)], gate_optimizer=optimizer)
+        peak = warm_up[-1][1]
+        self.train(gated, first, [*warm_up, (first, peak)], gate_optimizer=optimizer)
         self.gated = {"expected_macs": self.history[-1]["expected_macs"], "open": open_units(gated)}
         self.gated["validation"] = self.evaluated(gated, "validation")[0]
         small = tfgates.prune(gated)
-        return self.train(small, last, [(0, 1.0), (last, 0.0)])
+        return self.train(small, last, [(0, peak), (last, 0.0)])
 
     def by_importance(self, warm_up):
         import tfgates
@@ -216,7 +236,7 @@ class Run:
 
         bound = self.size * tfgates.cost(dense).macs
         width = inner = max(w for w in range(1, self.arguments.width + 1) if fits(w))
-        while fits(width, inner + 1):
+        while self.arguments.network == "resnet" and fits(width, inner + 1):
             inner += 1
         return width, inner
 
@@ -261,7 +281,9 @@ def open_units(gated):
 
 def settings(arguments):
     names = ("gate", "share", "gates_share", "blocks", "width", "batch", "rate", "decay", "policy", "limit")
-    return {name: getattr(arguments, name) for name in names}
+    found = {name: getattr(arguments, name) for name in names}
+    # Results of before had no other network.
+    return found if arguments.network == "resnet" else {**found, "network": arguments.network}
 
 
 def tasks_of(arguments):

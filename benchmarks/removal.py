@@ -14,6 +14,7 @@ cifar10_data.py has made, `vgg` needs no TensorFlow (KERAS_BACKEND=jax). Runs:
     kept      `compress(shrink=False)`: everything is trained to the choice
     shrink    `compress`, with a rebuild taken for `--rebuild` steps, few enough that these small networks shrink
     first     the control: gates for the first epoch alone
+    magnitude, random   no gates: `compress(importance=...)`, pruned after the same share of the epochs
 """
 
 import argparse
@@ -22,7 +23,7 @@ import os
 import pathlib
 import time
 
-RUNS = ("dense", "kept", "shrink", "first")
+RUNS = ("dense", "kept", "shrink", "first", "magnitude", "random")
 BATCH = 64
 
 
@@ -42,6 +43,7 @@ def arguments():
     parser.add_argument(
         "--pace", type=float, nargs=2, metavar=("WARM_UP", "RAMP"), help="shares of the time with gates"
     )
+    parser.add_argument("--open", type=float, help="open probability that gates begin with")
     parser.add_argument("--held_out", action="store_true", help="accuracies of held-out training images")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/removal"))
     parser.add_argument("--table", action="store_true", help="print the results that are there, run nothing")
@@ -151,6 +153,9 @@ def train(run, share, fine_tune, seed, train_data, chosen):
         model.fit(*train_data, epochs=chosen.epochs, batch_size=BATCH, verbose=0, callbacks=[falling])
         return model, [], None
     watch = removable()
+    gates = {} if chosen.open is None else {"initial_open_probability": chosen.open}
+    if run in ("magnitude", "random"):
+        gates = {"importance": run}
     pace = {} if chosen.pace is None else dict(zip(("warm_up", "ramp"), chosen.pace, strict=True))
     small = tfgates.compress(
         model,
@@ -164,6 +169,7 @@ def train(run, share, fine_tune, seed, train_data, chosen):
         shrink=tfgates.shrinking.Shrinking(rebuild=chosen.rebuild, spare=chosen.spare) if run == "shrink" else False,
         callbacks=[watch],
         verbose=0,
+        **gates,
     )
     # Of the network as it stands at the end of each epoch.
     counts = [each.get("rebuilds") or 0 for each in tfgates.report_of(small).history.records()]
@@ -225,6 +231,8 @@ def main():
                         name = f"{run} macs={share:g}" + ("" if run == "first" else f" fine_tune={fine_tune:g}")
                         if chosen.pace is not None and run != "dense":
                             name += " pace={:g}+{:g}".format(*chosen.pace)
+                        if chosen.open is not None and run in ("kept", "shrink"):
+                            name += f" open={chosen.open:g}"
                         if run == "shrink":
                             name += f" rebuild={chosen.rebuild:g} spare={chosen.spare:g}"
                         name = f"{name} {seed}"

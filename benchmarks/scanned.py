@@ -36,40 +36,6 @@ class Piecewise(keras.optimizers.schedules.LearningRateSchedule):
         return {"points": self.points}
 
 
-def resnet(blocks=3, width=16, classes=10, inner=None):
-    """ResNet-20 as `tfgates.applications.resnet20`, of any depth and width, and with logits for outputs, in float32.
-
-    Args:
-        blocks: int, in each of the three stages; 3 is ResNet-20, 9 ResNet-56.
-        width: int, channels of the first stage; the others have twice and four times as many.
-        classes: int.
-        inner: None, or the number of channels inside of the blocks of the first stage. None: `width`.
-    """
-    layers = keras.layers
-    inputs = keras.Input((32, 32, 3))
-
-    def convolution(x, filters, strides, name):
-        arguments = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
-        x = layers.Conv2D(filters, 3, strides, name=f"{name}_conv", **arguments)(x)
-        return layers.BatchNormalization(name=f"{name}_bn")(x)
-
-    x = layers.ReLU(name="stem_relu")(convolution(inputs, width, 1, "stem"))
-    for stage in range(3):
-        filters, inside = width * 2**stage, (inner or width) * 2**stage
-        for block in range(blocks):
-            name, strides, start = f"stage{stage + 1}_block{block + 1}", 1 + (stage > 0 and block == 0), x
-            x = layers.ReLU(name=f"{name}_relu1")(convolution(x, inside, strides, f"{name}_1"))
-            x = convolution(x, filters, 1, f"{name}_2")
-            if strides > 1:
-                start = layers.AveragePooling2D(1, strides, name=f"{name}_subsample")(start)
-                new = filters - start.shape[-1]
-                start = keras.ops.pad(start, ((0, 0), (0, 0), (0, 0), (new // 2, new - new // 2)))
-            x = layers.ReLU(name=f"{name}_out")(layers.Add(name=f"{name}_add")([start, x]))
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    outputs = layers.Dense(classes, dtype="float32", name="predictions")(x)
-    return keras.Model(inputs, outputs, name=f"resnet{6 * blocks + 2}")
-
-
 def normalized(images):
     """Bytes to numbers of mean 0 and deviation 1, as float32."""
     return (images.astype("float32") / 255.0 - np.float32(MEAN)) / np.float32(DEVIATION)

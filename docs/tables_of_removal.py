@@ -14,6 +14,18 @@ TRIED = {
     "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=25 spare=2": ("5 %, 50 %", "`rebuild=25, spare=2`"),
 }
 
+# Setting: what it is in words, its epochs with gates and after, and the setting that it is compared with.
+LATE = "kept macs=0.25 fine_tune=0.4"
+MORE_IMAGES = {
+    LATE: ("nothing", "12 and 8", None),
+    "shrink macs=0.25 fine_tune=0.4 rebuild=50 spare=1": ("as by default", "12 and 8", LATE),
+    "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=50 spare=1": (
+        "as by default, warm-up 5 %, ramp 50 %", "12 and 8", LATE,
+    ),
+    "kept macs=0.25 fine_tune=0.7": ("nothing", "6 and 14", LATE),
+    "first macs=0.25": ("all that goes, after the first epoch", "1 and 19", LATE),
+}  # fmt: skip
+
 
 def tried(runs, time):
     """What was tried to make `compress` cheaper: held-out accuracies, beside the default pace without removal."""
@@ -52,7 +64,7 @@ def tried(runs, time):
 
 
 def more_images(runs, time):
-    """Removal in training with more images, beside the same runs without, by share of fine-tuning."""
+    """Removal in training with more images, beside the same seeds without it."""
     yield (
         "removal in training",
         "epochs with gates and after",
@@ -62,27 +74,21 @@ def more_images(runs, time):
         "steps alone, computed",
     )
     r = time["compress-0.25"]["r"]
-    for share, epochs in (("0.4", "12 and 8"), ("0.7", "6 and 14")):
-        base = {
-            name.rpartition(" ")[2]: run
-            for name, run in runs.items()
-            if name.startswith(f"kept macs=0.25 fine_tune={share} ")
-        }
-        for start, words in (("kept", "nothing"), ("shrink", "as by default")):
-            some = {
-                n.rpartition(" ")[2]: run
-                for n, run in runs.items()
-                if n.startswith(f"{start} macs=0.25 fine_tune={share} ")
-            }
-            if not some:
-                continue
-            cells = ", ".join(f"{100 * run['accuracy']:.2f}" for _, run in sorted(some.items()))
+    grouped_runs: dict = {}
+    for name, run in sorted(runs.items()):
+        setting, _, seed = name.rpartition(" ")
+        grouped_runs.setdefault(setting, {})[seed] = run
+    for setting, (words, epochs, beside) in MORE_IMAGES.items():
+        some, base = grouped_runs[setting], grouped_runs.get(beside)
+        cells = ", ".join(f"{100 * run['accuracy']:.2f}" for run in some.values())
+        mean = statistics.fmean(100 * run["accuracy"] for run in some.values())
+        difference = ""
+        if base:
             apart = [100 * (run["accuracy"] - base[seed]["accuracy"]) for seed, run in some.items()]
-            rebuilt = "; ".join(dict.fromkeys(", ".join(map(str, run["rebuilds"])) for run in some.values()))
-            steps = f"{statistics.fmean(steps_alone(run, r) for run in some.values()):.2f}".lstrip("0")
-            mean = statistics.fmean(100 * run["accuracy"] for run in some.values())
-            difference = "" if start == "kept" else f"{statistics.fmean(apart):+.2f}"
-            yield words, epochs, f"{mean:.2f} ({cells})", difference, rebuilt, steps
+            difference = f"{statistics.fmean(apart):+.2f}"
+        rebuilt = "; ".join(dict.fromkeys(", ".join(map(str, run["rebuilds"])) for run in some.values()))
+        steps = f"{statistics.fmean(steps_alone(run, r) for run in some.values()):.2f}".lstrip("0")
+        yield words, epochs, f"{mean:.2f} ({cells})", difference, rebuilt, steps
 
 
 def steps_alone(run, r, free=False, epochs=20, budget=0.25):
