@@ -23,6 +23,8 @@ import os
 import pathlib
 import time
 
+import dense
+
 RUNS = ("dense", "kept", "shrink", "first", "magnitude", "random")
 BATCH = 64
 
@@ -139,19 +141,12 @@ def train(run, share, fine_tune, seed, train_data, chosen):
     import keras
 
     import tfgates
-    from tfgates.compression.phase_optimizers import RateOfSteps, cosine
 
     keras.utils.set_random_seed(seed)
     model = network(chosen.model)
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     if run == "dense":
-        steps = -(-len(train_data[1]) // BATCH)
-        last = round(fine_tune * chosen.epochs)
-        begin = (chosen.epochs - last) * steps
-        falling = RateOfSteps(lambda step: cosine(1e-3, last * steps, max(0, step - begin)))
-        model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss, metrics=metrics)
-        model.fit(*train_data, epochs=chosen.epochs, batch_size=BATCH, verbose=0, callbacks=[falling])
-        return model, [], None
+        return dense.train(model, train_data, loss, chosen.epochs, BATCH, fine_tune), [], None
     watch = removable()
     gates = {} if chosen.open is None else {"initial_open_probability": chosen.open}
     if run in ("magnitude", "random"):

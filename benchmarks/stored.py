@@ -46,6 +46,35 @@ def versions():
     return {**found, "python": platform.python_version(), "cores": os.cpu_count()}
 
 
+class Kept:
+    """Runs that are kept in one file by name, each as soon as it has ended, so that none is done twice.
+
+    Args:
+        path: the file; it need not be there yet.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    def runs(self):
+        """All that is there, by name."""
+        return json.loads(self.path.read_text("utf-8")) if self.path.exists() else {}
+
+    def grouped(self):
+        """Lists of the runs whose names differ in their last word alone, the seed."""
+        together: dict = {}
+        for name, found in self.runs().items():
+            together.setdefault(name.rpartition(" ")[0], []).append(found)
+        return together
+
+    def keep(self, name, found):
+        """Writes a run beside the others, and prints it."""
+        print(name, found, flush=True)
+        text = json.dumps({**self.runs(), name: found}, indent=1)
+        write_whole(self.path, lambda temporary: temporary.write_text(text, "utf-8"))
+
+
 def store(path, rows, **more):
     """Writes `rows`, and what else is given, with the command and the versions; the file appears whole.
 

@@ -11,10 +11,11 @@ dense ones. One process, one thread; a run that is in OUT/streams.json is not ru
 """
 
 import argparse
-import json
 import os
 import pathlib
 import time
+
+import dense
 
 MODELS = ("resnet20", "mobilenet", "unet")
 PLACES = {"inner": "inner", "tied": ("inner", "tied")}
@@ -119,21 +120,24 @@ def data(name, folder, count):
     return found
 
 
+def loss_of(name):
+    return "binary_crossentropy" if name == "unet" else "sparse_categorical_crossentropy"
+
+
 def compiled(model, name):
     import keras
 
-    loss = "binary_crossentropy" if name == "unet" else "sparse_categorical_crossentropy"
-    model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss_of(name), metrics=["accuracy"])
     return model
 
 
-def step_ratio(small, dense, name, train, rounds):
-    """Processor time of training steps of `small` over those of `dense`: median, and quartiles."""
+def step_ratio(small, whole, name, train, rounds):
+    """Processor time of training steps of `small` over those of the network `whole`: median, and quartiles."""
     import numpy as np
     from timing import interleaved, ratios
 
     parts = [tuple(np.array(each[:BATCH]) for each in train)] * 5
-    models = {"dense": compiled(dense, name), "small": compiled(small, name)}
+    models = {"dense": compiled(whole, name), "small": compiled(small, name)}
 
     def steps(model):
         return lambda: [model.train_on_batch(*part) for part in parts]
@@ -146,24 +150,18 @@ def run(name, place, macs, seed, parts, chosen):
     import keras
 
     import tfgates
-    from tfgates.compression.phase_optimizers import RateOfSteps, cosine
 
     keras.utils.set_random_seed(seed)
     model, (train, held_out) = globals()[name](), parts
     began = time.process_time()
     if place is None:
-        steps = -(-len(train[1]) // BATCH)
-        last = round(0.4 * chosen.epochs) * steps
-        begin = chosen.epochs * steps - last
-        falling = RateOfSteps(lambda step: cosine(1e-3, last, max(0, step - begin)))
-        small = compiled(model, name)
-        small.fit(*train, BATCH, chosen.epochs, verbose=0, callbacks=[falling])
+        small = dense.train(model, train, loss_of(name), chosen.epochs, BATCH)
     else:
         small = tfgates.compress(
             model,
             train,
             tfgates.Budget(macs=macs),
-            "binary_crossentropy" if name == "unet" else "sparse_categorical_crossentropy",
+            loss_of(name),
             chosen.epochs,
             metrics=["accuracy"],
             batch_size=BATCH,
@@ -177,14 +175,11 @@ def run(name, place, macs, seed, parts, chosen):
     return found
 
 
-def table(path):
+def table(kept):
     import numpy as np
 
     lines = ["| network, MACs, gates | seeds | held-out accuracy, % | step over dense |", "|---" * 4 + "|"]
-    together: dict = {}
-    for key, found in json.loads(path.read_text()).items():
-        together.setdefault(key.rpartition(" ")[0], []).append(found)
-    for key, rows in together.items():
+    for key, rows in kept.grouped().items():
         accuracy = 100 * np.array([row["accuracy"] for row in rows])
         step = np.mean([row["step"][0] for row in rows]) if "step" in rows[0] else 1.0
         lines.append(f"| {key} | {len(rows)} | {accuracy.mean():.2f} ({accuracy.round(2).tolist()}) | {step:.2f} |")
@@ -193,10 +188,11 @@ def table(path):
 
 def main():
     chosen = arguments()
-    chosen.out.mkdir(parents=True, exist_ok=True)
-    path = chosen.out / "streams.json"
+    os.environ["OMP_NUM_THREADS"] = "1"
+    from stored import Kept
+
+    kept = Kept(chosen.out / "streams.json")
     if not chosen.table:
-        os.environ["OMP_NUM_THREADS"] = "1"
         import keras
         import tensorflow as tf
 
@@ -206,17 +202,14 @@ def main():
         for seed in chosen.seeds:
             for name in chosen.models:
                 for macs, place in [(macs, place) for macs in chosen.macs for place in PLACES] + [(1.0, None)]:
-                    done = json.loads(path.read_text()) if path.exists() else {}
                     key = f"{name} {macs:g} {place or 'dense'} {seed}"
-                    if key in done:
+                    if key in kept.runs():
                         continue
                     if name not in loaded:
                         loaded[name] = data(name, chosen.data_dir, chosen.images)
-                    found = run(name, place, macs, seed, loaded[name], chosen)
-                    print(key, found, flush=True)
-                    path.write_text(json.dumps({**done, key: found}, indent=1))
+                    kept.keep(key, run(name, place, macs, seed, loaded[name], chosen))
                     keras.backend.clear_session()
-    print(table(path))
+    print(table(kept))
 
 
 if __name__ == "__main__":

@@ -28,6 +28,8 @@ import subprocess
 import sys
 import time
 
+import dense
+
 RUNS = ("dense", "compress", "kept", "first")
 BATCH, TEST = 64, 2000
 
@@ -148,8 +150,6 @@ def child(chosen):
     import numpy as np
 
     import tfgates
-    from tfgates.compression.phase_optimizers import RateOfSteps, cosine
-    from tfgates.compression.phases import fine_tuning_epochs
 
     answers, sys.stdout = sys.stdout, sys.stderr
     run, _, share = chosen.child.partition("-")
@@ -164,14 +164,10 @@ def child(chosen):
     settings = {"batch_size": BATCH, "verbose": 0}
     loss, metrics = "sparse_categorical_crossentropy", ["accuracy"]
     if run == "dense":
-        steps = -(-chosen.images // BATCH)
-        last = fine_tuning_epochs(chosen.epochs, chosen.fine_tune)
-        begin = (chosen.epochs - last) * steps
-        # As that of `compress`: constant, then falling to 0.
-        falling = RateOfSteps(lambda step: cosine(1e-3, last * steps, max(0, step - begin)))
-        model.compile(keras.optimizers.AdamW(1e-3, 0.1), loss, metrics=metrics)
-        model.fit(x, y, epochs=chosen.dense_epochs or chosen.epochs, callbacks=[falling, turns(record)], **settings)
-        trained = model
+        told = [turns(record)]
+        trained = dense.train(
+            model, (x, y), loss, chosen.epochs, BATCH, chosen.fine_tune, chosen.dense_epochs, callbacks=told
+        )
     else:
         fine_tune = (chosen.epochs - 1) / chosen.epochs if run == "first" else chosen.fine_tune
         pace = {} if chosen.pace is None else dict(zip(("warm_up", "ramp"), chosen.pace, strict=True))
