@@ -120,6 +120,59 @@ def estimators(rows):
         yield name, str(some[0]["passes"]), *(f"{value:,.1f}" for value in means), distance
 
 
+def equal_passes(rows):
+    """What is left of LeNet-5 by each gate at the same size, at equal passes and, where that was run, equal steps."""
+    yield "gate", "passes", "epochs with gates", "seeds", "MACs left", "validation error", "test error"
+    for (name, epochs), some in grouped(rows, "gate", "epochs").items():
+        errors_of = [f"{spread([100 * row[key] for row in some])} %" for key in ("validation_error", "test_error")]
+        macs = f"{100 * mean(some, 'macs') / 2_293_000:.1f} %"
+        yield name, str(some[0]["passes"]), str(epochs), str(len(some)), macs, *errors_of
+
+
+def spread(values):
+    """Mean (standard error)."""
+    middle = f"{statistics.fmean(values):.2f}"
+    return middle if len(values) < 2 else f"{middle} ({statistics.stdev(values) / len(values) ** 0.5:.2f})"
+
+
+CLAIMS = {
+    "dense": "dense",
+    "hard_concrete": "hard concrete, channels (L0)",
+    "forward": "with a generator, forward (Dep-L0)",
+    "backward": "with a generator, backward (Dep-L0)",
+    "arm": "ARM (L0-ARM)",
+    "disarm": "DisARM",
+    "scaling": "scaling factors of channels (SSS)",
+    "scaling_blocks": "scaling factors of blocks (SSS)",
+    "blocks": "hard concrete, blocks",
+    "magnitude": "magnitude, no gates",
+    "random": "random units, no gates",
+}
+
+
+def claims(runs):
+    """The methods of the papers on one network at equal MACs: means over seeds, and each seed."""
+    heads = ("MACs asked for", "chosen by", "accuracy", "beside hard concrete, same seeds", "MACs", "parameters")
+    yield *heads, "blocks of 12", "step over dense"
+    groups: dict = {}
+    for name, run in runs.items():
+        row, macs, seed = name.split()
+        groups.setdefault((float(macs), row), {})[seed] = run
+    for (macs, row), some in sorted(groups.items(), key=lambda pair: (-pair[0][0], list(CLAIMS).index(pair[0][1]))):
+        accuracy = {seed: 100 * run["accuracy"] for seed, run in sorted(some.items())}
+        base = groups.get((macs, "hard_concrete"), {})
+        apart = [accuracy[seed] - 100 * base[seed]["accuracy"] for seed in accuracy if seed in base]
+        yield (
+            f"{macs:g}",
+            CLAIMS[row],
+            f"{statistics.fmean(accuracy.values()):.2f} % ({', '.join(f'{value:.2f}' for value in accuracy.values())})",
+            spread(apart) if apart and row != "hard_concrete" else "",
+            *(f"{100 * mean(some.values(), key):.1f} %" for key in ("macs", "params")),
+            ", ".join(str(run["blocks"]) for run in some.values()) if row.endswith("blocks") else "12",
+            f"{statistics.fmean(run['step'][0] for run in some.values()):.2f}" if row != "dense" else "1",
+        )
+
+
 def reconstruction(rows):
     """Means over choices of images, least to largest, and what part of the loss is won back."""
     yield "size", "importance", "pruned", "reconstructed", "of what was lost", "seconds"

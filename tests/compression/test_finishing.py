@@ -111,10 +111,10 @@ def test_every_kind_of_data_gives_the_same():
     tf = tensorflow("its data are of tf.data")
     x, found = images(24), []
     pairs = tf.data.Dataset.from_tensor_slices((x, np.zeros(24))).batch(8)
-    for data in (pairs, pairs.map(lambda x, y: x), Batches(), [(x[i : i + 8],) for i in (0, 8, 16)]):
+    for data in (pairs, pairs.map(lambda x, y: x), Batches(), [(x[i : i + 8],) for i in (0, 8, 16)], (x,), x):
         model = network(dropout=0.0)
         # A list of batches is not a tuple of arrays.
-        tfgates.reestimate_statistics(model, iter(data) if isinstance(data, list) else data)
+        tfgates.reestimate_statistics(model, iter(data) if isinstance(data, list) else data, batch_size=8)
         found.append(values([model.get_layer("first").moving_mean])[0])
     for each in found[1:]:
         np.testing.assert_allclose(each, found[0], rtol=1e-6)
@@ -141,7 +141,7 @@ def wrong():
     return tf.data.Dataset.from_tensor_slices(images(4)).batch(4).map(lambda x: x[:, :0])
 
 
-@pytest.mark.parametrize("data", [None, images(4), (), (images(4).tolist(),), (3.0,)], ids=lambda x: type(x).__name__)
+@pytest.mark.parametrize("data", [None, (), (images(4).tolist(),), (3.0,), {}], ids=lambda x: type(x).__name__)
 def test_data_of_another_kind(data):
     with pytest.raises(ValueError, match="`data` must be a data set of batches .* Received: data="):
         tfgates.reestimate_statistics(network(), data)

@@ -135,13 +135,16 @@ def test_data_sets_and_dicts_of_inputs():
     first, second = keras.Input((4,), name="first"), keras.Input((3,), name="second")
     x = L.Concatenate()([L.Dense(8, activation="relu")(first), second])
     dense = keras.Model({"first": first, "second": second}, L.Dense(2)(x))
-    small = tfgates.prune_by(dense, tfgates.Budget(params=0.7))
+    small, again = (tfgates.prune_by(dense, tfgates.Budget(params=0.7)) for _ in range(2))
     rng = np.random.default_rng(0)
     data = {"second": rng.normal(size=(32, 3)).astype("float32"), "first": rng.normal(size=(32, 4)).astype("float32")}
     lost = distance(small, dense, data)
     batches = [({name: value[start : start + 8] for name, value in data.items()}, 0) for start in (0, 8, 16, 24)]
     tfgates.reconstruct(small, dense, iter(batches))
     assert distance(small, dense, data) < lost
+    # Arrays that come alone, by name or not, are all the inputs.
+    tfgates.reconstruct(again, dense, data)
+    np.testing.assert_allclose(again.predict(data, verbose=0), small.predict(data, verbose=0), atol=1e-5)
 
 
 def test_a_layer_that_is_too_large_is_named(monkeypatch):

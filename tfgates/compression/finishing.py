@@ -14,7 +14,7 @@ from tfgates.keras_internals import layers_within
 from tfgates.layers import GateGenerator
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
-from tfgates.training.batches import batches_of, check_data
+from tfgates.training.batches import batches_of, check_data, in_tuple
 from tfgates.training.steps import steps_per_epoch
 
 
@@ -60,8 +60,8 @@ def reestimate_statistics(
 
     Args:
         model: a `keras.Model`, with gates or pruned.
-        data: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays `(x, ...)`, of which a fixed
-            random choice is taken.
+        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`, of which a
+            fixed random choice is taken.
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 100.
         min_units, round_to: see `tfgates.prune`, where the model has a budget.
@@ -79,6 +79,7 @@ def reestimate_statistics(
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
+    data = in_tuple(data)
     check_data(data)
     layers = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
     if not layers:

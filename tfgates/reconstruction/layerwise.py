@@ -23,7 +23,7 @@ from tfgates.reconstruction.linear import (
     why_not,
 )
 from tfgates.results import Result, number
-from tfgates.training.batches import batches_of, check_data
+from tfgates.training.batches import batches_of, check_data, in_tuple
 
 
 class Reconstruction(Result):
@@ -81,7 +81,7 @@ def reconstruct(
         small: what `tfgates.prune`, `tfgates.prune_by` or `tfgates.finish` returned in this process. Its weights
             are changed in place, those of frozen layers too; its optimizer is not.
         dense: the trained `keras.Model` that it was pruned from, without gates. It is left untouched.
-        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or a tuple of arrays `(x, ...)`, of which a fixed
+        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`, of which a fixed
             random choice is taken. What follows `x` is not looked at.
         ridge: float > 0, see above. Defaults to 1e-2.
         batch_size: int, for arrays. Defaults to 128.
@@ -102,7 +102,7 @@ def reconstruct(
     Example:
 
     >>> small = tfgates.prune_by(trained, tfgates.Budget(macs=0.5))
-    >>> print(tfgates.reconstruct(small, trained, (x,)))
+    >>> print(tfgates.reconstruct(small, trained, x))
     """
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if not isinstance(value, int) or value < 1:
@@ -118,6 +118,7 @@ def reconstruct(
         )
     if gates_of(dense):
         raise ValueError(f"`dense` must have no gates: give the network before them. Received: dense={dense.name!r}")
+    data = in_tuple(data)
     check_data(data)
     batches = [batch[0] for batch in batches_of(data, batch_size, steps)]
     if not batches:

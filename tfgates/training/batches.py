@@ -7,10 +7,17 @@ import keras
 import numpy as np
 
 
+def in_tuple(data: Any) -> Any:
+    """`(x,)` for an array, or a dict of arrays for the inputs by name, that came alone; all else as it is."""
+    alone = isinstance(data, dict) or (getattr(data, "shape", None) and not isinstance(data, (tuple, list)))
+    return (data,) if alone else data
+
+
 def check_data(data: Any) -> None:
     """Raises a `ValueError` unless `data` is a data set of batches or a tuple of arrays."""
     if isinstance(data, (tuple, list)):
-        wrong = not data or any(not getattr(x, "shape", None) for x in keras.tree.flatten(data[0]))
+        inputs = keras.tree.flatten(data[0]) if data else []
+        wrong = not inputs or any(not getattr(x, "shape", None) for x in inputs)
     else:
         # An array would give rows in place of batches.
         wrong = hasattr(data, "shape") or (not hasattr(data, "__iter__") and not hasattr(data, "__getitem__"))
