@@ -126,6 +126,17 @@ def graphs():
     assert internals.may_be_cast(keras.Variable([1.0])) and not internals.may_be_cast(fixed)
 
 
+def precision():
+    for name, kept in (("mixed_bfloat16", "float32"), ("bfloat16", "bfloat16")):
+        layer = K.Dense(2, dtype=name)
+        half = layer(np.ones((1, 3), "float32"))
+        with internals.computing_in_float32([layer]):
+            found = layer(np.ones((1, 3), "float32"))
+            assert (layer.compute_dtype, layer.variable_dtype) == ("float32", kept)
+        assert [keras.backend.standardize_dtype(x.dtype) for x in (half, found)] == ["bfloat16", "float32"]
+        assert layer.compute_dtype == "bfloat16" and layer.dtype_policy.name == name
+
+
 def masks():
     x = keras.Input((3, 1))
     assert internals.mask_of(x) is None and internals.mask_of(K.Masking()(x)) is not None
@@ -289,6 +300,7 @@ TRIES = (
     overridden,
     products,
     attributes,
+    precision,
     attention,
     calls,
     graphs,

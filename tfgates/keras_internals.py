@@ -5,7 +5,7 @@ Each function says why nothing public does. `tests/test_keras_internals.py` fail
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
@@ -190,6 +190,18 @@ def attributes_of_object(holder: Any) -> dict[str, Any]:
 def may_be_cast(variable: Any) -> bool:
     """Whether a variable is seen in the dtype that a layer computes in: an argument that cannot be read."""
     return bool(variable._autocast)
+
+
+@contextlib.contextmanager
+def computing_in_float32(layers: Iterable[Any]) -> Iterator[None]:
+    """Lets layers compute in float32 meanwhile, whatever their weights are kept in: no name of a policy says that."""
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            policy = keras.DTypePolicy("float32")
+            policy._variable_dtype = layer.variable_dtype
+            stack.callback(setattr, layer, "_dtype_policy", layer._dtype_policy)
+            layer._dtype_policy = policy
+        yield
 
 
 def hold_kernel(layer: Any, kernel: Any) -> None:

@@ -1,5 +1,7 @@
 """Comparing networks: inputs that are made up, outputs that are not numbers, models that are random."""
 
+import sys
+
 import keras
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ from keras import ops
 
 import tfgates
 from tests.calculus import tensorflow
-from tfgates.graph.equality import Difference, distance, state_kept
+from tfgates.graph.equality import Difference, agree_in_float32, distance, first_difference, outputs_of, state_kept
 from tfgates.graph.examples import NoExamplesError, input_shapes, random_inputs
 from tfgates.graph.network import Network
 from tfgates.pruning import PruningError
@@ -135,3 +137,90 @@ def test_the_state_is_put_back():
         model(np.ones((3, 4)), training=True)
         assert np.array(model.layers[1].moving_mean).any()
     assert not np.array(model.layers[1].moving_mean).any()
+
+
+# Half precision.
+
+
+def as_numpy(x):
+    return np.asarray(keras.ops.convert_to_numpy(keras.ops.cast(x, "float32")))
+
+
+def small_sums(hidden):
+    """Weights of one output that is small beside the terms of its sum."""
+    last = np.random.default_rng(1).normal(size=(hidden.shape[1], 1)).astype("float32")
+    last -= np.linalg.pinv(hidden) @ (hidden @ last)
+    return last + 1e-3 * hidden.mean(0)[:, None]
+
+
+def scaled(policy, factor=1.0, wrong=1.0):
+    """Outputs that are small beside the sums that they come of. `factor`: of one layer's weights, out of the next one's
+    again; `wrong`: of the weights of one unit alone."""
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(4, 16)).astype("float32")
+    kernel = generator.normal(size=(16, 64)).astype("float32")
+    hidden = np.maximum(x @ kernel, 0.0)
+    last = small_sums(hidden)
+    inputs = keras.Input((16,))
+    y = K.Dense(64, activation="relu", use_bias=False, dtype=policy)(inputs)
+    model = keras.Model(inputs, K.Dense(1, use_bias=False, dtype=policy)(y))
+    kernel, last = factor * kernel, last / factor
+    kernel[:, 7] *= wrong
+    model.set_weights([kernel, last])
+    return model, x
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16", "mixed_float16"])
+def test_rounding_to_half_precision_is_told_from_a_fault(policy):
+    model, x = scaled(policy)
+    # Float16 tells eight times smaller numbers apart than bfloat16.
+    allowed = 2e-2 if "bfloat16" in policy else 2e-3
+    # Weights that are rounded themselves hide more in such a sum.
+    other, faulty = scaled(policy, 1.1)[0], scaled(policy, 1.1, 4.0 if policy == "bfloat16" else 1.2)[0]
+    expected = outputs_of(model, x)
+    assert all(first_difference(expected, each, x, allowed) is not None for each in (other, faulty))
+    assert agree_in_float32(model, other, x)
+    assert not agree_in_float32(model, faulty, x)
+    layers = [*model.layers[1:], *other.layers[1:]]
+    assert {layer.dtype_policy.name for layer in layers} == {policy}
+    np.testing.assert_array_equal(expected, outputs_of(model, x))
+
+
+def test_models_in_float32_have_no_rounding_to_be_told():
+    model, x = scaled("float32")
+    assert not agree_in_float32(model, scaled("float32", 1.1)[0], x)
+
+
+@keras.saving.register_keras_serializable()
+class Insisting(K.Layer):
+    """Computes in the dtype that it was made with, whatever its policy says."""
+
+    def call(self, x):
+        if keras.backend.standardize_dtype(x.dtype) != "bfloat16":
+            raise TypeError("bfloat16 is wanted")
+        return x
+
+
+def test_layers_that_insist_on_half_precision_are_not_compared_in_float32():
+    inputs = keras.Input((16,))
+    model = keras.Model(inputs, Insisting(dtype="mixed_bfloat16")(inputs))
+    assert not agree_in_float32(model, model, np.ones((2, 16), "float32"))
+    assert model.layers[1].compute_dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
+def test_small_outputs_in_half_precision_are_pruned(policy, monkeypatch):
+    model, x = scaled(policy)
+    gated = tfgates.gate_model(model)
+    (gate,) = gated.gates
+    logits = np.linspace(0.5, 2.5, gate.units)
+    logits[[3, 11]] = -8.0
+    gate.logits.assign(logits)
+    # Small outputs of what is left: factors that are folded are rounded in other places.
+    hidden = np.maximum(x @ as_numpy(model.layers[1].kernel), 0.0) * as_numpy(gate.test_gates())
+    gated.layers[-1].kernel.assign(small_sums(hidden))
+    small = tfgates.prune(gated, inputs=x)
+    assert small.layers[1].units == 62 and small.layers[1].dtype_policy.name == policy
+    monkeypatch.setattr(sys.modules["tfgates.pruning.prune"], "agree_in_float32", lambda *arguments: False)
+    with pytest.raises(PruningError, match="more than the tolerance of 0.02"):
+        tfgates.prune(gated, inputs=x)

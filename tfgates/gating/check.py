@@ -9,6 +9,7 @@ from keras import ops
 
 from tfgates.graph.equality import (
     CALLS,
+    agree_in_float32,
     amplified,
     called,
     default_tolerance,
@@ -54,8 +55,8 @@ def check_gated(network: Network, gated: Any, gates: Iterable[Any] = (), inputs:
             for gate in gates:
                 stack.enter_context(gate.held(ops.ones(gate.unit_shape)))
             difference = first_difference(expected, gated, x, default_tolerance(model), call)
-        if difference is None:
-            continue
+            if difference is None or agree_in_float32(model, gated, x, call):
+                continue
         if is_random(model, x, call):
             raise ValueError(random_reason(network, x, call))
         if amplified(model, x, expected, difference, call):

@@ -14,7 +14,7 @@ from tfgates.backend import full_precision, noise_from, unkept_noise
 from tfgates.gates import Gate
 from tfgates.graph.kept import values_kept
 from tfgates.graph.state import states_of
-from tfgates.keras_internals import layers_within
+from tfgates.keras_internals import computing_in_float32, layers_within
 
 # How a model is called at inference: as `predict` and `evaluate` do it, and as a SavedModel and users do.
 CALLS: tuple[dict[str, Any], ...] = ({"training": False}, {})
@@ -48,12 +48,12 @@ class Difference:
         )
 
 
+HALF = ("float16", "bfloat16")
+
+
 def is_half(model: keras.Model) -> bool:
     """Whether a layer computes in half precision."""
-    return any(
-        getattr(layer, "compute_dtype", "float32") in ("float16", "bfloat16")
-        for layer in layers_within(model, include_self=False)
-    )
+    return any(getattr(layer, "compute_dtype", "float32") in HALF for layer in layers_within(model, include_self=False))
 
 
 def default_tolerance(model: keras.Model) -> float:
@@ -101,6 +101,40 @@ def amplified(
     found = outputs_of(model, tree.map_structure(moved, x), call)
     names = zip(model.output_names, expected, found, strict=True)
     return any(name == difference.output and difference.size <= 10.0 * distance(a, b) for name, a, b in names)
+
+
+def agree_in_float32(model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> bool:
+    """Whether two models with layers in half precision compute the same where these compute in float32.
+
+    Where outputs are small beside the sums that they come of, rounding to half precision is a large part of them, in
+    each model another one. Weights that are kept in half precision are rounded too when factors and constants are
+    folded into them: what the models differ by is then compared with what such a rounding of all weights makes.
+    """
+    if not is_half(model):
+        return False
+    layers = {id(layer): layer for each in (model, other) for layer in layers_within(each)}.values()
+    halves = [layer for layer in layers if layer.compute_dtype in HALF and layer.quantization_mode is None]
+    try:
+        with computing_in_float32(halves):
+            expected = outputs_of(model, x, call)
+            difference = first_difference(expected, other, x, 1e-4, call)
+            return difference is None or difference.size <= 2.0 * _of_rounded_weights(model, x, expected, call)
+    except Exception:
+        # Layers of one's own may insist on the dtype that they were made with.
+        return False
+
+
+def _of_rounded_weights(model: keras.Model, x: Any, expected: list[np.ndarray], call: dict[str, Any]) -> float:
+    """How far the outputs move with weights in half precision that are wrong by as much as rounding makes them."""
+    halves = [v for v in model.variables if keras.backend.standardize_dtype(v.dtype) in HALF]
+    generator = np.random.default_rng(0)
+    with values_kept(halves):
+        for variable in halves:
+            # Twice what bfloat16 is wrong by at most.
+            change = 4e-3 * generator.choice([-1.0, 1.0], variable.shape)
+            variable.assign(ops.cast(variable, "float32") * (1.0 + change.astype("float32")))
+        found = outputs_of(model, x, call)
+    return max((distance(a, b) for a, b in zip(expected, found, strict=True)), default=0.0)
 
 
 def outputs_of(model: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> list[np.ndarray]:
