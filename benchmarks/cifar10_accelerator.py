@@ -113,7 +113,7 @@ class Run:
         keras.config.set_dtype_policy(arguments.policy)
         self.device = jax.devices()[0]
         folder = pathlib.Path(arguments.work)
-        kind = f"{arguments.network}-{arguments.blocks}-{arguments.width}"
+        kind = f"{arguments.network}-{arguments.blocks}-{arguments.width}-{arguments.epochs}-{arguments.limit}"
         self.dense_state = folder / f"{self.first_phase}-seed{seed}-{kind}.npz"
         names = ("train", "validation", "test")
         self.data = {n: [np.load(folder / "data" / f"{n}-{kind}.npy") for kind in ("images", "labels")] for n in names}
