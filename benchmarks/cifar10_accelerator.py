@@ -74,9 +74,13 @@ def parse(arguments=None):
     return chosen
 
 
+def data_folder(arguments):
+    return pathlib.Path(arguments.work) / f"data-{arguments.limit or 'all'}"
+
+
 def prepare(arguments):
     """Unpacks the data once, for all rows: training, validation and test images and labels."""
-    folder = pathlib.Path(arguments.work) / "data"
+    folder = data_folder(arguments)
     if not (folder / "done").exists():
         folder.mkdir(parents=True, exist_ok=True)
         images, labels = cifar10_data.load(arguments.data, "train")
@@ -112,11 +116,10 @@ class Run:
         keras.utils.set_random_seed(seed)
         keras.config.set_dtype_policy(arguments.policy)
         self.device = jax.devices()[0]
-        folder = pathlib.Path(arguments.work)
-        kind = f"{arguments.network}-{arguments.blocks}-{arguments.width}-{arguments.epochs}-{arguments.limit}"
-        self.dense_state = folder / f"{self.first_phase}-seed{seed}-{kind}.npz"
-        names = ("train", "validation", "test")
-        self.data = {n: [np.load(folder / "data" / f"{n}-{kind}.npy") for kind in ("images", "labels")] for n in names}
+        told = f"{arguments.network}-{arguments.blocks}-{arguments.width}-{arguments.epochs}-{arguments.limit}"
+        self.dense_state = pathlib.Path(arguments.work) / f"{self.first_phase}-seed{seed}-{told}.npz"
+        folder, names = data_folder(arguments), ("train", "validation", "test")
+        self.data = {n: [np.load(folder / f"{n}-{kind}.npy") for kind in ("images", "labels")] for n in names}
         self.steps = len(self.data["train"][1]) // arguments.batch
         self.history, self.started = [], time.perf_counter()
 
