@@ -39,6 +39,7 @@ TABLES = {
     "lenet5_in_short": (accuracy.lenet5_in_short, "lenet5_sizes.json"),
     "opening.json": (times.opening,),
     "reconstruction_lenet5.json": (accuracy.reconstruction,),
+    "reconstruction_resnet20.json": (accuracy.reconstruction,),
     "removal": (accuracy.removal, "removal_vgg.json", "removal_lenet5.json", "removal_digits.json"),
     "removal_tried": (removal.tried, "removal_vgg_held_out.json", "training_time_vgg_5120_default.json"),
     "removal_more_images": (
