@@ -46,6 +46,7 @@ TABLES = {
         removal.more_images,
         "removal_vgg_held_out_20480.json",
         "training_time_vgg_5120_default.json",
+        "training_time_vgg_5120_half.json",
     ),
     "sizes.json": (times.sizes,),
     "step_time": (times.step_time, "step_time_lenet5.json", "step_time_resnet20.json"),

@@ -14,16 +14,21 @@ TRIED = {
     "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=25 spare=2": ("5 %, 50 %", "`rebuild=25, spare=2`"),
 }
 
-# Setting: what it is in words, its epochs with gates and after, and the setting that it is compared with.
-LATE = "kept macs=0.25 fine_tune=0.4"
+# Setting: the budget, what it is in words, and its epochs with gates and after. The first of a budget is compared with.
 MORE_IMAGES = {
-    LATE: ("nothing", "12 and 8", None),
-    "shrink macs=0.25 fine_tune=0.4 rebuild=50 spare=1": ("as by default", "12 and 8", LATE),
+    "kept macs=0.25 fine_tune=0.4": (0.25, "nothing", "12 and 8"),
+    "shrink macs=0.25 fine_tune=0.4 rebuild=50 spare=1": (0.25, "as by default", "12 and 8"),
     "shrink macs=0.25 fine_tune=0.4 pace=0.05+0.5 rebuild=50 spare=1": (
-        "as by default, warm-up 5 %, ramp 50 %", "12 and 8", LATE,
+        0.25, "as by default, warm-up 5 %, ramp 50 %", "12 and 8",
     ),
-    "kept macs=0.25 fine_tune=0.7": ("nothing", "6 and 14", LATE),
-    "first macs=0.25": ("all that goes, after the first epoch", "1 and 19", LATE),
+    "kept macs=0.25 fine_tune=0.7": (0.25, "nothing", "6 and 14"),
+    "first macs=0.25": (0.25, "all that goes, after the first epoch", "1 and 19"),
+    "kept macs=0.5 fine_tune=0.4": (0.5, "nothing", "12 and 8"),
+    "shrink macs=0.5 fine_tune=0.4 rebuild=50 spare=1": (0.5, "as by default", "12 and 8"),
+    "shrink macs=0.5 fine_tune=0.4 pace=0.2+0.25 rebuild=50 spare=1": (
+        0.5, "as by default, warm-up 20 %, ramp 25 %", "12 and 8",
+    ),
+    "magnitude macs=0.5 fine_tune=0.4": (0.5, "no gates: by magnitude, after 12 epochs", "0 and 8"),
 }  # fmt: skip
 
 
@@ -63,9 +68,10 @@ def tried(runs, time):
         )
 
 
-def more_images(runs, time):
+def more_images(runs, quarter, half):
     """Removal in training with more images, beside the same seeds without it."""
     yield (
+        "MACs",
         "removal in training",
         "epochs with gates and after",
         "accuracy (seeds)",
@@ -73,22 +79,27 @@ def more_images(runs, time):
         "rebuilt after epoch",
         "steps alone, computed",
     )
-    r = time["compress-0.25"]["r"]
+    steps_left = {0.25: quarter["compress-0.25"]["r"], 0.5: half["compress-0.5"]["r"]}
     grouped_runs: dict = {}
     for name, run in sorted(runs.items()):
         setting, _, seed = name.rpartition(" ")
         grouped_runs.setdefault(setting, {})[seed] = run
-    for setting, (words, epochs, beside) in MORE_IMAGES.items():
-        some, base = grouped_runs[setting], grouped_runs.get(beside)
+    bases: dict = {}
+    for setting, (budget, words, epochs) in MORE_IMAGES.items():
+        some = grouped_runs[setting]
+        base = bases.setdefault(budget, some)
         cells = ", ".join(f"{100 * run['accuracy']:.2f}" for run in some.values())
         mean = statistics.fmean(100 * run["accuracy"] for run in some.values())
         difference = ""
-        if base:
+        if base is not some:
             apart = [100 * (run["accuracy"] - base[seed]["accuracy"]) for seed, run in some.items()]
             difference = f"{statistics.fmean(apart):+.2f}"
         rebuilt = "; ".join(dict.fromkeys(", ".join(map(str, run["rebuilds"])) for run in some.values()))
-        steps = f"{statistics.fmean(steps_alone(run, r) for run in some.values()):.2f}".lstrip("0")
-        yield words, epochs, f"{mean:.2f} ({cells})", difference, rebuilt, steps
+        steps = ""
+        if not words.startswith("no gates"):
+            each = (steps_alone(run, steps_left[budget], budget=budget) for run in some.values())
+            steps = f"{statistics.fmean(each):.2f}".lstrip("0")
+        yield f"{budget:g}", words, epochs, f"{mean:.2f} ({cells})", difference, rebuilt, steps
 
 
 def steps_alone(run, r, free=False, epochs=20, budget=0.25):
