@@ -35,7 +35,7 @@ TABLES = {
     "minilm_latency": (accuracy.minilm_latency, "minilm.json"),
     "latency_resnet50.json": (times.latency,),
     "lenet5_sizes.json": (accuracy.lenet5,),
-    "lenet5_sizes_33_epochs.json": (accuracy.lenet5,),
+    "lenet5_sizes_33_epochs.json": (accuracy.lenet5_longer,),
     "lenet5_in_short": (accuracy.lenet5_in_short, "lenet5_sizes.json"),
     "opening.json": (times.opening,),
     "reconstruction_lenet5.json": (accuracy.reconstruction,),

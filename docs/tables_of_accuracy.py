@@ -81,6 +81,11 @@ def lenet5(rows):
                 )
 
 
+def lenet5_longer(rows):
+    """The same of the share of fine-tuning that was chosen."""
+    yield from lenet5([row for row in rows if row["fine_tune"] == 0.3])
+
+
 def torch_pruning(rows):
     """LeNet-5 by Torch-Pruning: means over the seeds that were run."""
     yield "asked for", "parameters left", "MACs left", "channels and units, by seed", "validation error", "test error"
