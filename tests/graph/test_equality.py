@@ -153,9 +153,9 @@ def small_sums(hidden):
     return last + 1e-3 * hidden.mean(0)[:, None]
 
 
-def scaled(policy, factor=1.0, wrong=1.0):
+def scaled(policy, factor=1.0, wrong=1.0, between=None):
     """Outputs that are small beside the sums that they come of. `factor`: of one layer's weights, out of the next one's
-    again; `wrong`: of the weights of one unit alone."""
+    again; `wrong`: of the weights of one unit alone; `between`: a layer that changes nothing."""
     generator = np.random.default_rng(0)
     x = generator.normal(size=(4, 16)).astype("float32")
     kernel = generator.normal(size=(16, 64)).astype("float32")
@@ -163,6 +163,7 @@ def scaled(policy, factor=1.0, wrong=1.0):
     last = small_sums(hidden)
     inputs = keras.Input((16,))
     y = K.Dense(64, activation="relu", use_bias=False, dtype=policy)(inputs)
+    y = y if between is None else between(y)
     model = keras.Model(inputs, K.Dense(1, use_bias=False, dtype=policy)(y))
     kernel, last = factor * kernel, last / factor
     kernel[:, 7] *= wrong
@@ -201,11 +202,37 @@ class Insisting(K.Layer):
         return x
 
 
-def test_layers_that_insist_on_half_precision_are_not_compared_in_float32():
-    inputs = keras.Input((16,))
-    model = keras.Model(inputs, Insisting(dtype="mixed_bfloat16")(inputs))
-    assert not agree_in_float32(model, model, np.ones((2, 16), "float32"))
-    assert model.layers[1].compute_dtype == "bfloat16"
+def test_layers_that_insist_on_half_precision():
+    policy = "mixed_bfloat16"
+    model, x = scaled(policy, between=Insisting(dtype=policy))
+    other, faulty = (scaled(policy, 1.1, wrong, Insisting(dtype=policy))[0] for wrong in (1.0, 4.0))
+    assert agree_in_float32(model, other, x)
+    assert not agree_in_float32(model, faulty, x)
+    assert {layer.compute_dtype for layer in model.layers[1:]} == {"bfloat16"}
+
+
+def test_outputs_that_rounding_makes_infinite_allow_nothing():
+    """The logarithm of what rounding may make 0."""
+    inputs = keras.Input((1,))
+    made = []
+    for weight in (1.0, 2.0):
+        y = K.Dense(1, dtype="bfloat16")(inputs)
+        model = keras.Model(inputs, ops.log(ops.relu(y)))
+        model.set_weights([np.full((1, 1), weight, "float32"), np.full(1, -1.0, "float32")])
+        made.append(model)
+    x = np.array([[1.0 + 2.0**-8], [3.0]], "float32")
+    assert agree_in_float32(made[0], made[0], x) and not agree_in_float32(*made, x)
+
+
+def test_rounding_of_float32_itself():
+    """Outputs so small that in float32 they are rounding too."""
+    model, x = scaled("mixed_float16")
+    for each in (model, other := scaled("mixed_float16", 1.1)[0]):
+        kernel, last = each.get_weights()
+        hidden = np.maximum(x @ kernel, 0.0)
+        last -= np.linalg.pinv(hidden) @ (hidden @ last) * (1.0 - 1e-3)
+        each.set_weights([kernel, last])
+    assert agree_in_float32(model, other, x)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
