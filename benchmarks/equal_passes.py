@@ -42,12 +42,13 @@ def run(name, epochs, arguments, seed, data):
     )
     seconds = time.process_time() - began
     records = tfgates.report_of(small).history.records()
+    followed = [each["expected_params"] for each in records if each.get("expected_params") is not None]
     cost = tfgates.cost(small)
     errors = [1.0 - small.evaluate(*part, verbose=0, return_dict=True)["accuracy"] for part in (validation, test)]
     kernels = [list(layer.kernel.shape) for layer in small.layers if hasattr(layer, "kernel")]
     return {
         "params": int(cost.params), "macs": int(cost.macs), "kernels": kernels,
-        "expected_params": [round(float(each["expected_params"]), 4) for each in records if "expected_params" in each],
+        "expected_params": [round(float(share), 4) for share in followed],
         "validation_error": errors[0], "test_error": errors[1], "seconds": round(seconds, 1),
     }  # fmt: skip
 
