@@ -142,11 +142,13 @@ def test_what_readme_says_in_words_follows_from_the_results():
     text = " ".join((ROOT / "README.md").read_text("utf-8").split())
     (gates,) = (row for row in result("step_time_lenet5.json")["rows"] if row["name"] == "hard_concrete")
     assert f"A training step with gates takes {100 * gates['clock'][0] - 100:.0f} % longer than without" in text
-    for share, words in (
-        ("default", "took {:.2f} of the processor time"),
-        ("early", "and {:.2f} with `fine_tune=0.7`"),
+    for name, words in (
+        ("vgg_20480", "took {:.2f} (a VGG-like network)"),
+        ("mobilenet_20480", "and {:.2f} (a MobileNet) of the processor time"),
+        ("vgg_5120_default", "on 20,480 images, {:.2f} and"),
+        ("mobilenet_5120", "and {:.2f} on 5,120"),
     ):
-        run = result(f"training_time_vgg_5120_{share}.json")["compress-0.25"]
+        run = result(f"training_time_{name}.json")["compress-0.25"]
         assert words.format(sum(run["processor"]) / run["dense_seconds"]["processor"]) in text
     joint = [row for row in result("lenet5_sizes.json") if row["row"] == "joint"]
     for row in joint:
