@@ -127,11 +127,13 @@ def estimators(rows):
 
 def equal_passes(rows):
     """What is left of LeNet-5 by each gate at the same size, at equal passes and, where that was run, equal steps."""
-    yield "gate", "passes", "epochs with gates", "seeds", "MACs left", "validation error", "test error"
+    heads = ("gate", "passes", "epochs with gates", "seeds", "expected parameters at their end", "MACs left")
+    yield *heads, "validation error", "test error"
     for (name, epochs), some in grouped(rows, "gate", "epochs").items():
         errors_of = [f"{spread([100 * row[key] for row in some])} %" for key in ("validation_error", "test_error")]
+        expected = f"{100 * statistics.fmean(row['expected_params'][-1] for row in some):.1f} %"
         macs = f"{100 * mean(some, 'macs') / 2_293_000:.1f} %"
-        yield name, str(some[0]["passes"]), str(epochs), str(len(some)), macs, *errors_of
+        yield name.replace("_", " "), str(some[0]["passes"]), str(epochs), str(len(some)), expected, macs, *errors_of
 
 
 def spread(values):
