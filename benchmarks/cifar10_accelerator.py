@@ -175,20 +175,20 @@ class Run:
             small = tfgates.prune_by(self.network(), tfgates.Budget(macs=self.size), seed=self.seed)
             return self.train(small, epochs, [*warm_up, (epochs, 0.0)]), dense
         if self.name == "gates":
-            return self.by_gates(warm_up, self.network(), round(self.arguments.gates_share * epochs)), dense
+            first = round(self.arguments.gates_share * epochs)
+            return self.by_gates(warm_up, self.network(), first, epochs - first), dense
         if self.name == "trainedgates":
             third = round(epochs / 3)
             trained = self.train(self.network(), third, [(0, 0.0), (0.15 * third, 1.0), (third, 0.0)])
             return self.by_gates([(0, 0.05), (0.15 * third, 0.5)], trained, third, epochs - 2 * third), dense
         return self.by_importance(warm_up), dense
 
-    def by_gates(self, warm_up, dense, first, last=None):
+    def by_gates(self, warm_up, dense, first, last):
         import keras
 
         import tfgates
         from tfgates.optimizers import gate_learning_rate
 
-        last = self.arguments.epochs - first if last is None else last
         steps = first * self.steps
         # What `fit` sets by the number of its steps.
         pace = {"warm_up": round(0.2 * steps), "ramp": round(0.5 * steps), "multiplier_rate": 50.0 / steps}

@@ -4,10 +4,10 @@ import keras
 from keras import layers
 
 
-def convolution(x, filters, strides=1, kernel=3, name=None):
+def convolution(x, filters, strides=1, name=None):
     """A convolution without offsets and its normalisation."""
     arguments = {"padding": "same", "use_bias": False, "kernel_initializer": "he_normal"}
-    x = layers.Conv2D(filters, kernel, strides, name=name and f"{name}_conv", **arguments)(x)
+    x = layers.Conv2D(filters, 3, strides, name=name and f"{name}_conv", **arguments)(x)
     return layers.BatchNormalization(name=name and f"{name}_bn")(x)
 
 

@@ -1,13 +1,12 @@
 """What the four papers say of themselves, on one residual network with bottlenecks at equal MACs and epochs.
 
     python benchmarks/claims.py --data_dir=../shared/data/tfds --out=runs/claims
-    python benchmarks/claims.py --out=runs/claims --table
 
 A ResNet of twelve bottlenecks in three stages (8-16-32 channels, blocks 4 times as wide outside), images of CIFAR-10 at
 16 x 16: 24 gates inside of the blocks, 12 on whole blocks. `compress` from scratch with its defaults but for what the
 row names; the dense network trains as long. Accuracies are of 10,000 held-out training images at the last epoch of
 what is left, whose training step is timed in turns with that of the dense network. One process, one thread; a run that
-is in OUT/claims.json is not run again. Rows:
+is in OUT/claims.json is not run again; `python docs/remake.py --tables` makes the table. Rows:
 
     hard_concrete    gates of their own (L0)
     forward          their logits from a generator, and its other order (Dep-L0): do gates that depend on each other
@@ -53,7 +52,6 @@ def arguments():
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--rounds", type=int, default=12, help="of the steps that are timed")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/claims"))
-    parser.add_argument("--table", action="store_true", help="print the results that are there, run nothing")
     return parser.parse_args()
 
 
@@ -113,44 +111,25 @@ def run(name, macs, seed, parts, chosen):
     return found
 
 
-def table(kept):
-    import numpy as np
-
-    lines = ["| row | seeds | held-out accuracy, % | MACs | parameters | blocks | step over dense |", "|---" * 7 + "|"]
-    for key, rows in kept.grouped().items():
-        accuracy = 100 * np.array([row["accuracy"] for row in rows])
-        step = np.mean([row["step"][0] for row in rows]) if "step" in rows[0] else 1.0
-        macs, params, blocks = (np.mean([row[name] for row in rows]) for name in ("macs", "params", "blocks"))
-        lines.append(
-            f"| {key} | {len(rows)} | {accuracy.mean():.2f} ({accuracy.round(2).tolist()}) | {macs:.2f} | "
-            f"{params:.2f} | {blocks:.1f} | {step:.2f} |"
-        )
-    return "\n".join(lines)
-
-
 def main():
     chosen = arguments()
     os.environ["OMP_NUM_THREADS"] = "1"
+    import keras
+    import tensorflow as tf
     from stored import Kept
 
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
     kept = Kept(chosen.out / "claims.json")
-    if not chosen.table:
-        import keras
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(1)
-        tf.config.threading.set_inter_op_parallelism_threads(1)
-        parts = data("claims", chosen.data_dir, chosen.images)
-        for seed in chosen.seeds:
-            for macs in chosen.macs:
-                for name in chosen.rows:
-                    share = 1.0 if name == "dense" else macs
-                    key = f"{name} {share:g} {seed}"
-                    if key in kept.runs():
-                        continue
+    parts = data("claims", chosen.data_dir, chosen.images)
+    for seed in chosen.seeds:
+        for macs in chosen.macs:
+            for name in chosen.rows:
+                share = 1.0 if name == "dense" else macs
+                key = f"{name} {share:g} {seed}"
+                if key not in kept.runs():
                     kept.keep(key, run(name, share, seed, parts, chosen))
                     keras.backend.clear_session()
-    print(table(kept))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ class Noise(K.Layer):
     """Random at inference, from a seed that no layer holds."""
 
     def call(self, x):
-        return x + keras.random.normal(ops.shape(x))
+        return x + keras.random.normal(ops.shape(x), dtype=x.dtype)
 
 
 @keras.saving.register_keras_serializable(package="tests")
@@ -32,7 +32,7 @@ class SeededNoise(K.Layer):
 
 
 def lambda_layer():
-    return K.Lambda(lambda x: x + keras.random.normal(ops.shape(x)), name="jitter")
+    return K.Lambda(lambda x: x + keras.random.normal(ops.shape(x), dtype=x.dtype), name="jitter")
 
 
 def behind(layer, **keywords):
@@ -41,8 +41,10 @@ def behind(layer, **keywords):
     return keras.Model(inputs, K.Dense(3)(K.Dense(8, activation="relu", name="after")(x)))
 
 
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 @pytest.mark.parametrize("layer", [lambda: Noise(name="noise"), lambda_layer])
-def test_noise_without_seeds_is_refused_at_gating(layer):
+def test_noise_without_seeds_is_refused_at_gating(layer, policy):
+    keras.config.set_dtype_policy(policy)
     model = behind(layer())
     name = model.layers[2].name
     for function in (tfgates.gate_model, tfgates.prune):

@@ -55,10 +55,13 @@ def check_gated(network: Network, gated: Any, gates: Iterable[Any] = (), inputs:
             for gate in gates:
                 stack.enter_context(gate.held(ops.ones(gate.unit_shape)))
             difference = first_difference(expected, gated, x, default_tolerance(model), call)
-            if difference is None or agree_in_float32(model, gated, x, call):
+            if difference is None:
                 continue
-        if is_random(model, x, call):
-            raise ValueError(random_reason(network, x, call))
+            if is_random(model, x, call):
+                raise ValueError(random_reason(network, x, call))
+            # Not of a random one, whose outputs differ by as much with rounded weights.
+            if agree_in_float32(model, gated, x, call):
+                continue
         if amplified(model, x, expected, difference, call):
             continue
         names = written_and_read(network)

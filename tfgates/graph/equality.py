@@ -68,11 +68,15 @@ def first_difference(
 ) -> Difference | None:
     """The first output of a model on `x` that differs from what is expected, a `Difference`, or None."""
     for name, a, b in zip(model.output_names, expected, outputs_of(model, x, call), strict=True):
-        scale = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
-        size = distance(a, b)
+        scale, size = scale_of(a), distance(a, b)
         if not size <= tolerance * max(scale, 1e-6):
             return Difference(name, size, scale, tolerance)
     return None
+
+
+def scale_of(a: np.ndarray) -> float:
+    """The largest magnitude in an array, of what is finite."""
+    return float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
 
 
 def distance(a: np.ndarray, b: np.ndarray) -> float:
@@ -139,8 +143,7 @@ def _agree_but_for_rounding(
         # An output that is infinite with one of the two says nothing of how far others may be.
         moved = [max(a, b) if np.isfinite(b) else a for a, b in zip(moved, apart, strict=True)]
     for a, b, most in zip(expected, found, moved, strict=True):
-        scale = float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0))
-        if not distance(a, b) <= max(1e-4 * max(scale, 1e-6), 2.0 * most):
+        if not distance(a, b) <= max(1e-4 * max(scale_of(a), 1e-6), 2.0 * most):
             return False
     return True
 

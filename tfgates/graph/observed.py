@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops, tree
 
 from tfgates.backend import dtype_in_use, full_precision, may_be_out_of_range
-from tfgates.graph.equality import distance, state_kept
+from tfgates.graph.equality import distance, scale_of, state_kept
 from tfgates.graph.unrolling import NotOpenedError, in_mode
 from tfgates.keras_internals import added_losses, forget_losses, give_added_losses, give_mask, layers_within, mask_of
 
@@ -171,7 +171,7 @@ def same(expected: list[Any], found: list[Any], layer: keras.Layer) -> bool:
         if a is None or b is None:
             if a is not b:
                 return False
-        elif not distance(a, b) <= tolerance * max(float(np.max(np.abs(a[np.isfinite(a)]), initial=0.0)), 1e-6):
+        elif not distance(a, b) <= tolerance * max(scale_of(a), 1e-6):
             return False
     return True
 
