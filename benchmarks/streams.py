@@ -44,11 +44,12 @@ def convolution(x, filters, kernel, strides=1, active=True):
     return keras.layers.ReLU()(x) if active else x
 
 
-def residual(x, filters, strides=1):
-    """A block whose shortcut is padded with channels where there are more of them, as in CIFAR's ResNets."""
+def residual(x, filters, strides=1, inner=None):
+    """A block whose shortcut is padded with channels where there are more of them, as in CIFAR's ResNets; `inner`
+    channels between its convolutions."""
     import keras
 
-    y = convolution(convolution(x, filters, 3, strides), filters, 3, active=False)
+    y = convolution(convolution(x, inner or filters, 3, strides), filters, 3, active=False)
     if x.shape[-1] != filters:
         new = filters - x.shape[-1]
         x = keras.layers.AveragePooling2D(1, strides)(x) if strides > 1 else x

@@ -241,6 +241,20 @@ def learning_rate_of(optimizer: Any) -> Any:
     return getattr(optimizer, "_learning_rate", None)
 
 
+@contextlib.contextmanager
+def without_schedule(optimizer: Any) -> Iterator[None]:
+    """Within it the learning rate is a number, so that the config of an optimizer needs none of a schedule."""
+    rate = learning_rate_of(optimizer)
+    if not callable(rate):
+        yield
+        return
+    optimizer._learning_rate = 0.0
+    try:
+        yield
+    finally:
+        optimizer._learning_rate = rate
+
+
 def inner_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers in a `MultiOptimizer`, each once; none in another."""
     return list(getattr(optimizer, "_inner_optimizers", ()))

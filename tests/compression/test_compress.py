@@ -156,6 +156,14 @@ def test_datasets_weights_and_no_fine_tuning(digits, capsys):
     assert "compress: pruned to" in capsys.readouterr().out
 
 
+def test_a_loss_that_cannot_be_written_down_trains_both(digits):
+    x, y = digits
+    small = tfgates.compress(
+        network(), (x[:64], y[:64]), tfgates.Budget(macs=0.5), lambda y, p: LOSS(y, p), epochs=2, verbose=0
+    )
+    assert small.compiled and int(small.optimizer.iterations) == 1
+
+
 def test_bad_budget(digits):
     with pytest.raises(ValueError, match="`budget` must be a tfgates.Budget"):
         tfgates.compress(network(), digits, None, LOSS, epochs=3)

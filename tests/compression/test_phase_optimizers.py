@@ -149,6 +149,32 @@ def test_what_is_refused(arguments, message):
         optimizers(**arguments)
 
 
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """As people write them, without a `get_config`."""
+
+    def __call__(self, step):
+        return 0.5 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+def test_a_schedule_without_a_config_goes_on():
+    both = optimizers(keras.optimizers.SGD(Falling()))
+    assert rate_of(both.first) == 0.5
+    np.testing.assert_allclose(train(both), [0.5 / (1 + step) for step in range(8, 16)], rtol=1e-6)
+
+
+class Scaled(keras.optimizers.SGD):
+    """Without the `get_config` that its argument needs."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+
+
+def test_an_optimizer_that_cannot_be_made_again_is_refused():
+    message = "`optimizer` must be one that can be made again .* Received: Scaled, TypeError: .*'scale'"
+    with pytest.raises(ValueError, match=message):
+        optimizers(Scaled(2.0))
+
+
 @pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LearningRateScheduler"])
 @pytest.mark.parametrize("which", ["rate", "fine_tuning", "optimizer", "scaled", "whole"])
 def test_a_rate_by_schedule_beside_a_callback_that_sets_it_is_refused(kind, which):

@@ -267,13 +267,50 @@ def test_several_optimizers_of_the_user_are_left_to_compile():
     model = network()
     both = keras.optimizers.OptimizerMap(keras.optimizers.Adam(), {".*kernel": keras.optimizers.SGD()})
     model.compile(keras.optimizers.MultiOptimizer(both), "mse")
-    assert not tfgates.prune(model).compiled
+    with pytest.warns(tfgates.GatesWarning, match="not compiled.* MultiOptimizer is no optimizer of Keras that"):
+        assert not tfgates.prune(model).compiled
 
 
 def test_a_loss_that_cannot_be_written_down_is_left_to_compile():
     model = network()
     model.compile("sgd", loss=lambda y, p: keras.ops.sum(p, axis=-1))
-    assert not tfgates.prune(model).compiled
+    with pytest.warns(tfgates.GatesWarning, match="What is left is not compiled.* call `compile` .*lambda"):
+        assert not tfgates.prune(model).compiled
+
+
+class Falling(keras.optimizers.schedules.LearningRateSchedule):
+    """As people write them, without a `get_config`."""
+
+    def __call__(self, step):
+        return 0.5 / (1.0 + keras.ops.cast(step, "float32"))
+
+
+def test_a_schedule_without_a_config_comes_along():
+    model = network()
+    rate = Falling()
+    model.compile(keras.optimizers.SGD(rate), "mse", gate_optimizer=keras.optimizers.Adam(0.02))
+    model.fit(data(8), np.zeros((8, 2)), verbose=0)
+    pruned = tfgates.prune(model)
+    assert float(pruned.optimizer.learning_rate) == 0.5
+    assert float(model.optimizer.learning_rate) == 0.25
+    pruned.fit(data(8), np.zeros((8, 2)), verbose=0)
+    assert float(pruned.optimizer.learning_rate) == 0.25
+
+
+class Scaled(keras.optimizers.SGD):
+    """Without the `get_config` that its argument needs."""
+
+    def __init__(self, scale, **kwargs):
+        super().__init__(**kwargs)
+        self.scale = scale
+
+
+def test_an_optimizer_that_cannot_be_made_again_is_left_to_compile():
+    model = network()
+    model.compile(Scaled(2.0), "mse")
+    model.fit(data(8), np.zeros((8, 2)), verbose=0)
+    with pytest.warns(tfgates.GatesWarning, match="not compiled.* Received: TypeError: .*'scale'"):
+        assert not tfgates.prune(model).compiled
 
 
 def test_several_inputs_and_outputs_keep_their_structure():

@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from tfgates.constraints import Budget
 from tfgates.constraints.structure import list_of
 from tfgates.gating.gate_model import check_arguments
 from tfgates.graph.classes import own_methods, user_class
+from tfgates.pruning.compiling import NOT_COMPILED, config_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import History, report_of
 from tfgates.shrinking.parts import fit, settings_of
@@ -193,7 +195,10 @@ def compress(
     check_finite(
         trained, "the training with gates" if phase.has_gates else "the training before pruning", optimizers.first
     )
-    small = phase.pruned(data, loss, batch_size)
+    with warnings.catch_warnings():
+        # It is compiled below.
+        warnings.filterwarnings("ignore", NOT_COMPILED)
+        small = phase.pruned(data, loss, batch_size)
     report_of(small).history = history
     plan = PruningPlan(small)
     _say(verbose, f"compress: pruned to {plan.params:,} parameters and {whole(plan.macs)} MACs")
@@ -233,7 +238,7 @@ def check_finite(model: Any, phase: str, optimizer: Any) -> None:
             f"`compress` has to end: after {phase} {len(bad)} of the trainable variables hold values that are not "
             f"finite, {bad[0]!r} the first. Lower `learning_rate`, or clip gradients by "
             f"`optimizer=keras.optimizers.{type(of_weights(optimizer)).__name__}(..., clipnorm=1.0)`. "
-            f"Received: optimizer={of_weights(optimizer).get_config()}"
+            f"Received: optimizer={config_of(of_weights(optimizer))}"
         )
 
 

@@ -47,7 +47,14 @@ class PhaseOptimizers:
                     f"give them to `optimizer`. Received: learning_rate={learning_rate}, weight_decay={weight_decay}, "
                     f"optimizer={type(given).__name__}"
                 )
-        self.first = copy_of(given)
+        try:
+            self.first = copy_of(given)
+        except Exception as error:
+            raise ValueError(
+                "`optimizer` must be one that can be made again from its config, since each of the two trainings takes "
+                f"a new one: give it a `get_config` with all of its arguments. Received: {type(given).__name__}, "
+                f"{type(error).__name__}: {error}"
+            ) from error
         check_callbacks(callbacks, self.first, "learning_rate" if optimizer is None else "optimizer", "optimizer=")
         if isinstance(fine_tuning_learning_rate, keras.optimizers.Optimizer):
             self.second = _plain("fine_tuning_learning_rate", fine_tuning_learning_rate)

@@ -5,7 +5,10 @@ from typing import Any
 
 import keras
 
-from tfgates.keras_internals import learning_rate_of
+from tfgates.keras_internals import compile_settings, learning_rate_of, without_schedule
+from tfgates.notices import GatesWarning
+
+NOT_COMPILED = "What is left is not compiled"
 
 # Of `keras.Model.compile`.
 PLAIN_SETTINGS = (
@@ -36,36 +39,44 @@ def fresh_optimizer(optimizer: Any) -> Any:
 
 def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
     """A new optimizer of the same settings, with another learning rate if one is given."""
-    if learning_rate is None:
-        # In a config a schedule is written down, which not every function of a user can be.
-        learning_rate = learning_rate_of(optimizer)
-    with warnings.catch_warnings():
-        # Keras warns of a lambda that is written down.
-        warnings.simplefilter("ignore")
-        config = optimizer.get_config()
-    if "learning_rate" in config and (callable(learning_rate) or isinstance(learning_rate, (int, float))):
+    config = config_of(optimizer)
+    if "learning_rate" in config and learning_rate is not None:
         config["learning_rate"] = learning_rate
     return type(optimizer).from_config(config)
 
 
+def config_of(optimizer: Any) -> dict[str, Any]:
+    """The config of an optimizer with its schedule as it is: not every one of a user can be written down."""
+    rate = learning_rate_of(optimizer)
+    with without_schedule(optimizer):
+        config = dict(optimizer.get_config())
+    if "learning_rate" in config and callable(rate):
+        config["learning_rate"] = rate
+    return config
+
+
 def compile_like(pruned: Any, model: Any) -> None:
-    """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings."""
+    """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings, or says why not."""
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
         return
-    fresh = fresh_optimizer(optimizer)
-    if fresh is None:
-        return
     try:
+        fresh = fresh_optimizer(optimizer)
+        if fresh is None:
+            raise TypeError(f"{type(optimizer).__name__} is no optimizer of Keras that updates all weights alike")
         with warnings.catch_warnings():
             # What Keras warns of, a lambda among the losses, is refused below.
             warnings.simplefilter("ignore")
-            config = model.get_compile_config()
-        # What is no argument of a plain model's `compile` is of the gates.
-        config = {name: value for name, value in config.items() if name in PLAIN_SETTINGS}
-        settings = keras.saving.deserialize_keras_object(config)
+            # What is no argument of a plain model's `compile` is of the gates.
+            given = {name: value for name, value in compile_settings(model).items() if name in PLAIN_SETTINGS}
+            settings = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(given))
         settings["optimizer"] = fresh
         pruned.compile(**settings)
-    except (TypeError, ValueError, AttributeError):
-        # A loss or metric that cannot be written down can only be given again by the user.
-        return
+    except Exception as error:
+        # Optimizers, losses and metrics may be a user's, and what was trained is not lost by what their configs lack.
+        warnings.warn(
+            f"{NOT_COMPILED}, since the optimizer, the loss or a metric cannot be made again from its "
+            f"config: call `compile` with them anew. Received: {type(error).__name__}: {error}",
+            GatesWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,194 @@
+"""What makes the choice of gates better, one change at a time, beside every control, at equal MACs and epochs.
+
+    python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/choice
+
+ResNet-20 at half its width on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and flipped at random; the other
+10,000 training images are held out, and all accuracies are theirs, at the last epoch of what is left, so that a default
+may be chosen by them. AdamW, batches of 64, the same total of epochs for each row. One process, one thread; a run that
+is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
+
+Rows of gates are `compress` with its defaults but for what `ROWS` says. Of the controls:
+
+    magnitude     trained for two thirds of the epochs, pruned by `tfgates.prune_by`, trained on; the rate falls to 0 by
+                  a cosine in each of the two
+    uniform       the same share in each layer, by magnitude
+    random        random units in the place of the smallest
+    narrow        fewer channels everywhere from the start, for all epochs
+    dense         nothing removed, for all epochs
+    trained       gates, but from a network that was trained for a third of the epochs
+"""
+
+import argparse
+import functools
+import os
+import pathlib
+import time
+
+from streams import convolution, residual
+
+BATCH = 64
+LOSS = "sparse_categorical_crossentropy"
+# What a row changes of `compress`, and of its budget.
+ROWS: dict = {
+    "gates": ({}, {}),
+    "fine_tune=0.3": ({"fine_tune": 0.3}, {}),
+    "fine_tune=0.6": ({"fine_tune": 0.6}, {}),
+    "initial_open_probability=0.8": ({"initial_open_probability": 0.8}, {}),
+    "initial_open_probability=0.99": ({"initial_open_probability": 0.99}, {}),
+    "warm_up=0.05, ramp=0.5": ({}, {"warm_up": 0.05, "ramp": 0.5}),
+    "warm_up=0.4, ramp=0.5": ({}, {"warm_up": 0.4, "ramp": 0.5}),
+    "weight_decay=0.03": ({"weight_decay": 0.03}, {}),
+    "temperature=1/3": ({"temperature": 1 / 3}, {}),
+    "sampling=example": ({"sampling": "example"}, {}),
+    "reinmax": ({"gate": "reinmax"}, {}),
+    "disarm": ({"gate": "disarm"}, {}),
+    "residual=tied": ({"residual": ("inner", "tied")}, {}),
+    "trained": ({}, {}),
+}
+CONTROLS = {
+    "magnitude": {"importance": "magnitude"},
+    "uniform": {"importance": "magnitude", "compare": "uniform"},
+    "random": {"importance": "random"},
+}
+ALL = (*ROWS, *CONTROLS, "narrow", "dense")
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data_dir", help="folder of tensorflow-datasets with cifar10 in it")
+    parser.add_argument("--rows", nargs="*", choices=ALL, default=ALL, metavar="ROW")
+    parser.add_argument("--macs", type=float, nargs="*", default=[0.5, 0.25])
+    parser.add_argument("--images", type=int, default=40_000, help="so many of the training images")
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/choice"))
+    return parser.parse_args()
+
+
+def network(width=8, inner=None):
+    """ResNet-20 whose first stage has `width` channels, and `inner` of them inside of its blocks."""
+    import keras
+
+    inputs = keras.Input((16, 16, 3))
+    x = convolution(inputs, width, 3)
+    for times, strides in ((1, 1), (2, 2), (4, 2)):
+        for block in range(3):
+            x = residual(x, times * width, 1 if block else strides, times * (inner or width))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+
+def narrow(macs):
+    """The widest network that has this share of the MACs, and the widest inside of its blocks that then has."""
+    import tfgates
+
+    bound = macs * tfgates.cost(network()).macs
+    width = inner = max(each for each in range(1, 9) if tfgates.cost(network(each)).macs <= bound)
+    while tfgates.cost(network(width, inner + 1)).macs <= bound:
+        inner += 1
+    return network(width, inner)
+
+
+def load(folder, count):
+    """Pairs of images and labels: what is trained on, and what is held out."""
+    import tensorflow_datasets as tfds
+
+    loaded = tfds.load("cifar10", split="train", data_dir=folder, download=False, batch_size=-1, as_supervised=True)
+    x, y = tfds.as_numpy(loaded)
+    x = (x / 255.0).astype("float32").reshape(-1, 16, 2, 16, 2, 3).mean((2, 4))
+    return (x[:count], y[:count]), (x[-10_000:], y[-10_000:])
+
+
+def augmented(data, seed):
+    """A data set of batches in another order in each epoch, each image cropped after padding by 2, and flipped."""
+    import tensorflow as tf
+
+    x, y = data
+    padded = tf.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+
+    def change(numbers, images, labels):
+        first, second = tf.unstack(tf.bitcast(numbers, tf.int32))
+        count = tf.shape(images)[0]
+        places = tf.random.stateless_uniform((count, 2), (first, second), 0, 5, tf.int32)
+        for axis in (1, 2):
+            images = tf.gather(images, places[:, axis - 1 : axis] + tf.range(16), axis=axis, batch_dims=1)
+        flipped = tf.random.stateless_uniform((count, 1, 1, 1), (second, first)) < 0.5
+        return tf.where(flipped, images[:, :, ::-1], images), labels
+
+    batches = tf.data.Dataset.from_tensor_slices((padded, y)).shuffle(len(y), seed=seed).batch(BATCH)
+    numbers = tf.data.Dataset.random(seed=seed, rerandomize_each_iteration=True)
+    return tf.data.Dataset.zip(numbers, batches).map(lambda number, batch: change(number, *batch)).prefetch(2)
+
+
+def fit(model, data, epochs):
+    """Trains by AdamW, the rate falling to 0 by a cosine."""
+    import keras
+
+    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(data))
+    model.compile(keras.optimizers.AdamW(rate, 0.1), LOSS, metrics=["accuracy"])
+    model.fit(data, epochs=epochs, verbose=0, shuffle=False)
+    return model
+
+
+def trained(name, macs, seed, data, epochs):
+    """The network that is left of a row, and what its gates showed after each epoch."""
+    import tfgates
+
+    if name == "dense":
+        return fit(network(), data, epochs), {}
+    if name == "narrow":
+        return fit(narrow(macs), data, epochs), {}
+    if name in CONTROLS:
+        last = round(epochs / 3)
+        model = fit(network(), data, epochs - last)
+        return fit(tfgates.prune_by(model, tfgates.Budget(macs=macs), seed=seed, **CONTROLS[name]), data, last), {}
+    model, (settings, pace) = network(), ROWS[name]
+    before = round(epochs / 3) if name == "trained" else 0
+    if before:
+        model, settings = fit(model, data, before), {"fine_tune": 0.5}
+    budget = tfgates.Budget(macs=macs, **pace)
+    small = tfgates.compress(model, data, budget, LOSS, epochs - before, metrics=["accuracy"], verbose=0, **settings)
+    history = tfgates.report_of(small).history.records()
+    watched = {"training": "accuracy", "expected_macs": "expected_macs"}
+    kept = {name: [round(each[key], 4) for each in history if each.get(key)] for name, key in watched.items()}
+    return small, kept
+
+
+def run(name, macs, seed, data, held_out, epochs):
+    import keras
+
+    import tfgates
+
+    keras.utils.set_random_seed(seed)
+    began = time.process_time()
+    small, more = trained(name, macs, seed, augmented(data, seed), epochs)
+    found = {"processor": time.process_time() - began}
+    cost, whole = tfgates.cost(small), tfgates.cost(network())
+    found |= {"macs": cost.macs / whole.macs, "params": cost.params / whole.params}
+    small.compile(loss=LOSS, metrics=["accuracy"])
+    found["accuracy"] = float(small.evaluate(*held_out, verbose=0, batch_size=500)[1])
+    return {**found, **more}
+
+
+def main():
+    chosen = arguments()
+    os.environ["OMP_NUM_THREADS"] = "1"
+    import keras
+    import tensorflow as tf
+    from stored import Kept
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    kept = Kept(chosen.out / "choice.json")
+    parts = functools.cache(lambda: load(chosen.data_dir, chosen.images))
+    for seed in chosen.seeds:
+        for name in chosen.rows:
+            for macs in [1.0] if name == "dense" else chosen.macs:
+                key = f"{name} {macs:g} {seed}"
+                if key not in kept.runs():
+                    kept.keep(key, run(name, macs, seed, *parts(), chosen.epochs))
+                    keras.backend.clear_session()
+
+
+if __name__ == "__main__":
+    main()
