@@ -9,7 +9,14 @@ from keras import ops
 
 import tfgates
 from tests.calculus import tensorflow
-from tfgates.graph.equality import Difference, agree_in_float32, distance, first_difference, outputs_of, state_kept
+from tfgates.graph.equality import (
+    Difference,
+    agree_but_for_rounding,
+    distance,
+    first_difference,
+    outputs_of,
+    state_kept,
+)
 from tfgates.graph.examples import NoExamplesError, input_shapes, random_inputs
 from tfgates.graph.network import Network
 from tfgates.pruning import PruningError
@@ -180,16 +187,11 @@ def test_rounding_to_half_precision_is_told_from_a_fault(policy):
     other, faulty = scaled(policy, 1.1)[0], scaled(policy, 1.1, 4.0 if policy == "bfloat16" else 1.2)[0]
     expected = outputs_of(model, x)
     assert all(first_difference(expected, each, x, allowed) is not None for each in (other, faulty))
-    assert agree_in_float32(model, other, x)
-    assert not agree_in_float32(model, faulty, x)
+    assert agree_but_for_rounding(model, other, x)
+    assert not agree_but_for_rounding(model, faulty, x)
     layers = [*model.layers[1:], *other.layers[1:]]
     assert {layer.dtype_policy.name for layer in layers} == {policy}
     np.testing.assert_array_equal(expected, outputs_of(model, x))
-
-
-def test_models_in_float32_have_no_rounding_to_be_told():
-    model, x = scaled("float32")
-    assert not agree_in_float32(model, scaled("float32", 1.1)[0], x)
 
 
 @keras.saving.register_keras_serializable()
@@ -206,8 +208,8 @@ def test_layers_that_insist_on_half_precision():
     policy = "mixed_bfloat16"
     model, x = scaled(policy, between=Insisting(dtype=policy))
     other, faulty = (scaled(policy, 1.1, wrong, Insisting(dtype=policy))[0] for wrong in (1.0, 4.0))
-    assert agree_in_float32(model, other, x)
-    assert not agree_in_float32(model, faulty, x)
+    assert agree_but_for_rounding(model, other, x)
+    assert not agree_but_for_rounding(model, faulty, x)
     assert {layer.compute_dtype for layer in model.layers[1:]} == {"bfloat16"}
 
 
@@ -221,18 +223,22 @@ def test_outputs_that_rounding_makes_infinite_allow_nothing():
         model.set_weights([np.full((1, 1), weight, "float32"), np.full(1, -1.0, "float32")])
         made.append(model)
     x = np.array([[1.0 + 2.0**-8], [3.0]], "float32")
-    assert agree_in_float32(made[0], made[0], x) and not agree_in_float32(*made, x)
+    assert agree_but_for_rounding(made[0], made[0], x) and not agree_but_for_rounding(*made, x)
 
 
-def test_rounding_of_float32_itself():
+@pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
+def test_rounding_of_float32_itself(policy):
     """Outputs so small that in float32 they are rounding too."""
-    model, x = scaled("mixed_float16")
-    for each in (model, other := scaled("mixed_float16", 1.1)[0]):
-        kernel, last = each.get_weights()
-        hidden = np.maximum(x @ kernel, 0.0)
-        last -= np.linalg.pinv(hidden) @ (hidden @ last) * (1.0 - 1e-3)
-        each.set_weights([kernel, last])
-    assert agree_in_float32(model, other, x)
+    model, x = scaled(policy)
+    other, faulty = scaled(policy, 1.1)[0], scaled(policy, 1.1, 1.01)[0]
+    kernel, last = model.get_weights()
+    hidden = np.maximum(x @ kernel, 0.0)
+    last -= np.linalg.pinv(hidden) @ (hidden @ last) * (1.0 - 1e-3)
+    for each, factor in ((model, 1.0), (other, 1.1), (faulty, 1.1)):
+        each.set_weights([each.get_weights()[0], last / factor])
+    assert first_difference(outputs_of(model, x), other, x, 1e-4) is not None
+    assert agree_but_for_rounding(model, other, x)
+    assert not agree_but_for_rounding(model, faulty, x)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])
@@ -248,6 +254,6 @@ def test_small_outputs_in_half_precision_are_pruned(policy, monkeypatch):
     gated.layers[-1].kernel.assign(small_sums(hidden))
     small = tfgates.prune(gated, inputs=x)
     assert small.layers[1].units == 62 and small.layers[1].dtype_policy.name == policy
-    monkeypatch.setattr(sys.modules["tfgates.pruning.prune"], "agree_in_float32", lambda *arguments: False)
+    monkeypatch.setattr(sys.modules["tfgates.pruning.prune"], "agree_but_for_rounding", lambda *arguments: False)
     with pytest.raises(PruningError, match="more than the tolerance of 0.02"):
         tfgates.prune(gated, inputs=x)

@@ -9,7 +9,7 @@ from keras import ops
 
 from tfgates.graph.equality import (
     CALLS,
-    agree_in_float32,
+    agree_but_for_rounding,
     amplified,
     called,
     default_tolerance,
@@ -60,7 +60,7 @@ def check_gated(network: Network, gated: Any, gates: Iterable[Any] = (), inputs:
             if is_random(model, x, call):
                 raise ValueError(random_reason(network, x, call))
             # Not of a random one, whose outputs differ by as much with rounded weights.
-            if agree_in_float32(model, gated, x, call):
+            if agree_but_for_rounding(model, gated, x, call):
                 continue
         if amplified(model, x, expected, difference, call):
             continue

@@ -109,31 +109,27 @@ def amplified(
     return any(name == difference.output and difference.size <= 10.0 * distance(a, b) for name, a, b in names)
 
 
-def agree_in_float32(model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> bool:
-    """Whether two models with layers in half precision compute the same where these compute in float32.
+def agree_but_for_rounding(model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any] = CALLS[0]) -> bool:
+    """Whether two models differ by no more than rounding does.
 
-    Where outputs are small beside the sums that they come of, rounding to half precision is a large part of them, in
-    each model another one. In float32 it is not, but for weights that are kept in half precision: these are rounded
-    when factors and constants are folded into them. So the models may differ by 1e-4 of the largest output, or by
-    twice what a rounding of all weights makes of it. Where a layer cannot compute in float32, the same is asked of the
+    Where outputs are small beside the sums that they come of, rounding is a large part of them, in each model another
+    one: to half precision soon, to float32 where little is left. So the models may differ by 1e-4 of the largest
+    output, or by twice what a rounding of all weights makes of it, which are rounded when factors and constants are
+    folded into them. Layers in half precision compute in float32 meanwhile. Where one cannot, the same is asked of the
     outputs in half precision, with a rounding to that.
     """
-    if not is_half(model):
-        return False
     layers = {id(layer): layer for each in (model, other) for layer in layers_within(each)}.values()
     halves = [layer for layer in layers if layer.compute_dtype in HALF and layer.quantization_mode is None]
     try:
         with computing_in_float32(halves):
-            return _agree_but_for_rounding(model, other, x, call)
+            return _agree_as_rounded(model, other, x, call)
     except Exception:
         # Layers of one's own may insist on the dtype that they were made with.
         least = max((ROUNDING[layer.compute_dtype] for layer in halves), default=0.0)
-        return _agree_but_for_rounding(model, other, x, call, least)
+        return _agree_as_rounded(model, other, x, call, least)
 
 
-def _agree_but_for_rounding(
-    model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any], least: float = 0.0
-) -> bool:
+def _agree_as_rounded(model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any], least: float = 0.0) -> bool:
     """Whether each output differs by no more than rounded weights make of it; `least`: of all weights, as a share."""
     expected, found = (outputs_of(each, x, call) for each in (model, other))
     moved = [0.0] * len(expected)

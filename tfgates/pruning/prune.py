@@ -10,7 +10,7 @@ from tfgates.gates import Gate
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.graph.equality import (
     CALLS,
-    agree_in_float32,
+    agree_but_for_rounding,
     amplified,
     called,
     default_tolerance,
@@ -71,8 +71,8 @@ def prune(
             where random numbers do not do: for inputs of strings, and where the model leaves sizes
             open that its layers cannot take any number of.
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
-            Defaults to 1e-4; where layers compute in half precision 2e-2, or as much as it is where the networks
-            agree when these layers compute in float32.
+            Defaults to 1e-4, where layers compute in half precision 2e-2, or as much as rounding makes of outputs that
+            are small beside the sums that they come of.
         plan: a `PruningPlan` for this very model, to save making it again.
         preset: bool. True: the result is an instance of the class that `gate_model` was given, a backbone or a task of
             KerasHub say, made by its arguments, so that all layers get one width; see `tfgates.plan_pruning`. A task
@@ -201,7 +201,7 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
         # Statistics of a batch of a few examples blow rounding up.
         if given is None and not call and amplified(model, x, expected, difference, call):
             continue
-        if given is None and agree_in_float32(model, pruned, x, call):
+        if given is None and agree_but_for_rounding(model, pruned, x, call):
             continue
         names = astray(pruned)
         if names:

@@ -13,7 +13,14 @@ from tfgates.constraints import DenseReference
 from tfgates.costs import ExpectedCost
 from tfgates.gates import gates_of
 from tfgates.gating.subclasses import GatedSubclass, carry_over
-from tfgates.graph.equality import CALLS, agree_in_float32, amplified, default_tolerance, first_difference, outputs_of
+from tfgates.graph.equality import (
+    CALLS,
+    agree_but_for_rounding,
+    amplified,
+    default_tolerance,
+    first_difference,
+    outputs_of,
+)
 from tfgates.graph.examples import NoExamplesError, batches
 from tfgates.graph.lengths import length_of
 from tfgates.graph.rebuild import rebuild
@@ -260,7 +267,7 @@ def _check_equal(plan: ShrinkingPlan, small: Any) -> None:
         if difference is None:
             continue
         with held(values), held(after):
-            if amplified(model, x, expected, difference, call) or agree_in_float32(model, small, x, call):
+            if amplified(model, x, expected, difference, call) or agree_but_for_rounding(model, small, x, call):
                 continue
         raise ShrinkingError(
             f"Output {difference.output!r} of the smaller network {difference}. This is a bug in tfgates, or in a rule "
