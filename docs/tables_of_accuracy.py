@@ -180,6 +180,42 @@ def claims(runs):
         )
 
 
+CHOICE = {
+    "dense": "dense",
+    "narrow": "fewer channels everywhere, from scratch",
+    "magnitude": "magnitude, rate annealed before and after",
+    "uniform": "magnitude, the same share everywhere",
+    "random": "random units",
+    "gates": "gates, `compress` with its defaults",
+    "trained": "gates, from a trained network",
+}
+
+
+def choice(runs):
+    """What was tried for the choice of gates, controls first, by accuracy: means over seeds, and each seed."""
+    yield "MACs asked for", "chosen by", "accuracy (seeds)", "beside the default, same seeds", "MACs", "parameters"
+    groups: dict = {}
+    for name, run in runs.items():
+        row, macs, seed = name.rsplit(" ", 2)
+        groups.setdefault((float(macs), row), {})[seed] = run
+
+    def order(pair):
+        (macs, row), some = pair
+        return -macs, row not in list(CHOICE)[:5], row != "gates", -mean(some.values(), "accuracy")
+
+    for (macs, row), some in sorted(groups.items(), key=order):
+        accuracy = {seed: 100 * run["accuracy"] for seed, run in sorted(some.items())}
+        base = groups.get((macs, "gates"), {})
+        apart = [accuracy[seed] - 100 * base[seed]["accuracy"] for seed in accuracy if seed in base]
+        yield (
+            f"{macs:g}",
+            CHOICE.get(row, f"gates, `{row}`"),
+            f"{statistics.fmean(accuracy.values()):.2f} % ({', '.join(f'{value:.2f}' for value in accuracy.values())})",
+            spread(apart) if apart and row != "gates" else "",
+            *(f"{100 * mean(some.values(), key):.1f} %" for key in ("macs", "params")),
+        )
+
+
 def reconstruction(rows):
     """Means over choices of images, least to largest, and what part of the loss is won back."""
     yield "size", "importance", "pruned", "reconstructed", "of what was lost", "seconds"
