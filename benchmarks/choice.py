@@ -28,6 +28,8 @@ from streams import convolution, residual
 
 BATCH = 64
 LOSS = "sparse_categorical_crossentropy"
+# Of 1e-3 and 4e-3 the better one for the dense network, on the held-out images: 68.0 and 71.5 %.
+RATE = 4e-3
 # What a row changes of `compress`, and of its budget.
 ROWS: dict = {
     "gates": ({}, {}),
@@ -124,7 +126,7 @@ def fit(model, data, epochs):
     """Trains by AdamW, the rate falling to 0 by a cosine."""
     import keras
 
-    rate = keras.optimizers.schedules.CosineDecay(1e-3, epochs * len(data))
+    rate = keras.optimizers.schedules.CosineDecay(RATE, epochs * len(data))
     model.compile(keras.optimizers.AdamW(rate, 0.1), LOSS, metrics=["accuracy"])
     model.fit(data, epochs=epochs, verbose=0, shuffle=False)
     return model
@@ -147,7 +149,8 @@ def trained(name, macs, seed, data, epochs):
     if before:
         model, settings = fit(model, data, before), {"fine_tune": 0.5}
     budget = tfgates.Budget(macs=macs, **pace)
-    small = tfgates.compress(model, data, budget, LOSS, epochs - before, metrics=["accuracy"], verbose=0, **settings)
+    settings = {"learning_rate": RATE, "metrics": ["accuracy"], "verbose": 0, **settings}
+    small = tfgates.compress(model, data, budget, LOSS, epochs - before, **settings)
     history = tfgates.report_of(small).history.records()
     watched = {"training": "accuracy", "expected_macs": "expected_macs"}
     kept = {name: [round(each[key], 4) for each in history if each.get(key)] for name, key in watched.items()}

@@ -24,6 +24,7 @@ TABLES = {
     "cifar10_resnet20.json": (accuracy.cifar10,),
     "cifar10_resnet20_again.json": (accuracy.cifar10,),
     "cifar10_in_short": (accuracy.cifar10_in_short, "cifar10_resnet20.json"),
+    "choice.json": (accuracy.choice,),
     "claims.json": (accuracy.claims,),
     "closed_this_step.json": (times.closed_this_step,),
     "deployment_digits.json": (times.deployment,),
