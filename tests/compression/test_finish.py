@@ -35,11 +35,12 @@ def test_what_comes_out_fits_the_budget_and_is_ready_to_use():
     assert small.evaluate(X, Y, verbose=0, return_dict=True)["loss"] < before
 
 
-def test_a_loss_that_cannot_be_written_down_is_named():
+def test_a_metric_that_cannot_be_made_again_is_named():
     model = gated()
-    model.compile("adam", loss=lambda y, p: keras.ops.sum(keras.ops.square(y - p), axis=-1))
-    with pytest.warns(tfgates.GatesWarning, match="`finish` could not compile what is left.*Received: model="):
+    model.compile("adam", "mse", metrics=[keras.metrics.MeanMetricWrapper(lambda y, p: keras.ops.sum(p, axis=-1))])
+    with pytest.warns(tfgates.GatesWarning, match="`finish` could not compile what is left.*Received: model=") as said:
         assert not tfgates.finish(model, (X, Y)).compiled
+    assert [each.filename for each in said if "compile" in str(each.message)] == [__file__]
 
 
 def test_a_function_as_learning_rate_is_kept():

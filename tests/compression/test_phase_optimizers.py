@@ -169,10 +169,23 @@ class Scaled(keras.optimizers.SGD):
         super().__init__(**kwargs)
 
 
-def test_an_optimizer_that_cannot_be_made_again_is_refused():
-    message = "`optimizer` must be one that can be made again .* Received: Scaled, TypeError: .*'scale'"
+@pytest.mark.parametrize("argument", ["optimizer", "fine_tuning"])
+def test_an_optimizer_that_cannot_be_made_again_is_refused(argument):
+    name = {"fine_tuning": "fine_tuning_learning_rate"}.get(argument, argument)
+    message = f"`{name}` must be an optimizer that can be made again .* Received: Scaled, TypeError: .*'scale'"
     with pytest.raises(ValueError, match=message):
-        optimizers(Scaled(2.0))
+        optimizers(**{argument: Scaled(2.0)})
+
+
+def test_a_schedule_without_a_config_goes_on_inside_of_other_optimizers():
+    scaled = optimizers(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(Falling()), initial_scale=8.0))
+    assert rate_of(scaled.first) == 0.5 and scaled.first.initial_scale == 8.0
+    routed = tfgates.optimizers.with_gate_optimizer(keras.optimizers.SGD(Falling()), keras.optimizers.Adam(0.1))
+    both = optimizers(routed)
+    assert isinstance(both.first, tfgates.optimizers.GatedOptimizer) and rate_of(both.first) == 0.5
+    assert both.first.gate_optimizer is not routed.gate_optimizer and rate_of(
+        both.first.gate_optimizer
+    ) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("kind", ["ReduceLROnPlateau", "LearningRateScheduler"])

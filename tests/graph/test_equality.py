@@ -226,19 +226,32 @@ def test_outputs_that_rounding_makes_infinite_allow_nothing():
     assert agree_but_for_rounding(made[0], made[0], x) and not agree_but_for_rounding(*made, x)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "float32"])
-def test_rounding_of_float32_itself(policy):
+@pytest.mark.parametrize("policy, share", [("mixed_float16", 1e-3), ("float32", 0.1)])
+def test_rounding_of_float32_itself(policy, share):
     """Outputs so small that in float32 they are rounding too."""
     model, x = scaled(policy)
     other, faulty = scaled(policy, 1.1)[0], scaled(policy, 1.1, 1.01)[0]
     kernel, last = model.get_weights()
     hidden = np.maximum(x @ kernel, 0.0)
-    last -= np.linalg.pinv(hidden) @ (hidden @ last) * (1.0 - 1e-3)
+    last -= np.linalg.pinv(hidden) @ (hidden @ last) * (1.0 - share)
     for each, factor in ((model, 1.0), (other, 1.1), (faulty, 1.1)):
         each.set_weights([each.get_weights()[0], last / factor])
     assert first_difference(outputs_of(model, x), other, x, 1e-4) is not None
     assert agree_but_for_rounding(model, other, x)
     assert not agree_but_for_rounding(model, faulty, x)
+
+
+def test_what_jumps_is_no_rounding():
+    """A sign whose argument is 0: a rounding of the weights changes the outputs by as much as a fault."""
+    inputs = keras.Input((8,))
+    x = np.random.default_rng(0).choice([-1.0, 1.0], (64, 8)).astype("float32")
+    made = []
+    for offset in (0.0, 0.3):
+        y = ops.sign(K.Dense(24, use_bias=False, name="signs")(inputs))
+        model = keras.Model(inputs, K.Dense(2)(y) + offset)
+        model.set_weights([np.random.default_rng(0).choice([-1.0, 1.0], (8, 24)), np.ones((24, 2)) / 24, np.zeros(2)])
+        made.append(model)
+    assert agree_but_for_rounding(made[0], made[0], x) and not agree_but_for_rounding(*made, x)
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "bfloat16"])

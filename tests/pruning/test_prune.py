@@ -271,11 +271,47 @@ def test_several_optimizers_of_the_user_are_left_to_compile():
         assert not tfgates.prune(model).compiled
 
 
-def test_a_loss_that_cannot_be_written_down_is_left_to_compile():
+def mean_absolute_error(y, p):
+    """Another one than Keras's of that name."""
+    return 1000.0 + 0.0 * keras.ops.sum(p, axis=-1)
+
+
+def test_losses_and_metrics_are_those_that_were_given():
+    model, metric = network(), keras.metrics.MeanAbsoluteError(name="error")
+    model.compile("sgd", loss=lambda y, p: keras.ops.sum(p, axis=-1), metrics=[mean_absolute_error, metric])
+    model.fit(data(8), np.zeros((8, 2)), verbose=0)
+    before = float(metric.result())
+    pruned = tfgates.prune(model)
+    found = pruned.evaluate(data(8), np.ones((8, 2)), verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(float(np.sum(pruned.predict(data(8), verbose=0))) / 8, rel=1e-4)
+    assert found["mean_absolute_error"] == 1000.0
+    # What a metric gathers is not shared.
+    assert float(metric.result()) == before
+
+
+def test_a_metric_that_cannot_be_made_again_is_left_to_compile():
     model = network()
-    model.compile("sgd", loss=lambda y, p: keras.ops.sum(p, axis=-1))
+    model.compile("sgd", "mse", metrics=[keras.metrics.MeanMetricWrapper(lambda y, p: keras.ops.sum(p, axis=-1))])
     with pytest.warns(tfgates.GatesWarning, match="What is left is not compiled.* call `compile` .*lambda"):
         assert not tfgates.prune(model).compiled
+
+
+def test_a_loss_that_is_not_to_be_scaled_is_not():
+    keras.config.set_dtype_policy("mixed_float16")
+    model = network()
+    model.compile("sgd", "mse", auto_scale_loss=False)
+    assert isinstance(tfgates.prune(model).optimizer, keras.optimizers.SGD)
+
+
+def test_what_has_no_weight_decay_has_none():
+    model = network()
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    model.compile(optimizer, "mse")
+    found = tfgates.prune(model)
+    found.optimizer.build(found.trainable_variables)
+    decayed = {v.name for v in found.trainable_variables if found.optimizer._use_weight_decay(v)}
+    assert "kernel" in decayed and "bias" not in decayed
 
 
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
@@ -309,7 +345,46 @@ def test_an_optimizer_that_cannot_be_made_again_is_left_to_compile():
     model = network()
     model.compile(Scaled(2.0), "mse")
     model.fit(data(8), np.zeros((8, 2)), verbose=0)
-    with pytest.warns(tfgates.GatesWarning, match="not compiled.* Received: TypeError: .*'scale'"):
+    with pytest.warns(tfgates.GatesWarning, match="not compiled.* Received: TypeError: .*'scale'") as said:
+        assert not tfgates.prune(model).compiled
+    assert [each.filename for each in said if each.category is tfgates.GatesWarning] == [__file__]
+
+
+class Warm(keras.optimizers.SGD):
+    """Makes another rate of the one that it is given, which its config has."""
+
+    def __init__(self, learning_rate=0.1, **kwargs):
+        super().__init__(0.1 * learning_rate, **kwargs)
+        self.given = learning_rate
+
+    def get_config(self):
+        return {**super().get_config(), "learning_rate": self.given}
+
+
+class Renamed(keras.optimizers.SGD):
+    """Names its rate otherwise."""
+
+    def __init__(self, lr, **kwargs):
+        super().__init__(lr, **kwargs)
+
+    def get_config(self):
+        config = super().get_config()
+        config["lr"] = config.pop("learning_rate")
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(keras.optimizers.schedules.deserialize(config.pop("lr")), **config)
+
+
+def test_optimizers_of_ones_own_are_made_by_their_configs():
+    model = network()
+    model.compile(Warm(0.5), "mse")
+    assert float(tfgates.prune(model).optimizer.learning_rate) == pytest.approx(0.05)
+    model.compile(Renamed(keras.optimizers.schedules.ExponentialDecay(0.25, 10, 0.5)), "mse")
+    assert float(tfgates.prune(model).optimizer.learning_rate) == 0.25
+    model.compile(Renamed(Falling()), "mse")
+    with pytest.warns(tfgates.GatesWarning, match="Renamed has no `learning_rate` in its config"):
         assert not tfgates.prune(model).compiled
 
 

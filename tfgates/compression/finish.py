@@ -7,6 +7,7 @@ import keras
 
 from tfgates.compression.finishing import reestimate_statistics
 from tfgates.notices import GatesWarning
+from tfgates.pruning.compiling import NOT_COMPILED
 from tfgates.pruning.prune import prune
 from tfgates.unknown import arguments_of, check_known
 
@@ -28,8 +29,8 @@ def finish(
         **arguments: further ones of `tfgates.prune`, such as `round_to`.
 
     Returns:
-        A plain `keras.Model`. If `model` is compiled with something that cannot be written down, such as a
-        lambda as loss, the result is not compiled, and a `tfgates.GatesWarning` says so.
+        A plain `keras.Model`. If `model` is compiled with an optimizer or a metric that cannot be made again from its
+        config, the result is not compiled, and a `tfgates.GatesWarning` says so.
 
     Raises:
         TypeError: for an argument that neither has.
@@ -44,12 +45,15 @@ def finish(
     >>> small.evaluate(x_test, y_test)
     """
     check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
-    small = prune(model, **arguments)
+    with warnings.catch_warnings():
+        # Said below.
+        warnings.filterwarnings("ignore", NOT_COMPILED)
+        small = prune(model, **arguments)
     reestimate_statistics(small, data, batch_size, steps, verbose=verbose)
     if getattr(model, "compiled", False) and not small.compiled:
         warnings.warn(
-            "`finish` could not compile what is left as the model is: its loss, metrics or optimizer cannot be "
-            f"written down. Compile it yourself. Received: model={model.name!r}, "
+            "`finish` could not compile what is left as the model is: its metrics or optimizer cannot be "
+            f"made again. Compile it yourself. Received: model={model.name!r}, "
             f"loss={getattr(model, 'loss', None)!r}, optimizer={type(model.optimizer).__name__}",
             GatesWarning,
             stacklevel=2,

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from tfgates.pruning.compiling import copy_of, fresh_optimizer
+from tfgates.shrinking.slots import successor_of
 from tfgates.training.callback_checks import check_callbacks, flat, follows_schedule, rate_of, sets_learning_rate
 
 LEARNING_RATE, WEIGHT_DECAY = 1e-3, 0.1
@@ -47,14 +48,7 @@ class PhaseOptimizers:
                     f"give them to `optimizer`. Received: learning_rate={learning_rate}, weight_decay={weight_decay}, "
                     f"optimizer={type(given).__name__}"
                 )
-        try:
-            self.first = copy_of(given)
-        except Exception as error:
-            raise ValueError(
-                "`optimizer` must be one that can be made again from its config, since each of the two trainings takes "
-                f"a new one: give it a `get_config` with all of its arguments. Received: {type(given).__name__}, "
-                f"{type(error).__name__}: {error}"
-            ) from error
+        self.first = _again("optimizer", functools.partial(successor_of, renamed={}), given)
         check_callbacks(callbacks, self.first, "learning_rate" if optimizer is None else "optimizer", "optimizer=")
         if isinstance(fine_tuning_learning_rate, keras.optimizers.Optimizer):
             self.second = _plain("fine_tuning_learning_rate", fine_tuning_learning_rate)
@@ -65,7 +59,7 @@ class PhaseOptimizers:
             start, rate = (
                 (_checked("fine_tuning_learning_rate", value), None) if value is not None else _rate(plain, steps)
             )
-            self.second = _with_rate(plain, start)
+            self.second = _again("optimizer", functools.partial(_with_rate, rate=start), plain)
         check_callbacks(callbacks, self.second, "fine_tuning_learning_rate", "fine_tuning_learning_rate=")
         theirs = any(map(sets_learning_rate, flat(callbacks)))
         self.callbacks = [] if rate is None or theirs else [RateOfSteps(rate)]
@@ -143,8 +137,20 @@ def _with_rate(optimizer: Any, rate: Any) -> Any:
     return copy_of(optimizer, rate)
 
 
+def _again(name: str, make: Callable[[Any], Any], optimizer: Any) -> Any:
+    """A new optimizer made by a function of the one that was given."""
+    try:
+        return make(optimizer)
+    except Exception as error:
+        raise ValueError(
+            f"`{name}` must be an optimizer that can be made again from its config, since each training takes a new "
+            f"one: give it a `get_config` with all of its arguments. Received: {type(optimizer).__name__}, "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
 def _plain(name: str, optimizer: Any) -> Any:
-    fresh = fresh_optimizer(optimizer)
+    fresh = _again(name, fresh_optimizer, optimizer)
     if fresh is None:
         raise ValueError(
             f"`{name}` must be an optimizer of Keras or of yours that updates all weights alike; for the gates "

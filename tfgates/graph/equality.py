@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -120,17 +121,26 @@ def agree_but_for_rounding(model: keras.Model, other: keras.Model, x: Any, call:
     """
     layers = {id(layer): layer for each in (model, other) for layer in layers_within(each)}.values()
     halves = [layer for layer in layers if layer.compute_dtype in HALF and layer.quantization_mode is None]
+    # In float32 no more than this: what jumps, such as a sign, may do so for a rounding of its weights.
+    most = math.inf if halves else 3e-3
     try:
         with computing_in_float32(halves):
-            return _agree_as_rounded(model, other, x, call)
+            return _agree_as_rounded(model, other, x, call, most)
     except Exception:
         # Layers of one's own may insist on the dtype that they were made with.
         least = max((ROUNDING[layer.compute_dtype] for layer in halves), default=0.0)
-        return _agree_as_rounded(model, other, x, call, least)
+        return _agree_as_rounded(model, other, x, call, most, least)
 
 
-def _agree_as_rounded(model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any], least: float = 0.0) -> bool:
-    """Whether each output differs by no more than rounded weights make of it; `least`: of all weights, as a share."""
+def _agree_as_rounded(
+    model: keras.Model, other: keras.Model, x: Any, call: dict[str, Any], most: float, least: float = 0.0
+) -> bool:
+    """Whether each output differs by no more than rounded weights make of it.
+
+    Args:
+        most: the largest difference in any case, as a share of the largest output.
+        least: by which share all weights are rounded, if not by that of their dtype.
+    """
     expected, found = (outputs_of(each, x, call) for each in (model, other))
     moved = [0.0] * len(expected)
     for seed in range(3):
@@ -138,8 +148,9 @@ def _agree_as_rounded(model: keras.Model, other: keras.Model, x: Any, call: dict
         apart = [distance(a, b) for a, b in zip(expected, near, strict=True)]
         # An output that is infinite with one of the two says nothing of how far others may be.
         moved = [max(a, b) if np.isfinite(b) else a for a, b in zip(moved, apart, strict=True)]
-    for a, b, most in zip(expected, found, moved, strict=True):
-        if not distance(a, b) <= max(1e-4 * max(scale_of(a), 1e-6), 2.0 * most):
+    for a, b, rounded in zip(expected, found, moved, strict=True):
+        scale = max(scale_of(a), 1e-6)
+        if not distance(a, b) <= max(1e-4 * scale, min(2.0 * rounded, most * scale)):
             return False
     return True
 

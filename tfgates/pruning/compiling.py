@@ -1,11 +1,12 @@
 """Compiling what is left as the network was: its loss and metrics, and an optimizer like that of its weights."""
 
+import contextlib
 import warnings
 from typing import Any
 
 import keras
 
-from tfgates.keras_internals import compile_settings, learning_rate_of, without_schedule
+from tfgates.keras_internals import carry_undecayed_names, compile_settings, learning_rate_of, without_schedule
 from tfgates.notices import GatesWarning
 
 NOT_COMPILED = "What is left is not compiled"
@@ -39,20 +40,37 @@ def fresh_optimizer(optimizer: Any) -> Any:
 
 def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
     """A new optimizer of the same settings, with another learning rate if one is given."""
+    kind = type(optimizer)
+    if learning_rate is None and not kind.__module__.startswith(("keras.", "tfgates.")):
+        # A class of somebody's own may make something else of the rate, and says in its config what.
+        with contextlib.suppress(Exception), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _with_exclusions(kind.from_config(optimizer.get_config()), optimizer)
     config = config_of(optimizer)
-    if "learning_rate" in config and learning_rate is not None:
-        config["learning_rate"] = learning_rate
-    return type(optimizer).from_config(config)
+    # In a config a schedule is written down, which not every function or class of a user can be.
+    rate = learning_rate_of(optimizer) if learning_rate is None else learning_rate
+    if callable(rate) or isinstance(rate, (int, float)):
+        if "learning_rate" not in config:
+            raise TypeError(f"{kind.__name__} has no `learning_rate` in its config")
+        config["learning_rate"] = rate
+    return _with_exclusions(kind.from_config(config), optimizer)
 
 
 def config_of(optimizer: Any) -> dict[str, Any]:
-    """The config of an optimizer with its schedule as it is: not every one of a user can be written down."""
-    rate = learning_rate_of(optimizer)
-    with without_schedule(optimizer):
-        config = dict(optimizer.get_config())
-    if "learning_rate" in config and callable(rate):
-        config["learning_rate"] = rate
-    return config
+    """The config of an optimizer, with 0 as its rate where this is a schedule that cannot be written down."""
+    with warnings.catch_warnings():
+        # Keras warns of a lambda that is written down.
+        warnings.simplefilter("ignore")
+        try:
+            return dict(optimizer.get_config())
+        except Exception:
+            with without_schedule(optimizer):
+                return dict(optimizer.get_config())
+
+
+def _with_exclusions(new: Any, optimizer: Any) -> Any:
+    carry_undecayed_names(new, optimizer)
+    return new
 
 
 def compile_like(pruned: Any, model: Any) -> None:
@@ -63,20 +81,29 @@ def compile_like(pruned: Any, model: Any) -> None:
     try:
         fresh = fresh_optimizer(optimizer)
         if fresh is None:
-            raise TypeError(f"{type(optimizer).__name__} is no optimizer of Keras that updates all weights alike")
-        with warnings.catch_warnings():
-            # What Keras warns of, a lambda among the losses, is refused below.
-            warnings.simplefilter("ignore")
-            # What is no argument of a plain model's `compile` is of the gates.
-            given = {name: value for name, value in compile_settings(model).items() if name in PLAIN_SETTINGS}
-            settings = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(given))
-        settings["optimizer"] = fresh
-        pruned.compile(**settings)
+            kind = type(getattr(optimizer, "weights_optimizer", optimizer)).__name__
+            raise TypeError(f"{kind} is no optimizer of Keras that updates all weights alike")
+        # What is no argument of a plain model's `compile` is of the gates.
+        settings = {name: value for name, value in compile_settings(model).items() if name in PLAIN_SETTINGS}
+        for name in ("metrics", "weighted_metrics"):
+            settings[name] = keras.tree.map_structure(_own_metric, settings.get(name))
+        # Keras has put a loss scale around the optimizer where there is to be one.
+        pruned.compile(**settings, optimizer=fresh, auto_scale_loss=False)
     except Exception as error:
-        # Optimizers, losses and metrics may be a user's, and what was trained is not lost by what their configs lack.
+        # Optimizers and metrics may be a user's, and what was trained is not lost by what their configs lack.
         warnings.warn(
-            f"{NOT_COMPILED}, since the optimizer, the loss or a metric cannot be made again from its "
-            f"config: call `compile` with them anew. Received: {type(error).__name__}: {error}",
+            f"{NOT_COMPILED}, since the optimizer or a metric cannot be made again: call `compile` with them anew. "
+            f"Received: {type(error).__name__}: {error}",
             GatesWarning,
             stacklevel=4,
         )
+
+
+def _own_metric(given: Any) -> Any:
+    """A metric of the same settings, which does not share what it gathers; all else as it is."""
+    if not isinstance(given, keras.metrics.Metric):
+        return given
+    with warnings.catch_warnings():
+        # Keras warns of a lambda, which it then refuses.
+        warnings.simplefilter("ignore")
+        return type(given).from_config(given.get_config())

@@ -81,8 +81,8 @@ def prune(
     Returns:
         A functional `keras.Model` of the same name, with the names, dtype policies and trainable
         flags of the layers that are left; compiled with the same loss and metrics and a fresh
-        optimiser like that of the weights if `model` is compiled with one that can be made again from its config,
-        which, as of a loss or a metric that cannot, a `tfgates.GatesWarning` says. What a
+        optimiser like that of the weights if `model` is compiled. If that or a metric cannot be made again from its
+        config, the result is not compiled, and a `tfgates.GatesWarning` says so. What a
         subclass has of its own, a `train_step` say, does not come along, which a `tfgates.GatesWarning`
         says by name. What was removed: `tfgates.report_of(pruned)`.
 

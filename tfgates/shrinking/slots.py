@@ -11,7 +11,6 @@ from tfgates.graph.slices import Heir, folded
 from tfgates.keras_internals import (
     LISTS_OF_OPTIMIZERS,
     carry_undecayed,
-    carry_undecayed_names,
     inner_optimizers,
     learning_rate_of,
     own_trainable_variables,
@@ -50,9 +49,7 @@ def successor_of(optimizer: Any, renamed: dict[str, str]) -> Any:
             loss_scale_factor=optimizer.loss_scale_factor,
             name=optimizer.name,
         )
-    new = copy_of(optimizer)
-    carry_undecayed_names(new, optimizer)
-    return new
+    return copy_of(optimizer)
 
 
 def _map_of(optimizers: Any, renamed: dict[str, str]) -> Any:
