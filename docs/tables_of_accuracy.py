@@ -197,7 +197,9 @@ def choice(runs):
     groups: dict = {}
     for name, run in runs.items():
         row, macs, seed = name.rsplit(" ", 2)
-        groups.setdefault((float(macs), row), {})[seed] = run
+        # At another rate than the others they are a text of the page.
+        if " at " not in row:
+            groups.setdefault((float(macs), row), {})[seed] = run
 
     def order(pair):
         (macs, row), some = pair
