@@ -82,8 +82,8 @@ def compress(
         metrics: as in `keras.Model.compile`.
         batch_size: int, for arrays. Defaults to 128.
         gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`.
-        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, that of the weights.
-            Defaults to 1e-3.
+        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, that of the weights: the one that
+            trains the dense network best. Defaults to 1e-3.
         weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
             learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
             to 0.1: what is left is small and fits its training data to the last example otherwise.
