@@ -198,7 +198,7 @@ def optimizers():
     optimizer = keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=0.1)
     assert internals.learning_rate_of(optimizer) is schedule and internals.learning_rate_of(abs) is None
     with internals.without_schedule(optimizer):
-        assert optimizer.get_config()["learning_rate"] == 0.0
+        assert isinstance(optimizer.get_config()["learning_rate"], float)
     assert internals.learning_rate_of(optimizer) is schedule
     variables = [keras.Variable(np.ones(2)), keras.Variable(np.ones(3))]
     optimizer.exclude_from_weight_decay(variables[1:], ["bias"])

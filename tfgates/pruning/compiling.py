@@ -57,7 +57,7 @@ def copy_of(optimizer: Any, learning_rate: Any = None) -> Any:
 
 
 def config_of(optimizer: Any) -> dict[str, Any]:
-    """The config of an optimizer, with 0 as its rate where this is a schedule that cannot be written down."""
+    """The config of an optimizer, with any number as its rate where this is a schedule that cannot be written down."""
     with warnings.catch_warnings():
         # Keras warns of a lambda that is written down.
         warnings.simplefilter("ignore")
