@@ -68,6 +68,7 @@ TABLES = {
         times.more_images,
         "training_time_vgg_20480_half.json",
         "training_time_vgg_20480.json",
+        "training_time_vgg_20480_again.json",
         "training_time_resnet20_20480.json",
         "training_time_mobilenet_20480.json",
     ),

@@ -213,13 +213,14 @@ def whole_run(run):
     yield from (short((1 - ratio) / (1 - run["r"]), 2), short(run["test_accuracy"], 4))
 
 
-def more_images(half, vgg, resnet20, mobilenet):
+def more_images(half, vgg, again, resnet20, mobilenet):
     """The same with more images."""
     heads = ("network", "asked for", "rebuilt after epoch", "MACs", "processor time", "r", "realised")
     yield *heads, "accuracy of 2,000 test images"
     for network, share, result in (
         ("VGG-like", "0.5", half),
         ("VGG-like", "0.25", vgg),
+        ("VGG-like, once more", "0.25", again),
         ("ResNet-20", "0.5", resnet20),
         ("ResNet-20", "0.25", resnet20),
         ("MobileNetV2-like", "0.5", mobilenet),
