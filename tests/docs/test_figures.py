@@ -143,7 +143,8 @@ def test_what_readme_says_in_words_follows_from_the_results():
     (gates,) = (row for row in result("step_time_lenet5.json")["rows"] if row["name"] == "hard_concrete")
     assert f"A training step with gates takes {100 * gates['clock'][0] - 100:.0f} % longer than without" in text
     for name, words in (
-        ("vgg_20480", "took {:.2f} (a VGG-like network)"),
+        ("vgg_20480", "took {:.2f} to"),
+        ("vgg_20480_again", "to {:.2f} (a VGG-like network)"),
         ("mobilenet_20480", "and {:.2f} (a MobileNet) of the processor time"),
         ("vgg_5120_default", "on 20,480 images, {:.2f} and"),
         ("mobilenet_5120", "and {:.2f} on 5,120"),
