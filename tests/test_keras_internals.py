@@ -197,6 +197,7 @@ def optimizers():
     schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
     optimizer = keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=0.1)
     assert internals.learning_rate_of(optimizer) is schedule and internals.learning_rate_of(abs) is None
+    assert internals.function_of_metric(keras.metrics.MeanMetricWrapper(abs)) is abs
     with internals.without_schedule(optimizer):
         assert isinstance(optimizer.get_config()["learning_rate"], float)
     assert internals.learning_rate_of(optimizer) is schedule

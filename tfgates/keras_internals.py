@@ -255,6 +255,11 @@ def without_schedule(optimizer: Any) -> Iterator[None]:
         optimizer._learning_rate = rate
 
 
+def function_of_metric(metric: Any) -> Any:
+    """The function that a `keras.metrics.MeanMetricWrapper` averages: its config has but the name."""
+    return metric._fn
+
+
 def inner_optimizers(optimizer: Any) -> list[Any]:
     """The optimizers in a `MultiOptimizer`, each once; none in another."""
     return list(getattr(optimizer, "_inner_optimizers", ()))

@@ -278,21 +278,29 @@ def mean_absolute_error(y, p):
 
 def test_losses_and_metrics_are_those_that_were_given():
     model, metric = network(), keras.metrics.MeanAbsoluteError(name="error")
-    model.compile("sgd", loss=lambda y, p: keras.ops.sum(p, axis=-1), metrics=[mean_absolute_error, metric])
+    wrapped = keras.metrics.MeanMetricWrapper(mean_absolute_error, name="wrapped")
+    model.compile("sgd", loss=lambda y, p: keras.ops.sum(p, axis=-1), metrics=[mean_absolute_error, metric, wrapped])
     model.fit(data(8), np.zeros((8, 2)), verbose=0)
     before = float(metric.result())
     pruned = tfgates.prune(model)
     found = pruned.evaluate(data(8), np.ones((8, 2)), verbose=0, return_dict=True)
     assert found["loss"] == pytest.approx(float(np.sum(pruned.predict(data(8), verbose=0))) / 8, rel=1e-4)
-    assert found["mean_absolute_error"] == 1000.0
+    assert found["mean_absolute_error"] == found["wrapped"] == 1000.0
     # What a metric gathers is not shared.
     assert float(metric.result()) == before
 
 
+class Above(keras.metrics.MeanAbsoluteError):
+    """Without the `get_config` that its argument needs."""
+
+    def __init__(self, bound, **kwargs):
+        super().__init__(**kwargs)
+
+
 def test_a_metric_that_cannot_be_made_again_is_left_to_compile():
     model = network()
-    model.compile("sgd", "mse", metrics=[keras.metrics.MeanMetricWrapper(lambda y, p: keras.ops.sum(p, axis=-1))])
-    with pytest.warns(tfgates.GatesWarning, match="What is left is not compiled.* call `compile` .*lambda"):
+    model.compile("sgd", "mse", metrics=[Above(0.5)])
+    with pytest.warns(tfgates.GatesWarning, match="What is left is not compiled.* call `compile` .*'bound'"):
         assert not tfgates.prune(model).compiled
 
 

@@ -6,7 +6,13 @@ from typing import Any
 
 import keras
 
-from tfgates.keras_internals import carry_undecayed_names, compile_settings, learning_rate_of, without_schedule
+from tfgates.keras_internals import (
+    carry_undecayed_names,
+    compile_settings,
+    function_of_metric,
+    learning_rate_of,
+    without_schedule,
+)
 from tfgates.notices import GatesWarning
 
 NOT_COMPILED = "What is left is not compiled"
@@ -104,6 +110,10 @@ def _own_metric(given: Any) -> Any:
     if not isinstance(given, keras.metrics.Metric):
         return given
     with warnings.catch_warnings():
-        # Keras warns of a lambda, which it then refuses.
+        # Keras warns of a lambda that is written down.
         warnings.simplefilter("ignore")
-        return type(given).from_config(given.get_config())
+        config = given.get_config()
+        if type(given) is keras.metrics.MeanMetricWrapper:
+            # By its name another function may be found, one of Keras's.
+            return type(given)(**{**config, "fn": function_of_metric(given)})
+        return type(given).from_config(config)
