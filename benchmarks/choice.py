@@ -1,16 +1,17 @@
 """What makes the choice of gates better, one change at a time, beside every control, at equal MACs and epochs.
 
     python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/choice
+    python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/grid --side=32 --images=45000 --epochs=16
 
 ResNet-20 at half its width on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and flipped at random; the other
-10,000 training images are held out, and all accuracies are theirs, at the last epoch of what is left, so that a default
-may be chosen by them. AdamW, batches of 64, the same total of epochs for each row. One process, one thread; a run that
-is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
+training images are held out, and all choices are made by their accuracy at the last epoch of what is left. Test images
+are read once, at the end. AdamW, batches of 64, the same total of epochs for each row. One process, one thread; a run
+that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
 
 Rows of gates are `compress` with its defaults but for what `ROWS` says. Of the controls:
 
     magnitude     trained for two thirds of the epochs, pruned by `tfgates.prune_by`, trained on; the rate falls to 0 by
-                  a cosine in each of the two
+                  a cosine in each of the two; the first part is trained once for all of its kind
     uniform       the same share in each layer, by magnitude
     random        random units in the place of the smallest
     narrow        fewer channels everywhere from the start, for all epochs
@@ -60,7 +61,8 @@ def arguments():
     parser.add_argument("--data_dir", help="folder of tensorflow-datasets with cifar10 in it")
     parser.add_argument("--rows", nargs="*", choices=ALL, default=ALL, metavar="ROW")
     parser.add_argument("--macs", type=float, nargs="*", default=[0.5, 0.25])
-    parser.add_argument("--images", type=int, default=40_000, help="so many of the training images")
+    parser.add_argument("--images", type=int, default=40_000, help="so many of those for training")
+    parser.add_argument("--side", type=int, default=16, choices=[16, 32], help="pixels of an image's side")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=RATE, help="largest learning rate of the weights")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
@@ -68,11 +70,11 @@ def arguments():
     return parser.parse_args()
 
 
-def network(width=8, inner=None):
+def network(side, width=8, inner=None):
     """ResNet-20 whose first stage has `width` channels, and `inner` of them inside of its blocks."""
     import keras
 
-    inputs = keras.Input((16, 16, 3))
+    inputs = keras.Input((side, side, 3))
     x = convolution(inputs, width, 3)
     for times, strides in ((1, 1), (2, 2), (4, 2)):
         for block in range(3):
@@ -81,40 +83,46 @@ def network(width=8, inner=None):
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
 
 
-def narrow(macs):
+def narrow(side, macs):
     """The widest network that has this share of the MACs, and the widest inside of its blocks that then has."""
     import tfgates
 
-    bound = macs * tfgates.cost(network()).macs
-    width = inner = max(each for each in range(1, 9) if tfgates.cost(network(each)).macs <= bound)
-    while tfgates.cost(network(width, inner + 1)).macs <= bound:
+    bound = macs * tfgates.cost(network(side)).macs
+    width = inner = max(each for each in range(1, 9) if tfgates.cost(network(side, each)).macs <= bound)
+    while tfgates.cost(network(side, width, inner + 1)).macs <= bound:
         inner += 1
-    return network(width, inner)
+    return network(side, width, inner)
 
 
-def load(folder, count):
-    """Pairs of images and labels: what is trained on, and what is held out."""
+def load(folder, count, side):
+    """Pairs of images and labels: what is trained on, what is held out, and the test images."""
     import tensorflow_datasets as tfds
 
-    loaded = tfds.load("cifar10", split="train", data_dir=folder, download=False, batch_size=-1, as_supervised=True)
-    x, y = tfds.as_numpy(loaded)
-    x = (x / 255.0).astype("float32").reshape(-1, 16, 2, 16, 2, 3).mean((2, 4))
-    return (x[:count], y[:count]), (x[-10_000:], y[-10_000:])
+    def images(split):
+        loaded = tfds.load("cifar10", split=split, data_dir=folder, download=False, batch_size=-1, as_supervised=True)
+        x, y = tfds.as_numpy(loaded)
+        times = 32 // side
+        return (x / 255.0).astype("float32").reshape(-1, side, times, side, times, 3).mean((2, 4)), y
+
+    x, y = images("train")
+    return (x[:count], y[:count]), (x[max(count, 40_000) :], y[max(count, 40_000) :]), images("test")
 
 
 def augmented(data, seed):
-    """A data set of batches in another order in each epoch, each image cropped after padding by 2, and flipped."""
+    """Batches in another order in each epoch, images cropped after padding by an eighth of their side, and flipped."""
     import tensorflow as tf
 
     x, y = data
-    padded = tf.pad(x, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    side = x.shape[1]
+    more = side // 8
+    padded = tf.pad(x, ((0, 0), (more, more), (more, more), (0, 0)))
 
     def change(numbers, images, labels):
         first, second = tf.unstack(tf.bitcast(numbers, tf.int32))
         count = tf.shape(images)[0]
-        places = tf.random.stateless_uniform((count, 2), (first, second), 0, 5, tf.int32)
+        places = tf.random.stateless_uniform((count, 2), (first, second), 0, 2 * more + 1, tf.int32)
         for axis in (1, 2):
-            images = tf.gather(images, places[:, axis - 1 : axis] + tf.range(16), axis=axis, batch_dims=1)
+            images = tf.gather(images, places[:, axis - 1 : axis] + tf.range(side), axis=axis, batch_dims=1)
         flipped = tf.random.stateless_uniform((count, 1, 1, 1), (second, first)) < 0.5
         return tf.where(flipped, images[:, :, ::-1], images), labels
 
@@ -133,21 +141,48 @@ def fit(model, data, epochs, rate):
     return model
 
 
+def begun(epochs, seed, data, chosen):
+    """The network that the controls prune, trained once and kept, and the seconds of the processor that it took."""
+    from stored import Kept
+
+    name = f"side{chosen.side} images{chosen.images} epochs{epochs} rate{chosen.rate:g} seed{seed}"
+    kept, model = Kept(chosen.out / "begun.json"), network(chosen.side)
+    weights = chosen.out / f"{name}.weights.h5"
+    if name not in kept.runs():
+        began = time.process_time()
+        fit(model, data, epochs, chosen.rate).save_weights(weights)
+        kept.keep(name, time.process_time() - began)
+    model.load_weights(weights)
+    return model, kept.runs()[name]
+
+
 def trained(name, macs, seed, data, chosen):
-    """The network that is left of a row, and what its gates showed after each epoch."""
+    """The network that is left of a row, the seconds of the processor, and what its gates showed after each epoch."""
+    import tfgates
+
+    epochs, rate, side = chosen.epochs, chosen.rate, chosen.side
+    before, more, clock = 0.0, {}, time.process_time
+    if name in CONTROLS:
+        last = round(epochs / 3)
+        model, before = begun(epochs - last, seed, data, chosen)
+        began = clock()
+        small = tfgates.prune_by(model, tfgates.Budget(macs=macs), seed=seed, **CONTROLS[name])
+        fit(small, data, last, rate)
+    else:
+        began = clock()
+        if name in ROWS:
+            small, more = gated(name, macs, data, chosen)
+        else:
+            small = fit(network(side) if name == "dense" else narrow(side, macs), data, epochs, rate)
+    return small, {"processor": before + clock() - began, **more}
+
+
+def gated(name, macs, data, chosen):
+    """What is left of a row of gates, and what they showed after each epoch."""
     import tfgates
 
     epochs, rate = chosen.epochs, chosen.rate
-    if name == "dense":
-        return fit(network(), data, epochs, rate), {}
-    if name == "narrow":
-        return fit(narrow(macs), data, epochs, rate), {}
-    if name in CONTROLS:
-        last = round(epochs / 3)
-        model = fit(network(), data, epochs - last, rate)
-        small = tfgates.prune_by(model, tfgates.Budget(macs=macs), seed=seed, **CONTROLS[name])
-        return fit(small, data, last, rate), {}
-    model, (settings, pace) = network(), ROWS[name]
+    model, (settings, pace) = network(chosen.side), ROWS[name]
     before = round(epochs / 3) if name == "trained" else 0
     if before:
         model, settings = fit(model, data, before, rate), {"fine_tune": 0.5}
@@ -160,20 +195,19 @@ def trained(name, macs, seed, data, chosen):
     return small, kept
 
 
-def run(name, macs, seed, data, held_out, chosen):
+def run(name, macs, seed, data, held_out, test, chosen):
     import keras
 
     import tfgates
 
     keras.utils.set_random_seed(seed)
-    began = time.process_time()
-    small, more = trained(name, macs, seed, augmented(data, seed), chosen)
-    found = {"processor": time.process_time() - began}
-    cost, whole = tfgates.cost(small), tfgates.cost(network())
+    small, found = trained(name, macs, seed, augmented(data, seed), chosen)
+    cost, whole = tfgates.cost(small), tfgates.cost(network(chosen.side))
     found |= {"macs": cost.macs / whole.macs, "params": cost.params / whole.params}
     small.compile(loss=LOSS, metrics=["accuracy"])
-    found["accuracy"] = float(small.evaluate(*held_out, verbose=0, batch_size=500)[1])
-    return {**found, **more}
+    for key, some in (("accuracy", held_out), ("test", test)):
+        found[key] = float(small.evaluate(*some, verbose=0, batch_size=500)[1])
+    return found
 
 
 def main():
@@ -186,7 +220,7 @@ def main():
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
     kept = Kept(chosen.out / "choice.json")
-    parts = functools.cache(lambda: load(chosen.data_dir, chosen.images))
+    parts = functools.cache(lambda: load(chosen.data_dir, chosen.images, chosen.side))
     for seed in chosen.seeds:
         for name in chosen.rows:
             for macs in [1.0] if name == "dense" else chosen.macs:
