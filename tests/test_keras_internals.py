@@ -202,7 +202,9 @@ def optimizers():
         assert isinstance(optimizer.get_config()["learning_rate"], float)
     assert internals.learning_rate_of(optimizer) is schedule
     variables = [keras.Variable(np.ones(2)), keras.Variable(np.ones(3))]
+    assert not internals.undecayed(optimizer)
     optimizer.exclude_from_weight_decay(variables[1:], ["bias"])
+    assert internals.undecayed(optimizer)
     optimizer.build(variables)
     assert internals.index_of(optimizer, variables[1]) == 1
     assert [id(v) for v in internals.own_trainable_variables(optimizer)] == [id(v) for v in variables]

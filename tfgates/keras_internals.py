@@ -281,6 +281,11 @@ def carry_undecayed_names(new: Any, old: Any) -> None:
         new._exclude_from_weight_decay_pattern = old._exclude_from_weight_decay_pattern
 
 
+def undecayed(optimizer: Any) -> bool:
+    """Whether variables, and not names, are told to have no weight decay."""
+    return bool(getattr(optimizer, "_exclude_from_weight_decay", None))
+
+
 def carry_undecayed(new: Any, old: Any, pairs: list[tuple[Any, Any]]) -> None:
     """Tells it which variables have none: pairs of one of `new` and the one of `old` that it takes the place of."""
     keys = getattr(old, "_exclude_from_weight_decay", None)

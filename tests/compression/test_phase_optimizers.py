@@ -227,3 +227,13 @@ def test_set_again_at_each_training():
     both = optimizers(keras.optimizers.SGD(0.5))
     both.callbacks = [callback]
     assert train(both, epochs=1) == pytest.approx([0.5, 0.25, 0.5 / 3, 0.125])
+
+
+@pytest.mark.parametrize("name", ["optimizer", "fine_tuning_learning_rate"])
+def test_variables_without_weight_decay_are_refused(name):
+    """They are the user's network's, and the two trainings are of others."""
+    given = keras.optimizers.AdamW(0.1)
+    given.exclude_from_weight_decay(var_list=[keras.Variable(0.0)])
+    where = {"optimizer": given} if name == "optimizer" else {"fine_tuning": given}
+    with pytest.raises(ValueError, match=f"`{name}` must say by `exclude_from_weight_decay.var_names"):
+        optimizers(**where)

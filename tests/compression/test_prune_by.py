@@ -139,6 +139,15 @@ def test_a_network_that_is_not_compiled_stays_so():
     assert not small.compiled
 
 
+def test_variables_without_weight_decay_are_said():
+    model = trained()
+    optimizer = keras.optimizers.AdamW(0.1)
+    optimizer.exclude_from_weight_decay(var_list=model.trainable_variables[:1])
+    model.compile(optimizer, "mse")
+    with pytest.warns(tfgates.GatesWarning, match="not compiled.*var_list.*there are others now"):
+        assert not tfgates.prune_by(model, tfgates.Budget(macs=0.5)).compiled
+
+
 def test_data_sets_of_batches():
     tf = tensorflow("its data are of tf.data")
     model, (x, y) = trained(), data()

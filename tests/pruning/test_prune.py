@@ -322,6 +322,19 @@ def test_what_has_no_weight_decay_has_none():
     assert "kernel" in decayed and "bias" not in decayed
 
 
+@pytest.mark.parametrize("around", [lambda optimizer: optimizer, keras.optimizers.LossScaleOptimizer])
+def test_variables_without_weight_decay_have_none(around):
+    model = network()
+    optimizer = keras.optimizers.AdamW(0.1, weight_decay=0.1)
+    chosen = next(v for v in model.trainable_variables if v.name == "kernel")
+    optimizer.exclude_from_weight_decay(var_list=[chosen])
+    model.compile(around(optimizer), "mse", gate_optimizer=keras.optimizers.Adam(0.02))
+    found = tfgates.prune(model)
+    found.optimizer.build(found.trainable_variables)
+    inner = getattr(found.optimizer, "inner_optimizer", found.optimizer)
+    assert [v.path for v in found.trainable_variables if not inner._use_weight_decay(v)] == [chosen.path]
+
+
 class Falling(keras.optimizers.schedules.LearningRateSchedule):
     """As people write them, without a `get_config`."""
 

@@ -3,7 +3,6 @@
 import importlib.util
 import os
 import uuid
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from tfgates.backend import array
 from tfgates.callbacks import dashboard, watched
 from tfgates.callbacks.event_files import ACTUAL, EXPECTED, OWN, PRUNED, TARGET, EventFiles, check_tensorboard
 from tfgates.gates import gates_of
+from tfgates.notices import warn
 from tfgates.pruning.report import PruningReport, report_of
 from tfgates.selection import expected_cost_of
 from tfgates.training.callback_marks import GateCallback
@@ -189,7 +189,7 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
                 self._cost = expected_cost_of(self.model)
             except ValueError as error:
                 self._cost = False
-                warnings.warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}", stacklevel=2)
+                warn(f"SparsityMonitor cannot tell the cost of `{self.model.name}`: {error}")
         if self._cost:
             # What a monitor shows is how the gates stand, not what pruning would choose.
             totals.update(watched.fractions(self._cost, self.model))
@@ -198,11 +198,10 @@ class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     def _warn_of_closed(self) -> None:
         closed = {gate.name for gate in gates_of(self.model) if not np.any(array(gate.open_units()))}
         for name in sorted(closed - self._closed):
-            warnings.warn(
+            warn(
                 f"All units of gate `{name}` are closed: nothing passes through it any more. If it is not "
                 "meant to go altogether, lower the penalty or the gates' learning rate; `tfgates.prune` keeps its "
-                "likeliest unit with `min_units=1`, and always under a budget.",
-                stacklevel=2,
+                "likeliest unit with `min_units=1`, and always under a budget."
             )
         self._closed = closed
 

@@ -1,13 +1,10 @@
 """One way to finish: from a trained network with gates to a plain one that is ready for use."""
 
-import warnings
 from typing import Any
 
 import keras
 
 from tfgates.compression.finishing import reestimate_statistics
-from tfgates.notices import GatesWarning
-from tfgates.pruning.compiling import NOT_COMPILED
 from tfgates.pruning.prune import prune
 from tfgates.unknown import arguments_of, check_known
 
@@ -45,17 +42,6 @@ def finish(
     >>> small.evaluate(x_test, y_test)
     """
     check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
-    with warnings.catch_warnings():
-        # Said below.
-        warnings.filterwarnings("ignore", NOT_COMPILED)
-        small = prune(model, **arguments)
+    small = prune(model, **arguments)
     reestimate_statistics(small, data, batch_size, steps, verbose=verbose)
-    if getattr(model, "compiled", False) and not small.compiled:
-        warnings.warn(
-            "`finish` could not compile what is left as the model is: its metrics or optimizer cannot be "
-            f"made again. Compile it yourself. Received: model={model.name!r}, "
-            f"loss={getattr(model, 'loss', None)!r}, optimizer={type(model.optimizer).__name__}",
-            GatesWarning,
-            stacklevel=2,
-        )
     return small

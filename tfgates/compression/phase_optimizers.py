@@ -7,7 +7,8 @@ from typing import Any
 
 import keras
 
-from tfgates.pruning.compiling import copy_of, fresh_optimizer
+from tfgates.keras_internals import undecayed
+from tfgates.pruning.compiling import copy_of, fresh_optimizer, updating
 from tfgates.shrinking.slots import successor_of
 from tfgates.training.callback_checks import check_callbacks, flat, follows_schedule, rate_of, sets_learning_rate
 
@@ -139,6 +140,12 @@ def _with_rate(optimizer: Any, rate: Any) -> Any:
 
 def _again(name: str, make: Callable[[Any], Any], optimizer: Any) -> Any:
     """A new optimizer made by a function of the one that was given."""
+    if undecayed(updating(optimizer)):
+        raise ValueError(
+            f"`{name}` must say by `exclude_from_weight_decay(var_names=...)` what has no weight decay: variables that "
+            "are given by `var_list` are none of the networks that are trained here. "
+            f"Received: {type(optimizer).__name__}"
+        )
     try:
         return make(optimizer)
     except Exception as error:

@@ -81,7 +81,8 @@ def prune_by(
 
     Returns:
         A plain `keras.Model` that computes what `model` computes with the outputs of the removed units set to 0,
-        compiled as `model` is, with a fresh optimizer.
+        compiled as `model` is, with a fresh optimizer. If that or a metric cannot be made again from its config, it is
+        not compiled, and a `tfgates.GatesWarning` says so.
 
     Raises:
         ValueError: for a budget that cannot be kept, a model with gates or one in which no unit can go, missing

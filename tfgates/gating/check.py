@@ -1,7 +1,6 @@
 """Proving that a gated network with all gates open computes what the original does."""
 
 import contextlib
-import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -22,7 +21,7 @@ from tfgates.graph.network import Network
 from tfgates.graph.phase import trains
 from tfgates.graph.randomness import random_reason
 from tfgates.graph.tying import weights_read
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 
 
 class GatingError(RuntimeError):
@@ -98,13 +97,11 @@ def warn_of_lost_ties(network: Network) -> None:
         if is_owned(variable, network)
     ]
     if lost:
-        warnings.warn(
+        warn(
             "A `.keras` file of the gated or the pruned network will not hold that a layer and an operator share a "
             "weight: Keras writes what the operator is given as a constant, which neither follows the layer nor is "
             "trained. What `export` and `save_weights` write is whole. "
-            f"Received: {'; '.join(dict.fromkeys(lost))}",
-            GatesWarning,
-            stacklevel=4,
+            f"Received: {'; '.join(dict.fromkeys(lost))}"
         )
 
 
@@ -121,11 +118,9 @@ def examples(network: Network, inputs: Any) -> Any:
     except NoSizesError as error:
         if inputs is None:
             # Before the training, which would be lost on somebody who has no example to give.
-            warnings.warn(
+            warn(
                 "The gated network could not be compared with `model`, and `prune` will want `inputs` to compare on, "
-                f"arrays as the model is called on: give them to `gate_model` too. {error}",
-                GatesWarning,
-                stacklevel=5,
+                f"arrays as the model is called on: give them to `gate_model` too. {error}"
             )
     except NoExamplesError:
         pass

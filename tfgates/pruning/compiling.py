@@ -2,18 +2,22 @@
 
 import contextlib
 import warnings
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
 
+from tfgates.graph.slices import Heir
 from tfgates.keras_internals import (
+    carry_undecayed,
     carry_undecayed_names,
     compile_settings,
     function_of_metric,
     learning_rate_of,
+    undecayed,
     without_schedule,
 )
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 
 NOT_COMPILED = "What is left is not compiled"
 
@@ -79,8 +83,22 @@ def _with_exclusions(new: Any, optimizer: Any) -> Any:
     return new
 
 
-def compile_like(pruned: Any, model: Any) -> None:
-    """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings, or says why not."""
+def updating(optimizer: Any) -> Any:
+    """The optimizer that updates the weights, inside of a loss scale and beside that of the gates."""
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        return updating(optimizer.inner_optimizer)
+    weights_optimizer = getattr(optimizer, "weights_optimizer", None)
+    return optimizer if weights_optimizer is None else updating(weights_optimizer)
+
+
+def compile_like(pruned: Any, model: Any, heirs: Callable[[], Iterable[Heir]] | None = None) -> None:
+    """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings, or says why not.
+
+    Args:
+        pruned: the model that is left.
+        model: the one before.
+        heirs: function that says for each variable of `pruned` which one of `model` it comes from. None: nobody knows.
+    """
     optimizer = getattr(model, "optimizer", None)
     if not getattr(model, "compiled", False) or optimizer is None:
         return
@@ -89,6 +107,8 @@ def compile_like(pruned: Any, model: Any) -> None:
         if fresh is None:
             kind = type(getattr(optimizer, "weights_optimizer", optimizer)).__name__
             raise TypeError(f"{kind} is no optimizer of Keras that updates all weights alike")
+        if undecayed(updating(optimizer)):
+            _carry_undecayed(fresh, optimizer, heirs)
         # What is no argument of a plain model's `compile` is of the gates.
         settings = {name: value for name, value in compile_settings(model).items() if name in PLAIN_SETTINGS}
         for name in ("metrics", "weighted_metrics"):
@@ -97,12 +117,20 @@ def compile_like(pruned: Any, model: Any) -> None:
         pruned.compile(**settings, optimizer=fresh, auto_scale_loss=False)
     except Exception as error:
         # Optimizers and metrics may be a user's, and what was trained is not lost by what their configs lack.
-        warnings.warn(
+        warn(
             f"{NOT_COMPILED}, since the optimizer or a metric cannot be made again: call `compile` with them anew. "
-            f"Received: {type(error).__name__}: {error}",
-            GatesWarning,
-            stacklevel=4,
+            f"Received: {type(error).__name__}: {error}"
         )
+
+
+def _carry_undecayed(fresh: Any, optimizer: Any, heirs: Callable[[], Iterable[Heir]] | None) -> None:
+    if heirs is None:
+        raise TypeError(
+            "`exclude_from_weight_decay(var_list=...)` names variables, of which there are others now; `var_names` "
+            "would come along"
+        )
+    pairs = [(each.variable, each.source.variable) for each in heirs() if each.source is not None]
+    carry_undecayed(updating(fresh), updating(optimizer), pairs)
 
 
 def _own_metric(given: Any) -> Any:

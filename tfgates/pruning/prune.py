@@ -1,6 +1,5 @@
 """Removing what is closed, and proving the result equal."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,7 +26,7 @@ from tfgates.graph.rebuild import rebuild
 from tfgates.graph.rule import rule_of
 from tfgates.graph.shared import network_of, networks_shared
 from tfgates.keras_internals import layers_within
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 from tfgates.pruning.compiling import compile_like
 from tfgates.pruning.lineage import remember_origins
 from tfgates.pruning.plan import PruningPlan, plan_pruning
@@ -111,19 +110,19 @@ def prune(
     if plan.empty:
         raise closed_layer(plan.empty[0])
     if plan.removes_nothing:
-        warnings.warn(nothing_removed(plan), GatesWarning, stacklevel=3)
+        warn(nothing_removed(plan))
     warning = plan.selection.warning()
     if warning:
-        warnings.warn(warning, GatesWarning, stacklevel=3)
+        warn(warning)
     methods = own_methods(type(model))
     if methods and not preset:
-        warnings.warn(not_along(model, methods), GatesWarning, stacklevel=3)
+        warn(not_along(model, methods))
     pruned, surgery = rebuilt(plan)
     if preset:
         pruned = as_preset(plan, surgery)
     with held(plan.selection.values):
         check_equal(model, pruned, inputs, tolerance)
-    compile_like(pruned, model)
+    compile_like(pruned, model, lambda: surgery.heirs(plan.slices))
     set_length(pruned, length_of(model))
     remember(pruned, plan)
     remember_origins(pruned, plan, surgery)

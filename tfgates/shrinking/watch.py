@@ -1,7 +1,6 @@
 """When a network is to shrink: watched from epoch to epoch."""
 
 import math
-import warnings
 from typing import Any
 
 import keras
@@ -10,7 +9,7 @@ from keras import ops
 
 from tfgates.gates import gates_of
 from tfgates.keras_internals import initial_epoch_of, set_initial_epoch
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 from tfgates.shrinking.candidates import candidates_of
 from tfgates.shrinking.plan import ShrinkingPlan
 from tfgates.training.callback_marks import PausingCallback
@@ -144,11 +143,9 @@ class Watch(keras.callbacks.Callback):
     def give_up(self, error: Exception) -> None:
         """Lets the network as it is from now on, and says why."""
         self.given_up, self.plan, self.state["pending"] = True, None, None
-        warnings.warn(
+        warn(
             "The network cannot be made smaller in the midst of this training, which goes on without: what is closed "
-            f"is removed at its end alone. `shrink=False` leaves this out. {type(error).__name__}: {error}",
-            GatesWarning,
-            stacklevel=3,
+            f"is removed at its end alone. `shrink=False` leaves this out. {type(error).__name__}: {error}"
         )
 
     def shrank(self, plan: ShrinkingPlan, small: Any) -> None:

@@ -1,11 +1,10 @@
 """Whether anything asks the gates of a model to close."""
 
-import warnings
 from typing import Any
 
 import keras
 
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 from tfgates.training.callback_marks import says
 
 # Who overrides one of them may add a loss of gates that nobody else can see.
@@ -36,13 +35,11 @@ def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
     closing = [each for each in keras.tree.flatten(callbacks) if says(each, "closes_gates")]
     if closing or hasattr(getattr(model.optimizer, "inner_optimizer", model.optimizer), "scaling"):
         return
-    warnings.warn(
+    warn(
         f"Nothing asks the gates of `{model.name}` to close, so this training leaves them open and pruning finds "
         "nothing to remove. Give `gate_model` or `GatedModel` a `budget` (such as `tfgates.Budget(macs=0.5)`) or a "
         "`penalty`, give the gates an `l0`, or train scaling gates with `tfgates.callbacks.SparseScaling`. "
-        "Received: budget=None, penalty=None, l0=0 in all gates",
-        GatesWarning,
-        stacklevel=4,
+        "Received: budget=None, penalty=None, l0=0 in all gates"
     )
 
 

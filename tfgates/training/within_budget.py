@@ -1,13 +1,12 @@
 """Callbacks that go by what they monitor, and a budget that comes into force only late in a run."""
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
-from tfgates.notices import GatesWarning
+from tfgates.notices import warn
 from tfgates.training.callback_checks import flat
 from tfgates.training.callback_marks import PausingCallback
 from tfgates.training.wrapped import Wrapped
@@ -136,13 +135,13 @@ def warn_if_above(model: Any, callbacks: Any) -> None:
     above = not holds(model)
     steps = max([each.steps for each in callbacks if isinstance(each, LastEpoch)], default=0)
     if above and model.stop_training:
-        _warn(
+        warn(
             f"A callback ended the training of `{model.name}` before its budget held: pruning closes at once what "
             "training would have closed step by step, which costs accuracy. Let it train to the end, or give "
             f"`fit` fewer epochs, to which the budget paces itself. Received: budget={model.budget}"
         )
     elif above and steps_of_budget(model) < steps:
-        _warn(
+        warn(
             f"A callback has set `{model.name}` back to weights of an epoch before its budget held: pruning closes at "
             "once what training had closed step by step, which costs accuracy. Restore by "
             "`keras.callbacks.EarlyStopping(restore_best_weights=True)`, which is shown the epochs alone at which the "
@@ -153,12 +152,8 @@ def warn_if_above(model: Any, callbacks: Any) -> None:
     blind = [each for each in wrapped if not each.epochs_shown and getattr(each.callback, "best", None) is None]
     names = sorted({type(each.callback).__name__ for each in blind if keeps_weights(each.callback)})
     if names and steps:
-        _warn(
+        warn(
             f"The budget of `{model.name}` held at the end of no epoch, so {' and '.join(names)} had none to choose: "
             "no weights were saved or restored. Train for more epochs; the budget paces itself to those of the first "
             f"`fit`, and is in force after its warm-up and ramp. Received: budget={model.budget}"
         )
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, GatesWarning, stacklevel=4)
