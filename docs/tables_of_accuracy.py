@@ -191,9 +191,42 @@ CHOICE = {
 }
 
 
+def of_seeds(values):
+    """Mean in percent, and each."""
+    values = [100 * value for value in values]
+    return f"{statistics.fmean(values):.2f} % ({', '.join(f'{value:.2f}' for value in values)})"
+
+
+def fast(runs):
+    """The fast network: means over seeds, each seed, and the time of the processor beside the dense run of the seed."""
+    yield (
+        "chosen by", "MACs", "parameters", "held-out images", "test images (seeds)", "mean of six views (seeds)",
+        "processor time over dense",
+    )  # fmt: skip
+    groups: dict = {}
+    for name, run in runs.items():
+        row, macs, seed = name.split()
+        groups.setdefault((float(macs), row), {})[seed] = run
+    dense = groups.get((1.0, "dense"), {})
+    for (_, row), some in sorted(groups.items(), key=lambda pair: (-pair[0][0], list(CHOICE).index(pair[0][1]))):
+        ratios = [run["processor"] / dense[seed]["processor"] for seed, run in some.items() if seed in dense]
+        yield (
+            CHOICE[row],
+            *(f"{100 * mean(some.values(), key):.1f} %" for key in ("macs", "params")),
+            f"{100 * mean(some.values(), 'held_out'):.2f} %",
+            *(of_seeds(run[key] for run in some.values()) for key in ("test", "test_of_views")),
+            f"{statistics.fmean(ratios):.2f}" if ratios else "",
+        )
+
+
 def choice(runs):
     """What was tried for the choice of gates, controls first, by accuracy: means over seeds, and each seed."""
-    yield "MACs asked for", "chosen by", "accuracy (seeds)", "beside the default, same seeds", "MACs", "parameters"
+    # The runs at full size have seen test images too, which nothing was chosen by.
+    tests = all("test" in run for run in runs.values())
+    yield (
+        "MACs asked for", "chosen by", "accuracy (seeds)", "beside the default, same seeds", "MACs", "parameters",
+        *(["test accuracy (seeds)"] if tests else []),
+    )  # fmt: skip
     groups: dict = {}
     for name, run in runs.items():
         row, macs, seed = name.rsplit(" ", 2)
@@ -205,16 +238,18 @@ def choice(runs):
         (macs, row), some = pair
         return -macs, row not in list(CHOICE)[:5], row != "gates", -mean(some.values(), "accuracy")
 
-    for (macs, row), some in sorted(groups.items(), key=order):
-        accuracy = {seed: 100 * run["accuracy"] for seed, run in sorted(some.items())}
+    for (macs, row), found in sorted(groups.items(), key=order):
+        some = dict(sorted(found.items()))
+        accuracy = {seed: 100 * run["accuracy"] for seed, run in some.items()}
         base = groups.get((macs, "gates"), {})
         apart = [accuracy[seed] - 100 * base[seed]["accuracy"] for seed in accuracy if seed in base]
         yield (
             f"{macs:g}",
             CHOICE.get(row, f"gates, `{row}`"),
-            f"{statistics.fmean(accuracy.values()):.2f} % ({', '.join(f'{value:.2f}' for value in accuracy.values())})",
+            of_seeds(run["accuracy"] for run in some.values()),
             spread(apart) if apart and row != "gates" else "",
             *(f"{100 * mean(some.values(), key):.1f} %" for key in ("macs", "params")),
+            *([of_seeds(run["test"] for run in some.values())] if tests else []),
         )
 
 
