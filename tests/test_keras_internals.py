@@ -286,6 +286,8 @@ def symbolic():
     with internals.arrays_beside_symbolic_tensors():
         assert isinstance(keras.ops.ones((2, 3)) * x, keras.KerasTensor) and "__jax_array__" in vars(keras.KerasTensor)
     assert tuple(x.shape) == (2, 3)
+    with internals.lone_slices():
+        assert [tuple(x[key].shape) for key in (slice(1), None, ..., 0)] == [(1, 3), (1, 2, 3), (2, 3), (3,)]
     with internals.symbolic_tensors_compared(lambda frame: frame.f_code is symbolic.__code__):
         assert isinstance(x == 1, keras.KerasTensor) and (x == "x") is False and x in [x]
     assert x == x and "__eq__" not in vars(keras.KerasTensor)

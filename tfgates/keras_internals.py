@@ -132,6 +132,22 @@ def arrays_beside_symbolic_tensors() -> Iterator[None]:
         setattr(kind, name, asked)
 
 
+@contextlib.contextmanager
+def lone_slices() -> Iterator[None]:
+    """Lets a symbolic tensor be cut by one slice, `x[:5]`, as an array can be: Keras 3.15 wants `x[:5,]`."""
+    kind = keras.KerasTensor
+    get = kind.__getitem__
+
+    def get_item(tensor: Any, key: Any) -> Any:
+        return get(tensor, (key,) if key is None or key is Ellipsis or isinstance(key, slice) else key)
+
+    kind.__getitem__ = get_item
+    try:
+        yield
+    finally:
+        kind.__getitem__ = get
+
+
 def give_mask(tensor: Any, mask: Any) -> None:
     """Makes a tensor carry a mask, as a `Masking` layer does."""
     tensor._keras_mask = mask

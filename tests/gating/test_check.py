@@ -95,8 +95,8 @@ def test_what_a_model_makes_of_rounding_is_no_bug(dtype):
     model = keras.Model(inputs, K.Identity(name="out", dtype=dtype)(ops.sin(factor * inputs)))
     x = np.ones((2, 4), "float32")
     expected = [np.asarray(model(x))]
-    assert amplified(model, x, expected, Difference("out", 0.5, 1.0, 1e-4))
-    assert not amplified(model, x, expected, Difference("out", 50.0, 1.0, 1e-4))
+    assert amplified(model, x, expected, Difference("out", 0, 0.5, 1.0, 1e-4))
+    assert not amplified(model, x, expected, Difference("out", 0, 50.0, 1.0, 1e-4))
 
 
 def test_averages_that_are_written_and_read_in_an_order_of_calls():

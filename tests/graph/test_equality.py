@@ -132,7 +132,7 @@ def test_distance(a, b, expected):
 
 
 def test_words():
-    assert str(Difference("y", 0.25, 2.0, 1e-4)) == (
+    assert str(Difference("y", 0, 0.25, 2.0, 1e-4)) == (
         "differs by 0.25 where the largest output is 2, more than the tolerance of 0.0001"
     )
 

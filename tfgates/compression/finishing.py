@@ -80,7 +80,7 @@ def reestimate_statistics(
         if not isinstance(value, int) or value < 1:
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     data = in_tuple(data)
-    check_data(data)
+    check_data(data, model)
     layers = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
     if not layers:
         return 0

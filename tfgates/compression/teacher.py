@@ -10,7 +10,7 @@ from keras import ops, tree
 from tfgates.compression.layer_outputs import LayerOutputs
 from tfgates.gates import gates_of
 from tfgates.gates.arguments import check_choice
-from tfgates.keras_internals import arguments_of_loss
+from tfgates.keras_internals import arguments_of_loss, outputs_structure
 from tfgates.training.gated_model import GatedModel
 
 # How the predictions of an output are compared, by what they are.
@@ -143,7 +143,14 @@ def flat_losses(loss: Any, model: keras.Model) -> list[Any]:
     """The loss of each output, in the order of the outputs."""
     outputs = len(tree.flatten(model.outputs))
     if isinstance(loss, dict):
-        return [loss.get(name) for name in model.output_names]
+        names = list(model.output_names)
+        structure = outputs_structure(model)
+        if isinstance(structure, dict):
+            # By the keys, as Keras: a layer may have the name of another output's key.
+            for key, place in tree.pack_sequence_as(structure, list(range(outputs))).items():
+                if key in loss and isinstance(place, int):
+                    names[place] = key
+        return [loss.get(name) for name in names]
     return list(loss) if isinstance(loss, (list, tuple)) else [loss] * outputs
 
 

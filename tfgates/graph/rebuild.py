@@ -8,7 +8,7 @@ from keras import tree
 
 from tfgates.graph.network import Network, Node, Ref
 from tfgates.graph.specs import with_sizes_of, write_sizes
-from tfgates.keras_internals import dense, inputs_structure, outputs_structure
+from tfgates.keras_internals import dense, history_of, inputs_structure, outputs_structure
 
 
 def rebuild(
@@ -23,7 +23,8 @@ def rebuild(
         used_nodes: indices of the calls to make; all by default.
 
     Returns:
-        Pair of the inputs and outputs, in the structure of the original model's.
+        Pair of the inputs and outputs, in the structure of the original model's. Where there are several outputs they
+        have the names that they had.
     """
     tensors, asked = {}, []
     for number, original in zip(network.inputs, network.functional.inputs, strict=True):
@@ -47,5 +48,28 @@ def rebuild(
     write_sizes(asked)
     functional = network.functional
     inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
-    outputs = tree.pack_sequence_as(outputs_structure(functional), [tensors[n] for n in network.outputs])
-    return inputs, outputs
+    found = [tensors[n] for n in network.outputs]
+    if len(found) > 1:
+        found = named(found, functional.output_names, {producer(tensor).name for tensor in tensors.values()})
+    return inputs, tree.pack_sequence_as(outputs_structure(functional), found)
+
+
+def producer(tensor: Any) -> Any:
+    """The layer or operator that made a symbolic tensor."""
+    return history_of(tensor).operation
+
+
+def named(outputs: list[Any], names: list[str], taken: set[str]) -> list[Any]:
+    """Outputs that are called by these names, which losses and metrics go by.
+
+    Keras calls an output by the layer that made it. Where that was a nested model, which is laid out flat here, a layer
+    of its name that does nothing makes it.
+    """
+    found = []
+    for tensor, name in zip(outputs, names, strict=True):
+        if producer(tensor).name != name and name not in taken:
+            taken = {*taken, name}
+            dtype = tensor.dtype if "float" in tensor.dtype else None
+            tensor = keras.layers.Identity(name=name, dtype=dtype)(tensor)
+        found.append(tensor)
+    return found

@@ -23,6 +23,7 @@ from tfgates.keras_internals import (
     has_graph,
     history_of,
     layers_within,
+    lone_slices,
     readers_of,
     symbolic_tensors_compared,
     tells_training,
@@ -158,6 +159,7 @@ def unroll(
     with (
         calls_forgotten(holder),
         arrays_beside_symbolic_tensors(),
+        lone_slices(),
         symbolic_tensors_compared(is_of_user),
         followed_inside(holder, weights, within) as followed,
     ):

@@ -1,5 +1,7 @@
 """A network computed call by call on batches, no further than is asked for."""
 
+from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 from keras import ops, tree
@@ -12,14 +14,15 @@ from tfgates.graph.phase import heeds
 class Interpreter:
     """Computes a network at inference, one call after the other, on all batches at once.
 
-    What no later call reads is forgotten.
+    What no later call reads is forgotten, unless somebody will still ask for it.
 
     Args:
         network: a `Network`.
         batches: list of what the model can be called on.
+        asked: the calls that `inputs` will be asked of, each once, in whatever order.
     """
 
-    def __init__(self, network: Network, batches: list[Any]) -> None:
+    def __init__(self, network: Network, batches: list[Any], asked: Iterable[Node] = ()) -> None:
         self._network = network
         self._next = 0
         # Per tensor a list of its values on the batches.
@@ -39,11 +42,16 @@ class Interpreter:
         self._batches = len(batches)
         # The last call that reads each tensor.
         self._last = {tensor: node.index for node in network.nodes for tensor in node.inputs}
+        self._asked = Counter(node.inputs[0] for node in asked)
 
     def inputs(self, node: Node) -> list[Any]:
         """What a call reads first, batch by batch; everything before it is computed."""
         self._advance(node.index)
-        return self._values[node.inputs[0]]
+        tensor = node.inputs[0]
+        found = self._values[tensor]
+        self._asked[tensor] -= 1
+        self._forget(tensor)
+        return found
 
     def _advance(self, index: int) -> None:
         """Computes the calls before number `index`."""
@@ -54,10 +62,13 @@ class Interpreter:
                 for values, output in zip(made, tree.flatten(self._call(node, batch)), strict=True):
                     values.append(output)
             self._values.update(zip(node.outputs, made, strict=True))
-            for tensor in set(node.inputs):
-                if self._last[tensor] == node.index:
-                    del self._values[tensor]
             self._next += 1
+            for tensor in set(node.inputs):
+                self._forget(tensor)
+
+    def _forget(self, tensor: int) -> None:
+        if self._last[tensor] < self._next and self._asked[tensor] < 1:
+            self._values.pop(tensor, None)
 
     def _call(self, node: Node, batch: int) -> Any:
         def value(x: Any) -> Any:

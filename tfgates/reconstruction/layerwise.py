@@ -11,7 +11,7 @@ from tfgates.anatomy.normalization import BatchNormalizationAnatomy, keeps_avera
 from tfgates.gates import gates_of
 from tfgates.graph.kept import values_kept
 from tfgates.graph.network import Network, Node
-from tfgates.pruning.lineage import names_of, origins_of
+from tfgates.pruning.lineage import Origin, names_of, origins_of
 from tfgates.reconstruction.interpreter import Interpreter
 from tfgates.reconstruction.least_squares import Solution, TooLargeError
 from tfgates.reconstruction.linear import (
@@ -119,13 +119,15 @@ def reconstruct(
     if gates_of(dense):
         raise ValueError(f"`dense` must have no gates: give the network before them. Received: dense={dense.name!r}")
     data = in_tuple(data)
-    check_data(data)
+    check_data(data, small)
     batches = [batch[0] for batch in batches_of(data, batch_size, steps)]
     if not batches:
         raise ValueError("`data` must have at least one batch. Received: none")
     network, before = Network(small), Network(dense)
     calls, calls_before = names_of(network), names_of(before)
-    here, there = Interpreter(network, batches), Interpreter(before, batches)
+    # The two may stand in another order: branches of nested models.
+    asked = [calls_before[origins[name].name][0] for name in calls if _has_origin(name, origins, calls_before)]
+    here, there = Interpreter(network, batches), Interpreter(before, batches, asked)
     found = Reconstruction()
     with values_kept(small.variables, only_on_error=True):
         for node in network.nodes:
@@ -149,6 +151,10 @@ def reconstruct(
             if reason is not None and not keeps_averages(layer):
                 found.unchanged.append((layer.name, reason))
     return found
+
+
+def _has_origin(name: str, origins: dict[str, Origin], calls: dict[str, list[Node]]) -> bool:
+    return name in origins and origins[name].name in calls
 
 
 def _source(calls: dict[str, list[Node]], origin: Any, layer: Any) -> Node:

@@ -13,8 +13,12 @@ def in_tuple(data: Any) -> Any:
     return (data,) if alone else data
 
 
-def check_data(data: Any) -> None:
-    """Raises a `ValueError` unless `data` is a data set of batches or a tuple of arrays."""
+def check_data(data: Any, model: Any = None) -> None:
+    """Raises a `ValueError` unless `data` is a data set of batches or a tuple of arrays.
+
+    Args:
+        model: the model that is to be called on it, or None; a data set of single examples is known by its inputs.
+    """
     if isinstance(data, (tuple, list)):
         inputs = keras.tree.flatten(data[0]) if data else []
         wrong = not inputs or any(not getattr(x, "shape", None) for x in inputs)
@@ -26,6 +30,19 @@ def check_data(data: Any) -> None:
             "`data` must be a data set of batches `(x, ...)`, or a tuple of arrays `(x, ...)`. "
             f"Received: data={type(data).__name__}"
         )
+    spec = getattr(data, "element_spec", None)
+    given = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
+    wanted = keras.tree.flatten(getattr(model, "inputs", None))
+    for x, tensor in zip(given, wanted, strict=False) if len(given) == len(wanted) else ():
+        shape, expected = getattr(x, "shape", None), getattr(tensor, "shape", None)
+        if shape is None or expected is None or getattr(shape, "rank", 0) is None:
+            continue
+        # Of a batch of numbers Keras makes one of vectors of one number.
+        if len(shape) == len(expected) - 1 and not (len(shape) == 1 and expected[-1] == 1):
+            raise ValueError(
+                "`data` must be a data set of batches, and is one of single examples: give `data.batch(...)`. "
+                f"Received: elements of shape {tuple(shape)} for inputs of shape {tuple(expected)}"
+            )
 
 
 def check_targets(data: Any, loss: Any) -> None:

@@ -3,7 +3,9 @@
 from typing import Any
 
 import keras
+import numpy as np
 
+from tfgates.backend import array
 from tfgates.notices import warn
 from tfgates.training.callback_marks import says
 
@@ -24,12 +26,13 @@ def trained(model: Any) -> list[Any]:
 
 
 def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
-    """Says that training leaves all gates open, where that can be told.
+    """Says that training leaves all gates open, or those of frozen layers, where that can be told.
 
     Args:
         model: the `GatedModel` that is about to be trained.
         callbacks: those of `fit`. One whose attribute `closes_gates` is true closes them itself.
     """
+    _warn_of_frozen(model)
     if not trained(model) or asks_to_close(model) or _has_own_step(model):
         return
     closing = [each for each in keras.tree.flatten(callbacks) if says(each, "closes_gates")]
@@ -41,6 +44,20 @@ def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
         "`penalty`, give the gates an `l0`, or train scaling gates with `tfgates.callbacks.SparseScaling`. "
         "Received: budget=None, penalty=None, l0=0 in all gates"
     )
+
+
+def _warn_of_frozen(model: Any) -> None:
+    """Says which gates will stay open for being frozen. Those that have closed something were trained before."""
+    frozen = [gate for gate in model.gates if not gate.trainable and np.all(array(gate.test_gates()) != 0.0)]
+    asked = model.budget or any(strength > 0 for strength in (model.penalty or {}).values())
+    names = [gate.name for gate in frozen if asked or gate.l0 > 0]
+    if names:
+        some = f"{', '.join(names[:5])}{' and others' if len(names) > 5 else ''}"
+        warn(
+            f"{len(names)} of the {len(model.gates)} gates of `{model.name}` are frozen while they are open, so this "
+            "training closes nothing there: `trainable = False` on a layer freezes its gate too. Freeze layers before "
+            f"`gate_model`, which lets the gates of frozen layers train. Received: frozen gates {some}"
+        )
 
 
 def _has_own_step(model: Any) -> bool:
