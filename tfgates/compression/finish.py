@@ -1,11 +1,13 @@
 """One way to finish: from a trained network with gates to a plain one that is ready for use."""
 
+import functools
 from typing import Any
 
 import keras
 
 from tfgates.compression.finishing import reestimate_statistics
-from tfgates.pruning.prune import prune
+from tfgates.pruning.prune import prune, pruned_beside
+from tfgates.training.batches import first_inputs
 from tfgates.unknown import arguments_of, check_known
 
 
@@ -21,7 +23,8 @@ def finish(
 
     Args:
         model: a `tfgates.GatedModel`, or whatever `tfgates.prune` takes; it is left untouched.
-        data: training data for the averages: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays.
+        data: training data for the averages: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays. Where no
+            random `inputs` of `prune` can be made up, its first batch takes their place.
         batch_size, steps, verbose: see `tfgates.reestimate_statistics`.
         **arguments: further ones of `tfgates.prune`, such as `round_to`.
 
@@ -42,6 +45,6 @@ def finish(
     >>> small.evaluate(x_test, y_test)
     """
     check_known("finish", arguments, [*arguments_of(finish), *arguments_of(prune)])
-    small = prune(model, **arguments)
+    small = pruned_beside(model, functools.partial(first_inputs, data, batch_size), **arguments)
     reestimate_statistics(small, data, batch_size, steps, verbose=verbose)
     return small

@@ -1,5 +1,6 @@
 """What `compress` trains before it prunes, and how it chooses then: by gates, or by a criterion of importance."""
 
+import functools
 from typing import Any
 
 import keras
@@ -9,7 +10,8 @@ from tfgates.gating.gate_model import gate_model
 from tfgates.graph.copier import copy_of
 from tfgates.graph.network import Network
 from tfgates.pruning.plan import PruningPlan
-from tfgates.pruning.prune import prune
+from tfgates.pruning.prune import pruned_beside
+from tfgates.training.batches import first_inputs
 
 
 class GatesPhase:
@@ -36,7 +38,8 @@ class GatesPhase:
         model._taught_by = None
 
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
-        return prune(self.model, plan=PruningPlan(self.model, round_to=self._round_to))
+        plan = PruningPlan(self.model, round_to=self._round_to)
+        return pruned_beside(self.model, functools.partial(first_inputs, data, batch_size), plan=plan)
 
 
 class ImportancePhase:
@@ -59,7 +62,8 @@ class ImportancePhase:
         self.model = model
 
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
-        return prune_by(self.model, data=data, loss=loss, batch_size=batch_size, **self._arguments)
+        arguments = {"inputs": first_inputs(data, batch_size), "batch_size": batch_size, **self._arguments}
+        return prune_by(self.model, data=data, loss=loss, **arguments)
 
 
 def fine_tuning_epochs(epochs: int, share: float) -> int:

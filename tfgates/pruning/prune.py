@@ -1,6 +1,6 @@
 """Removing what is closed, and proving the result equal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
@@ -40,7 +40,6 @@ class PruningError(RuntimeError):
     """The pruned network does not compute what the original does: a bug, never returned as a result."""
 
 
-@networks_shared()
 def prune(
     model: Any,
     min_units: int = 0,
@@ -96,6 +95,25 @@ def prune(
         GatesWarning: if more than a tenth of the units that training left open, or of what they cost, is closed
             to keep the budget.
     """
+    return pruned_beside(model, None, min_units, round_to, inputs, tolerance, plan, preset)
+
+
+@networks_shared()
+def pruned_beside(
+    model: Any,
+    example: Callable[[], Any] | None,
+    min_units: int = 0,
+    round_to: int = 1,
+    inputs: Any = None,
+    tolerance: float | None = None,
+    plan: PruningPlan | None = None,
+    preset: bool = False,
+) -> Any:
+    """What `prune` does.
+
+    Args:
+        example: None, or a function that makes `inputs` where they turn out to be needed.
+    """
     if plan is None:
         plan = plan_pruning(model, min_units, round_to, preset)
     elif plan.model is not model:
@@ -121,7 +139,12 @@ def prune(
     if preset:
         pruned = as_preset(plan, surgery)
     with held(plan.selection.values):
-        check_equal(model, pruned, inputs, tolerance)
+        try:
+            check_equal(model, pruned, inputs, tolerance)
+        except NoExamplesError:
+            if inputs is not None or example is None:
+                raise
+            check_equal(model, pruned, example(), tolerance)
     compile_like(pruned, model, lambda: surgery.heirs(plan.slices))
     set_length(pruned, length_of(model))
     remember(pruned, plan)
@@ -187,7 +210,7 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
             if was_given:
                 raise
             if inputs is None:
-                raise ValueError(
+                raise NoExamplesError(
                     "`model` cannot be called on random numbers: give `inputs` to compare the networks on. "
                     f"Received: {type(error).__name__}: {error}"
                 ) from error

@@ -67,6 +67,16 @@ class Search:
         table = self._widths.table(*self._kept(chosen))
         return np.array([bound.of_table(table) for bound in self._bounds])
 
+    def left(self, chosen: np.ndarray) -> np.ndarray:
+        """Of which units something is left, a boolean per unit: with a closed branch all units inside of it go."""
+        keep, _ = self._kept(chosen)
+        found = chosen.copy()
+        for number, groups in self._widths.places:
+            if self._gates[number].axis is not None:
+                units = self._ranking.units(number)
+                found[units] &= keep[groups].reshape(units.stop - units.start, -1).any(axis=1)
+        return found
+
     # What must stay.
 
     def _must(self) -> np.ndarray:

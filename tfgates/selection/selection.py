@@ -119,11 +119,12 @@ class Selection:
 
     def changes(self) -> list[tuple[str, str]]:
         """Pairs (gate, how many units are closed and opened in it)."""
-        found = []
+        found, left = [], self._search.left(self._chosen)
         for i, gate in enumerate(self._gates):
             units = self._ranking.units(i)
-            before, after = self._ranking.open_now[units], self._chosen[units]
-            counts = (("closes", int(np.sum(before & ~after))), ("opens", int(np.sum(after & ~before))))
+            before = self._ranking.open_now[units]
+            closed, opened = before & ~self._chosen[units], left[units] & ~before
+            counts = (("closes", int(np.sum(closed))), ("opens", int(np.sum(opened))))
             text = ", ".join(f"{verb} {count}" for verb, count in counts if count)
             if text:
                 found.append((gate.name, text))
@@ -140,7 +141,8 @@ class Selection:
         return [(each.name, f"{each.share:.0%} of the {name} that are left: {each.why}") for each in found]
 
     def warning(self) -> str | None:
-        """What to say where more than a tenth of what training had left open is closed, else None."""
+        """What to say where more than a tenth of what training had left open is closed, or more than a tenth of what
+        stays is opened, else None."""
         if self._ranking.scored:
             return None
         # Methods without noise do not come to 0: units that count next to nothing are as good as closed.
@@ -148,13 +150,24 @@ class Selection:
         before, after = self._search.costs(open_before), self._search.costs(self._chosen)
         opened, closed = int(open_before.sum()), int(np.sum(open_before & ~self._chosen))
         share = closed / max(opened, 1)
-        if not np.any(np.append(1.0 - after / np.maximum(before, 1.0), share) > WORTH_A_WARNING):
+        left = self._search.left(self._chosen)
+        late, stay = int(np.sum(left & ~self._ranking.open_now)), int(left.sum())
+        too_much = bool(np.any(np.append(1.0 - after / np.maximum(before, 1.0), share) > WORTH_A_WARNING))
+        too_little = late > WORTH_A_WARNING * stay and bool(np.any(after > (1.0 + WORTH_A_WARNING) * before))
+        if not too_much and not too_little:
             return None
         costs = ", ".join(
             f"{bound} {old / bound.dense:.2f} of the dense cost, {new / bound.dense:.2f} chosen"
             for bound, old, new in zip(self._bounds, before, after, strict=True)
             if bound.layer is None
         )
+        if not too_much:
+            return (
+                f"Training had closed more than the budget asks for: {late:,} of the {stay:,} units that stay "
+                f"({late / stay:.0%}) are opened at once{f' ({costs})' if costs else ''}, of which the weights know "
+                "nothing. With few steps gates close too fast: train longer with gates (`epochs`), or fine-tune what "
+                "is left."
+            )
         return (
             f"Training had not come down to the budget: to keep it, {closed:,} of the {opened:,} units "
             f"that training left open ({share:.0%}) are closed at once{f' ({costs})' if costs else ''}, of which the "

@@ -80,3 +80,8 @@ def batches_of(data: Any, batch_size: int, steps: int) -> Iterator[tuple[Any, ..
         data = map(data.__getitem__, range(data.num_batches))
     for _, batch in zip(range(steps), data, strict=False):
         yield tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+
+
+def first_inputs(data: Any, batch_size: int) -> Any:
+    """What a model reads of a batch of its training data: of the first, or one of arrays."""
+    return next(batches_of(in_tuple(data), batch_size, 1))[0]

@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,13 +38,13 @@ class Along:
     all_alike: bool
 
 
-def follow_along(walk: Walk, node: Node, function: Callable[..., Any]) -> bool:
+def follow_along(walk: Walk, node: Node, functions: Sequence[Callable[..., Any]]) -> bool:
     """Tells the channels of what a call makes where it treats each by itself; False where it does not, or may not.
 
     Args:
         walk: the walk.
         node: the call.
-        function: the call as a function of its tensors.
+        functions: the call as a function of its tensors, in each mode in which it is another one.
     """
     known = walk.inputs(node)
     axes = {x.axis for x in known if x is not None}
@@ -55,7 +55,7 @@ def follow_along(walk: Walk, node: Node, function: Callable[..., Any]) -> bool:
     proofs = walk.network.proofs.setdefault("along", {})
     key = (node.index, axis, tuple(x is not None for x in known))
     if key not in proofs:
-        proofs[key] = proof(walk, node, function, axis, size)
+        proofs[key] = proof(walk, node, functions, axis, size)
     found = proofs[key]
     if found is None:
         return False
@@ -87,7 +87,7 @@ def need_along(walk: Walk, node: Node) -> None:
             walk.need(x, need)
 
 
-def proof(walk: Walk, node: Node, function: Callable[..., Any], axis: int, size: int) -> Along | None:
+def proof(walk: Walk, node: Node, functions: Sequence[Callable[..., Any]], axis: int, size: int) -> Along | None:
     """What trying a call on numbers says of it, or None where it does not treat each position by itself."""
     known: list[Channels | None] = walk.inputs(node)
     shapes = [walk.shape(tensor) for tensor in node.inputs]
@@ -101,8 +101,9 @@ def proof(walk: Walk, node: Node, function: Callable[..., Any], axis: int, size:
     choices = [[True] if x is not None else [True, False] if m else [False] for x, m in zip(known, may, strict=True)]
     for joint, same in itertools.product(itertools.product(*choices), (True, False)):
         check = all_by_themselves if same else by_themselves
-        if all(check(function, x, joint, axis, strict) for x, strict in tried(walk, node)):
-            found = [zeros(function, x, known, len(made), strict) for x, strict in tried(walk, node)]
+        trials = [(function, x, strict) for function in functions for x, strict in tried(walk, node)]
+        if all(check(function, x, joint, axis, strict) for function, x, strict in trials):
+            found = [zeros(function, x, known, len(made), strict) for function, x, strict in trials]
             return Along(joint, np.all(found, axis=0), same)
     return None
 

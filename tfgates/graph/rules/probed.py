@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 import numpy as np
-from keras import tree
+from keras import ops, tree
 
 from tfgates.graph import rule as rules
 from tfgates.graph.equality import state_kept
 from tfgates.graph.network import Network, Node, Ref
+from tfgates.graph.phase import heeds
 from tfgates.graph.probe import alike, evaluate, obstacle, sample
 from tfgates.graph.rule import Rule, Term
 from tfgates.graph.rules.activations import call_at_inference
@@ -46,7 +47,10 @@ class ProbedRule(MergeRule):
 
     def follow_along(self, walk: Walk, node: Node) -> bool:
         """Tells the channels of what the call makes where it treats each of them by itself: see `along`."""
-        return not is_given_weights(node) and follow_along(walk, node, self.function(node))
+        if is_given_weights(node):
+            return False
+        functions = (self.function(node), self.in_training(walk.network, node))
+        return follow_along(walk, node, [function for function in functions if function is not None])
 
     def backward(self, walk: Walk, node: Node) -> None:
         if walk.notes(node).along is not None:
@@ -82,21 +86,56 @@ class ProbedRule(MergeRule):
                     found = "does not broadcast its tensors"
             except Exception:
                 found = "does not broadcast its tensors"
+        in_training = self.in_training(network, node)
+        if found is None and in_training is not None:
+            found = obstacle(in_training, shape, dtypes)
+            found = found and f"{found} in training"
         return found
+
+    def in_training(self, network: Network, node: Node) -> Callable[..., Any] | None:
+        """The call as a function of its tensors in training, where that may be another one.
+
+        None for noise, too, which is not to be told from what it is put on.
+        """
+        layer = node.layer
+        if layer is None or not heeds(layer) or any(network.dtypes[t] == "string" for t in node.inputs):
+            return None
+        function = self.function(node, training=True)
+        generator = np.random.default_rng(0)
+        shapes = [[s or size for s, size in zip(network.shapes[t], SIZES, strict=False)] for t in node.inputs]
+        x = [sample(generator, shape, network.dtypes[t]) for t, shape in zip(node.inputs, shapes, strict=True)]
+        try:
+            with state_kept(layer):
+                once, again = (tree.flatten(function(*map(ops.convert_to_tensor, x))) for _ in range(2))
+        except Exception:
+            # A layer of the user's can raise anything, of numbers that it does not take.
+            return None
+        arrays = [[np.asarray(ops.convert_to_numpy(y)) for y in made] for made in (once, again)]
+        if not all(map(alike, *arrays)):
+            return None
+
+        def call(*tensors: Any) -> Any:
+            with state_kept(layer):
+                return function(*tensors)
+
+        return call
 
     def terms(self, walk: Walk, node: Node) -> list[Term]:
         # Where nothing is known of the channels it was not tried, and may well multiply matrices.
         elementwise = walk.network.proofs.get(node.index, "not tried") is None
         return [] if elementwise else super().terms(walk, node)
 
-    def function(self, node: Node) -> Callable[..., Any]:
-        """The call as a function of its tensors."""
+    def function(self, node: Node, training: bool = False) -> Callable[..., Any]:
+        """The call as a function of its tensors, at inference or in training."""
 
         def call(*tensors: Any) -> Any:
             left = iter(tensors)
             args, kwargs = tree.map_structure(
                 lambda x: next(left) if isinstance(x, Ref) else x, (node.args, node.kwargs)
             )
+            if training:
+                # What it draws or counts goes on.
+                return node.op(*args, **{**kwargs, "training": True})
             if node.layer is None:
                 return node.op(*args, **kwargs)
             with state_kept(node.layer):
