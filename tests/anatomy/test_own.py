@@ -231,3 +231,43 @@ def test_the_examples_run_as_they_stand(page, capsys, costs_of_the_page):
     assert capsys.readouterr().out == "".join(re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
     declarations = re.findall(r"@tfgates.anatomy.register_anatomy.*?(?:\n\n|```)", text, re.DOTALL)
     assert declarations and all(len(declaration.splitlines()) <= 12 for declaration in declarations)
+
+
+class LowRank(K.Layer):
+    """A product of two matrices, a rank between them."""
+
+    def __init__(self, units, rank, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.rank = units, rank
+
+    def build(self, shape):
+        self.u = self.add_weight(shape=(shape[-1], self.rank), name="u")
+        self.v = self.add_weight(shape=(self.rank, self.units), name="v")
+
+    def call(self, x):
+        return keras.ops.matmul(keras.ops.matmul(x, self.u), self.v)
+
+    def get_config(self):
+        return {**super().get_config(), "units": self.units, "rank": self.rank}
+
+
+def declared(products=("u", "v"), widths=None, v=("rank", "outputs")):
+    layer = LowRank(8, 4)
+    members = {"variables": {"u": ("inputs", "rank"), "v": v}, "products": products}
+    members["widths"] = {"units": "outputs", "rank": "rank"} if widths is None else widths
+    register_anatomy(layer)(type("LowRankAnatomy", (Anatomy,), members))
+    check_anatomy(layer, np.random.default_rng(0).normal(size=(4, 6)).astype("float32"))
+
+
+def test_multiply_accumulates_are_compared():
+    declared()
+    for products, count in ((("u",), 24), (("v",), 32), ((), 0)):
+        message = f"`products` of LowRankAnatomy must name each .*which make {count} .* where a call makes 56"
+        with pytest.raises(ValueError, match=message):
+            declared(products)
+
+
+def test_a_declaration_of_which_no_smaller_layer_can_be_made_is_named():
+    for arguments in ({"widths": {"units": "outputs"}}, {"v": ("outputs", "rank")}):
+        with pytest.raises(ValueError, match="LowRankAnatomy does not fit: no smaller layer can be made"):
+            declared(**arguments)

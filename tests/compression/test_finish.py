@@ -66,3 +66,29 @@ def test_progress_is_shown_on_demand(verbose, capsys):
     tfgates.finish(gated, (np.zeros((40, 6), "float32"),), batch_size=16, verbose=verbose)
     printed = capsys.readouterr().out
     assert ("Gathering averages of batch normalisation" in printed and "3/3" in printed) if verbose else not printed
+
+
+class Positive(keras.layers.Layer):
+    """Complains of numbers that nobody should give it."""
+
+    def call(self, x):
+        if not isinstance(x, keras.KerasTensor) and float(keras.ops.min(x)) < 0.0:
+            raise ValueError("below 0")
+        return x
+
+
+def of_positive():
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, activation="relu")(Positive()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    return tfgates.gate_model(model, budget=tfgates.Budget(params=0.5), seed=1)
+
+
+def test_where_no_inputs_can_be_made_up_data_take_their_place():
+    model = of_positive()
+    with pytest.raises(ValueError, match="`model` cannot be called on random numbers: give `inputs`"):
+        tfgates.prune(model)
+    small = tfgates.finish(model, (np.abs(X), Y))
+    assert tfgates.cost(small).params <= 0.5 * tfgates.cost(model).dense_params
+    with pytest.raises(ValueError, match="below 0"):
+        tfgates.finish(model, (np.abs(X), Y), inputs=X)

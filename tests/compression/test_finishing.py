@@ -177,3 +177,16 @@ def test_frozen_gates_stay(generator):
 def test_gates_must_be_there():
     with pytest.raises(ValueError, match="`model` must have gates. Received: model="):
         tfgates.freeze_gates(network())
+
+
+def test_single_examples_are_no_batches():
+    tf = tensorflow("its data are of tf.data")
+    model, data = network(), tf.data.Dataset.from_tensor_slices(images(8))
+    message = "`data` must be a data set of batches, and is one of single examples.*Received: elements of shape"
+    for each in (data, data.map(lambda x: (x, x))):
+        with pytest.raises(ValueError, match=message):
+            tfgates.reestimate_statistics(model, each)
+    # Of a batch of numbers Keras makes one of vectors.
+    inputs = keras.Input((1,))
+    plain = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
+    assert tfgates.reestimate_statistics(plain, tf.data.Dataset.from_tensor_slices(np.ones(8, "float32")).batch(4)) == 1

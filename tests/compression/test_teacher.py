@@ -189,3 +189,17 @@ def test_mistakes():
             model, (x, y), budget=tfgates.Budget(params=0.5), loss="sparse_categorical_crossentropy",
             teacher=network(classes=5),
         )  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("b", "a"), ("one", "two")])
+def test_outputs_by_key_have_the_loss_of_their_key(names):
+    """Whatever the layers are called that make them."""
+    inputs = keras.Input((4,))
+    first, second = L.Dense(3, activation="softmax", name=names[0]), L.Dense(3, name=names[1])
+    model = keras.Model(inputs, {"a": first(inputs), "b": second(inputs)})
+    teacher = Teacher(model)
+    teacher.follow(model, {"a": "categorical_crossentropy", "b": "mse"})
+    x = data(8)[0]
+    found = model(x)
+    moved = {"a": found["a"], "b": found["b"] + 2.0}
+    assert float(teacher.loss(x, moved)) == pytest.approx(4.0, rel=1e-4)

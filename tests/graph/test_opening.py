@@ -588,3 +588,24 @@ def test_sizes_that_what_is_behind_needs(makes):
     gate = next(gate for gate in gated.gates if gate.units == 6)
     gate.logits.assign([-6.0, 3.0, 3.0, -6.0, 3.0, 3.0])
     assert tfgates.prune(gated).get_layer("hidden").units == 4
+
+
+class Positions(K.Layer):
+    """A table of positions, as many of them as there are, cut out by one slice."""
+
+    def build(self, shape):
+        self.table = self.add_weight(shape=(12, shape[-1]), name="table")
+
+    def call(self, x):
+        return x + self.table[: x.shape[1]]
+
+
+def test_a_table_that_is_cut_by_one_slice_is_followed():
+    inputs = keras.Input((10,), dtype="int32")
+    x = Positions(name="positions")(K.Embedding(9, 16, name="tokens")(inputs))
+    x = K.GlobalAveragePooling1D()(K.LayerNormalization()(x))
+    model = keras.Model(inputs, K.Dense(2)(K.Dense(8, activation="relu")(x)))
+    gated = tfgates.gate_model(model, residual=("inner", "tied"))
+    assert not any("cannot be followed" in reason for _, reason in gated.report.skipped)
+    tokens = np.random.default_rng(0).integers(0, 9, (4, 10))
+    np.testing.assert_allclose(tfgates.prune(gated)(tokens), model(tokens), rtol=1e-4, atol=1e-5)

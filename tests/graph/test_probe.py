@@ -101,3 +101,35 @@ def test_layers():
     assert "is not built" in activations.obstacle_of(dense)
     dense.build((None, 3))
     assert "layer with weights" in activations.obstacle_of(dense)
+
+
+class InTraining(keras.layers.Layer):
+    """In training alone something else: of all channels, of each by itself, or noise."""
+
+    def __init__(self, function, **kwargs):
+        super().__init__(**kwargs)
+        self.function = function
+
+    def call(self, x, training=False):
+        return self.function(x) if training else x
+
+
+@pytest.mark.parametrize(
+    ("function", "left"),
+    [
+        (lambda x: x - ops.mean(x, -1, keepdims=True), 12),
+        (lambda x: 2.0 * x, 6),
+        (lambda x: x + keras.random.normal(ops.shape(x)), 6),
+    ],
+    ids=["all channels", "each by itself", "noise"],
+)
+def test_what_layers_do_in_training_counts(function, left):
+    inputs = keras.Input((5,))
+    x = InTraining(function, name="own")(keras.layers.Dense(12, name="first")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    first = model.get_layer("first")
+    for variable in first.weights:
+        variable.assign(np.asarray(variable) * (np.arange(12) < 6))
+    plan = tfgates.plan_pruning(model)
+    assert {row.name: row.units_left for row in plan.layers}["first"] == left
+    assert [reason.endswith("in training") for _, reason in plan.alone] == [True] * (left == 12)

@@ -205,3 +205,20 @@ def test_nothing_is_changed_by_a_failure(monkeypatch):
         tfgates.reconstruct(small, dense, (images(8),))
     for value, variable in zip(before, small.variables, strict=True):
         np.testing.assert_array_equal(value, np.asarray(variable))
+
+
+def test_branches_that_stand_in_another_order():
+    """Two nested models beside each other: laid out flat, their layers alternate."""
+
+    def tower(name):
+        inputs = keras.Input((12, 12, 3))
+        x = L.Conv2D(8, 3, activation="relu")(inputs)
+        return keras.Model(inputs, L.Conv2D(6, 3, activation="relu")(x), name=name)
+
+    inputs = keras.Input((12, 12, 3))
+    x = L.Concatenate()([tower("one")(inputs), tower("two")(inputs)])
+    dense = keras.Model(inputs, L.Dense(4)(L.GlobalAveragePooling2D()(x)))
+    small, x = tfgates.prune_by(dense, tfgates.Budget(macs=0.5)), images()
+    before = distance(small, dense, x)
+    found = tfgates.reconstruct(small, dense, (x,))
+    assert len(found.layers) == 5 and distance(small, dense, x) < before

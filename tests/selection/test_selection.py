@@ -246,6 +246,36 @@ def test_closing_much_at_once_is_said():
     assert tfgates.plan_pruning(model).selection.warning() is None
 
 
+def test_opening_much_at_once_is_said():
+    model = tfgates.gate_model(network(), layers="conv.*", budget=tfgates.Budget(macs=0.6))
+    for gate in model.gates:
+        gate.logits.assign(np.where(np.arange(gate.units) < 4, 3.0, -6.0))
+    said = tfgates.plan_pruning(model).selection.warning()
+    assert said.startswith("Training had closed more than the budget asks for: ") and "0.60 chosen" in said
+    with pytest.warns(tfgates.GatesWarning, match="closed more than the budget asks for.*train longer with gates"):
+        tfgates.prune(model)
+
+
+def test_units_of_a_branch_that_goes_are_none_that_are_opened():
+    """What a closed branch holds costs nothing, so all of it would fit."""
+    inputs = keras.Input((8,))
+    x = keras.layers.Dense(16, activation="relu", name="stem")(inputs)
+    y = keras.layers.Dense(32, activation="relu", name="up")(x)
+    x = keras.layers.Add()([x, keras.layers.Dense(16, name="down")(y)])
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    budget = tfgates.Budget(params=0.5)
+    gated = tfgates.gate_model(model, residual=("inner", "block"), budget=budget, flattened=True)
+    inner = [gate for gate in gated.gates if gate.axis is not None]
+    (block,) = [gate for gate in gated.gates if gate.axis is None]
+    block.logits.assign([-6.0])
+    for gate in inner:
+        gate.logits.assign(np.where(np.arange(gate.units) % 2, 3.0, -6.0))
+    plan = tfgates.plan_pruning(gated)
+    left = {row.name: row.units_left for row in plan.layers}
+    assert left["up"] == 0
+    assert "up" not in " ".join(name for name, _ in plan.chosen)
+
+
 def folding(budget=None):
     """Closed channels leave constants, for which the convolution behind them gets a bias."""
     inputs = keras.Input((8, 8, 2))

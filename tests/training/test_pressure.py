@@ -110,3 +110,35 @@ def test_closed_units_that_must_stay_are_no_reason_to_ask_for_a_budget():
     model.gates[0].logits.assign([-9.0] + [9.0] * 7)
     with pytest.warns(tfgates.GatesWarning, match="what is closed cannot be cut out"):
         tfgates.prune(model, round_to=8)
+
+
+@pytest.mark.parametrize("arguments", [{"budget": tfgates.Budget(macs=0.5)}, {"l0": 0.1}], ids=str)
+def test_gates_of_layers_that_are_frozen_after_gating_are_named_once(arguments):
+    model = gated(**arguments)
+    model.layers[1].trainable = False
+    model.compile("adam", "mse")
+    (message,) = said(model, fits=2)
+    assert message.startswith("1 of the 1 gates of `plain` are frozen while they are open")
+    # After a training that closed something they are frozen to train on.
+    model = gated(**arguments)
+    model.gates[0].logits.assign([-6.0, *[6.0] * 7])
+    tfgates.freeze_gates(model)
+    model.compile("adam", "mse")
+    assert said(model) == []
+
+
+def test_a_model_that_was_frozen_is_compiled_again():
+    model = gated(budget=tfgates.Budget(macs=0.5))
+    model.compile("adam", "mse")
+    model.fit(X, Y, verbose=0)
+    tfgates.freeze_gates(model)
+    with pytest.raises(
+        ValueError, match="`plain` must be compiled again.*Received: an optimizer with 5 variables, 4 of"
+    ):
+        model.fit(X, Y, verbose=0)
+    model.compile("adam", "mse")
+    model.fit(X, Y, verbose=0)
+    other = gated(budget=tfgates.Budget(macs=0.5))
+    other.compile(model.optimizer, "mse", gate_optimizer=None)
+    with pytest.raises(ValueError, match="with 4 variables, 0 of them among the 5"):
+        other.fit(X, Y, verbose=0)

@@ -1,7 +1,7 @@
 """Trying whether a declaration is true."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -25,8 +25,9 @@ def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: fl
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
 
     Raises:
-        ValueError: if no anatomy is declared, or it does not name all of the weights, or if the smaller layer
-            computes something else or has another number of parameters than the anatomy says.
+        ValueError: if no anatomy is declared, or it does not name all of the weights, or if the smaller layer cannot be
+            made, computes something else or has another number of parameters than the anatomy says, or a call another
+            number of multiply-accumulates.
     """
     anatomy = anatomy_of(layer)
     if anatomy is None:
@@ -44,7 +45,16 @@ def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: fl
             variable = variable_of(layer, path)
             variable.assign(zeroed_beside(as_array(variable), axes))
         expected = as_array(layer(*zeroed))
-        smaller = smaller_layer(anatomy, layer, keep, cut)
+        try:
+            smaller = smaller_layer(anatomy, layer, keep, cut)
+        except Exception as error:
+            # Keras complains of the first array that does not fit.
+            raise ValueError(
+                f"{type(anatomy).__name__} does not fit: no smaller layer can be made with `widths` in its config and "
+                "the weights cut along the axes of `variables`. "
+                f"Received: widths={dict(anatomy.widths)!r}, variables={dict(anatomy.variables)!r}, "
+                f"{type(error).__name__}: {error}"
+            ) from error
         found = as_array(smaller(*cut))
     expected = cut_along(anatomy, layer, expected, anatomy.makes, keep)
     name = type(anatomy).__name__
@@ -63,6 +73,44 @@ def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: fl
         raise ValueError(
             f"{name} does not fit: the smaller layer has another number of parameters. "
             f"Received: {smaller.count_params()}, not {anatomy.parameters(layer, counts)}"
+        )
+    check_macs(anatomy, layer, inputs)
+
+
+def check_macs(anatomy: Anatomy, layer: keras.Layer, inputs: Sequence[Any]) -> None:
+    """Raises a `ValueError` where tracing a call counts other multiply-accumulates than `products` say.
+
+    Layers of Keras are left out: a convolution whose dilation does not divide its input is computed on a padded one.
+    """
+    if type(layer).__module__.partition(".")[0] == "keras":
+        return
+    # The graph is built on anatomies.
+    from tfgates.graph.network import Network
+    from tfgates.graph.traced import UncountedError, traced_macs
+
+    specs = [keras.Input(batch_shape=(None, *np.shape(x)[1:]), dtype=np.asarray(x).dtype.name) for x in inputs]
+    outputs = layer(*specs)
+    network = Network(keras.Model(specs, outputs))
+    # Of a layer that is opened the calls that it makes are counted.
+    node = next((node for node in network.nodes if node.op is layer), None)
+    if node is None:
+        return
+    try:
+        traced = traced_macs(network, node)
+    except UncountedError:
+        return
+    shapes = dict(zip(anatomy.reads, [spec.shape for spec in specs], strict=False))
+    shapes["outputs"] = keras.tree.flatten(outputs)[0].shape
+    places = {}
+    for name, shape in shapes.items():
+        axis = anatomy.channel_axis(layer, len(shape)) % len(shape)
+        places[name] = float(np.prod([size for i, size in enumerate(shape) if i not in (0, axis)]))
+    declared = anatomy.macs(layer, places)
+    if np.isfinite(traced) and np.isfinite(declared) and abs(traced - declared) > 1e-3 * max(traced, declared):
+        raise ValueError(
+            f"`products` of {type(anatomy).__name__} must name each variable whose entries multiply a number at each "
+            f"place, those inside too, and `applied` what those places are. Received: products={anatomy.products!r}, "
+            f"which make {declared:,.0f} multiply-accumulates of one example, where a call makes {traced:,.0f}"
         )
 
 

@@ -18,6 +18,11 @@ from tfgates.gates.units import UnitsAlongAxis
 from tfgates.keras_internals import history_of
 
 
+def missing(gate: Any, name: str) -> str:
+    """What is said of a subclass that does not say how its gate works."""
+    return f"{type(gate).__name__} must override `{name}`, as every subclass of `tfgates.gates.Gate`."
+
+
 class Gate(UnitsAlongAxis, SeededLayer):
     """Multiplies its input by one gate value `z` per unit: the base of every method.
 
@@ -107,19 +112,19 @@ class Gate(UnitsAlongAxis, SeededLayer):
 
     def initial_value(self) -> float:
         """The initial value of the trainable variable, a float."""
-        raise NotImplementedError
+        raise NotImplementedError(missing(self, "initial_value"))
 
     def probability_from(self, value: Any) -> Any:
         """P(z != 0) for each unit, from the variable's `value`."""
-        raise NotImplementedError
+        raise NotImplementedError(missing(self, "probability_from"))
 
     def test_gates_from(self, value: Any) -> Any:
         """The gate values used at inference, from the variable's `value`."""
-        raise NotImplementedError
+        raise NotImplementedError(missing(self, "test_gates_from"))
 
     def sample_from(self, value: Any, noise: Any) -> Any:
         """Gate values for training from the variable's `value` and uniform `noise` of its shape."""
-        raise NotImplementedError
+        raise NotImplementedError(missing(self, "sample_from"))
 
     def variable_constraint(self) -> Any:
         """Constraint of the trainable variable, or None."""

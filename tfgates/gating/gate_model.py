@@ -55,7 +55,7 @@ def gate_model(
             weights with others stay whole, and their copies share them too.
         gate: a gate, its name, or its config; one like it is made for each place. Defaults to
             `"hard_concrete"`.
-        layers: which layers to gate: None (all), a regular expression for their names, a list
+        layers: which layers to gate: None (all), a regular expression that matches their whole names, a list
             of names, or a function of the layer. Defaults to None.
         residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition one gate
             for all layers that add into the same residual stream, with one draw; `"block"`: one

@@ -67,7 +67,7 @@ def chooser(layers: Any) -> Callable[[Any], bool]:
     """A function from a layer to whether `layers` asks for it.
 
     Args:
-        layers: None (all), a regular expression that must match the whole name, a list of names,
+        layers: None (all), a regular expression that matches the whole name, a list of names,
             or a function of the layer.
     """
     if layers is None:

@@ -55,8 +55,9 @@ def check_callbacks(callbacks: Any, optimizer: Any, rate: str = "learning_rate",
         name = type(callback).__name__
         if sets_learning_rate(callback) and follows_schedule(optimizer):
             raise ValueError(
-                f"`callbacks` must not hold a {name} where `{rate}` is a schedule, which nothing else can set: leave "
-                f"out the callback, or give a number as `{rate}`. Received: {name}"
+                f"`callbacks` must not hold a {name} where the learning rate that `{rate}` gives is a schedule, which "
+                "nothing else can set: leave out the callback, or give a number as the learning rate. "
+                f"Received: {name}"
             )
         if isinstance(callback, keras.callbacks.SwapEMAWeights) and not averages(optimizer):
             kind = type(of_weights(optimizer)).__name__

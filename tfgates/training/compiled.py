@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 
 from tfgates import distribution
+from tfgates.keras_internals import own_trainable_variables
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 from tfgates.training.compile_config import as_here, portable
 from tfgates.training.pressure import asks_to_close
@@ -83,6 +84,25 @@ class CompiledWithGates(MixedInto):
             self._pace.assign(self._structure.pace_of_fit(steps()))
         if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
             gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
+
+
+def check_built_for(model: Any) -> None:
+    """Refuses an optimizer that was built for other variables than those that the model trains now.
+
+    Keras would go on with what it has traced, as if nothing had changed, or fail in the midst of a step.
+    """
+    optimizer = model.optimizer
+    if optimizer is None or not optimizer.built:
+        return
+    built = {id(v) for v in own_trainable_variables(getattr(optimizer, "inner_optimizer", optimizer))}
+    now = {id(v) for v in model.trainable_variables}
+    if built != now:
+        raise ValueError(
+            f"`{model.name}` must be compiled again, with a new optimizer, before it is trained: since its optimizer "
+            "was built something was frozen or unfrozen (by `trainable` or `tfgates.freeze_gates`), or the optimizer "
+            f"is that of another model. Received: an optimizer with {len(built)} variables, {len(built & now)} of them "
+            f"among the {len(now)} that the model trains"
+        )
 
 
 def beside_gates(optimizer: Any, gate_optimizer: Any) -> Any:

@@ -14,7 +14,7 @@ from tfgates.graph.lengths import set_length
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
 from tfgates.training.callback_checks import check_callbacks
-from tfgates.training.compiled import CompiledWithGates
+from tfgates.training.compiled import CompiledWithGates, check_built_for
 from tfgates.training.constrained import Constrained
 from tfgates.training.exporting import check_export
 from tfgates.training.functional import Functional
@@ -175,6 +175,7 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         if self.optimizer is not None:
             check_callbacks(given.get("callbacks"), self.optimizer)
+            check_built_for(self)
         self._set_pace(given)
         if not self._said_that_nothing_closes:
             self._said_that_nothing_closes = True

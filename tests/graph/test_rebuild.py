@@ -1,0 +1,52 @@
+"""A graph made again: the names of outputs, which losses and logs go by."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfgates
+
+X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
+Y = {"cls": np.eye(3, dtype="float32")[np.arange(16) % 3], "reg": X[:, :1]}
+LOSS = {"cls": "categorical_crossentropy", "reg": "mse"}
+
+
+def head(name, units, **arguments):
+    layers = [keras.layers.Dense(12, activation="relu"), keras.layers.Dense(units, **arguments)]
+    return keras.Sequential(layers, name=name)
+
+
+def network(structure=list):
+    inputs = keras.Input((6,))
+    x = keras.layers.Dense(24, activation="relu")(inputs)
+    outputs = [head("cls", 3, activation="softmax")(x), head("reg", 1)(x)]
+    return keras.Model(inputs, outputs if structure is list else dict(zip(("cls", "reg"), outputs, strict=True)))
+
+
+@pytest.mark.parametrize("structure", [list, dict])
+def test_outputs_of_nested_models_keep_their_names(structure, tmp_path):
+    model = network(structure)
+    model.compile("sgd", LOSS)
+    gated = tfgates.gate_model(model, budget=tfgates.Budget(params=0.5))
+    gated.compile("sgd", LOSS)
+    logs = gated.fit(X, Y, verbose=0).history
+    assert {"cls_loss", "reg_loss"} <= set(logs)
+    for small in (tfgates.prune(gated), tfgates.prune_by(model, tfgates.Budget(params=0.5))):
+        assert small.output_names == ["cls", "reg"]
+        assert set(small.evaluate(X, Y, verbose=0, return_dict=True)) >= {"loss", "cls_loss", "reg_loss"}
+        small.save(tmp_path / "small.keras")
+        again = keras.saving.load_model(tmp_path / "small.keras")
+        assert again.output_names == ["cls", "reg"]
+        np.testing.assert_allclose(
+            *(keras.tree.flatten(each.predict(X, verbose=0))[0] for each in (small, again)), rtol=1e-6
+        )
+
+
+def test_one_output_and_names_that_are_taken_are_left_alone():
+    inputs = keras.Input((6,))
+    one = keras.Model(inputs, head("cls", 3)(inputs))
+    assert [type(layer).__name__ for layer in tfgates.gate_model(one).layers] == ["InputLayer", "GatedDense", "Dense"]
+    x = keras.layers.Dense(8, name="cls")(inputs)
+    model = keras.Model(inputs, [head("cls", 3)(x), keras.layers.Dense(1, name="reg")(x)])
+    gated = tfgates.gate_model(model)
+    assert gated.output_names[1] == "reg" and gated.get_layer("cls").units == 8
