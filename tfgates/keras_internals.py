@@ -135,7 +135,7 @@ def arrays_beside_symbolic_tensors() -> Iterator[None]:
 @contextlib.contextmanager
 def lone_slices() -> Iterator[None]:
     """Lets a symbolic tensor be cut by one slice, `x[:5]`, as an array can be: Keras 3.15 wants `x[:5,]`."""
-    kind = keras.KerasTensor
+    kind: Any = keras.KerasTensor
     get = kind.__getitem__
 
     def get_item(tensor: Any, key: Any) -> Any:

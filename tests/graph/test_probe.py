@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import tfgates
 from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.rules import activations
 

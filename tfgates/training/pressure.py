@@ -1,5 +1,6 @@
 """Whether anything asks the gates of a model to close."""
 
+import weakref
 from typing import Any
 
 import keras
@@ -8,6 +9,9 @@ import numpy as np
 from tfgates.backend import array
 from tfgates.notices import warn
 from tfgates.training.callback_marks import says
+
+# Gates that were frozen as such, by `tfgates.freeze_gates`, and not with their layer.
+MEANT: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 # Who overrides one of them may add a loss of gates that nobody else can see.
 OWN_STEPS = ("compute_loss", "train_step")
@@ -47,8 +51,12 @@ def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
 
 
 def _warn_of_frozen(model: Any) -> None:
-    """Says which gates will stay open for being frozen. Those that have closed something were trained before."""
-    frozen = [gate for gate in model.gates if not gate.trainable and np.all(array(gate.test_gates()) != 0.0)]
+    """Says which gates will stay open for being frozen, but for those that somebody wanted so.
+
+    Those that have closed something were trained before.
+    """
+    unmeant = [gate for gate in model.gates if not gate.trainable and gate not in MEANT]
+    frozen = [gate for gate in unmeant if np.all(array(gate.test_gates()) != 0.0)]
     asked = model.budget or any(strength > 0 for strength in (model.penalty or {}).values())
     names = [gate.name for gate in frozen if asked or gate.l0 > 0]
     if names:
