@@ -19,7 +19,8 @@ def finish(
     That is `tfgates.prune`, then `tfgates.reestimate_statistics`: while gates trained, the averages of batch
     normalisation followed all states of the gates, and those of the one that is left can be far from them. The
     result is compiled as `model` is: loss, metrics, weighted metrics, and a fresh optimizer of the kind and the
-    settings of that of the weights; evaluate it, train it on, save it.
+    settings of that of the weights, a schedule beginning again; evaluate it, save it, or compile it with the rate that
+    is to fall to 0 now and train it on.
 
     Args:
         model: a `tfgates.GatedModel`, or whatever `tfgates.prune` takes; it is left untouched.

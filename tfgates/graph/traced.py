@@ -6,6 +6,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from tfgates.anatomy.check import TRACERS
 from tfgates.graph.network import Network, Node
 from tfgates.graph.sizes import arguments_of, graph_of, sizes_of
 from tfgates.graph.uncounted import UncountedError
@@ -102,3 +103,17 @@ def _of_torch(node: Node, args: Any, kwargs: Any) -> int:
 
 # Each imports its backend where it is needed.
 COUNTERS = {"tensorflow": _of_tensorflow, "jax": _of_jax, "torch": _of_torch}
+
+
+def macs_of_layer(model: keras.Model, layer: keras.Layer) -> float | None:
+    """Multiply-accumulates of the first call of a layer for one example; None where they cannot be traced."""
+    network = Network(model)
+    # Of a layer that is opened the calls that it makes are counted.
+    node = next((node for node in network.nodes if node.op is layer), None)
+    try:
+        return None if node is None else traced_macs(network, node)
+    except UncountedError:
+        return None
+
+
+TRACERS.append(macs_of_layer)
