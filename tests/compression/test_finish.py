@@ -96,3 +96,13 @@ def test_where_no_inputs_can_be_made_up_data_take_their_place():
     assert tfgates.cost(small).params <= 0.5 * tfgates.cost(model).dense_params
     with pytest.raises(Exception, match="below 0"):
         tfgates.finish(model, (np.abs(X), Y), inputs=X)
+
+
+def test_compress_compares_on_its_data_too():
+    inputs = keras.Input((4,))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Dense(8, activation="relu")(Positive()(inputs))))
+    for importance in (None, "magnitude"):
+        small = tfgates.compress(
+            model, (np.abs(X), Y), tfgates.Budget(params=0.5), "mse", epochs=4, verbose=0, importance=importance
+        )
+        assert tfgates.cost(small).params <= 0.5 * tfgates.cost(model).params

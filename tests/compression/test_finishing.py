@@ -186,6 +186,14 @@ def test_single_examples_are_no_batches():
     for each in (data, data.map(lambda x: (x, x))):
         with pytest.raises(ValueError, match=message):
             tfgates.reestimate_statistics(model, each)
+    # By name they may come in another order than the inputs of the model.
+    first, second = keras.Input((3, 2), name="b"), keras.Input((5,), name="a")
+    both = keras.layers.Concatenate()([keras.layers.Flatten()(first), second])
+    two = keras.Model({"b": first, "a": second}, keras.layers.BatchNormalization()(both))
+    arrays = {"a": np.ones((8, 5), "float32"), "b": np.ones((8, 3, 2), "float32")}
+    assert tfgates.reestimate_statistics(two, tf.data.Dataset.from_tensor_slices(arrays).batch(4)) == 1
+    with pytest.raises(ValueError, match="is one of single examples"):
+        tfgates.reestimate_statistics(two, tf.data.Dataset.from_tensor_slices(arrays))
     # Of a batch of numbers Keras makes one of vectors.
     inputs = keras.Input((1,))
     plain = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))

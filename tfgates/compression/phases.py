@@ -62,8 +62,7 @@ class ImportancePhase:
         self.model = model
 
     def pruned(self, data: Any, loss: Any, batch_size: int) -> keras.Model:
-        arguments = {"inputs": first_inputs(data, batch_size), "batch_size": batch_size, **self._arguments}
-        return prune_by(self.model, data=data, loss=loss, **arguments)
+        return prune_by(self.model, data=data, loss=loss, batch_size=batch_size, **self._arguments)
 
 
 def fine_tuning_epochs(epochs: int, share: float) -> int:

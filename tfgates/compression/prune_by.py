@@ -1,5 +1,6 @@
 """Pruning by a criterion of importance, without training gates."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,9 +16,9 @@ from tfgates.importance import NAMES, NEEDS_DATA, Units, first_order_taylor, sco
 from tfgates.importance.criteria import ON_WEIGHTS
 from tfgates.pruning.compiling import compile_like
 from tfgates.pruning.plan import PruningPlan
-from tfgates.pruning.prune import prune
+from tfgates.pruning.prune import pruned_beside
 from tfgates.selection import Rounding, choose_units
-from tfgates.training.batches import batches_of, check_data, check_targets
+from tfgates.training.batches import batches_of, check_data, check_targets, first_inputs
 
 COMPARISONS = ("normalized", "global", "uniform")
 
@@ -62,7 +63,7 @@ def prune_by(
             or a function that gets a `tfgates.importance.Units` and returns one number for each of its units.
             Where a residual stream ties layers together, the mean over them counts. Defaults to `"magnitude"`.
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple of arrays, for
-            `"taylor"` alone.
+            `"taylor"`; otherwise of use where no random `inputs` can be made up, whose place its first batch takes.
         loss: as in `keras.Model.compile`, for `"taylor"` alone. Defaults to that which `model` is compiled with.
         compare: how units of different layers are compared: `"normalized"`: by their importance relative to the
             mean of their layer; `"global"`: by their importance as it is; `"uniform"`: by their rank within their
@@ -123,7 +124,8 @@ def prune_by(
     plan = PruningPlan(gated, min_units, round_to, selection)
     if verbose:
         print(plan)
-    small = prune(gated, inputs=inputs, tolerance=tolerance, plan=plan)
+    example = None if data is None else functools.partial(first_inputs, data, batch_size)
+    small = pruned_beside(gated, example, inputs=inputs, tolerance=tolerance, plan=plan)
     compile_like(small, model)
     return small
 

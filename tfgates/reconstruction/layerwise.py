@@ -11,7 +11,7 @@ from tfgates.anatomy.normalization import BatchNormalizationAnatomy, keeps_avera
 from tfgates.gates import gates_of
 from tfgates.graph.kept import values_kept
 from tfgates.graph.network import Network, Node
-from tfgates.pruning.lineage import Origin, names_of, origins_of
+from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.reconstruction.interpreter import Interpreter
 from tfgates.reconstruction.least_squares import Solution, TooLargeError
 from tfgates.reconstruction.linear import (
@@ -125,8 +125,11 @@ def reconstruct(
         raise ValueError("`data` must have at least one batch. Received: none")
     network, before = Network(small), Network(dense)
     calls, calls_before = names_of(network), names_of(before)
+    layers = {name: nodes for name, nodes in calls.items() if nodes[0].layer is not None}
+    reasons = {name: _why_not(nodes, calls_before.get(name, [])) for name, nodes in layers.items()}
     # The two may stand in another order: branches of nested models.
-    asked = [calls_before[origins[name].name][0] for name in calls if _has_origin(name, origins, calls_before)]
+    sources = [origins[name].name for name, reason in reasons.items() if reason is None and name in origins]
+    asked = [calls_before[name][0] for name in sources if name in calls_before]
     here, there = Interpreter(network, batches), Interpreter(before, batches, asked)
     found = Reconstruction()
     with values_kept(small.variables, only_on_error=True):
@@ -134,9 +137,7 @@ def reconstruct(
             layer = node.layer
             if layer is None or not layer.weights or node is not calls[layer.name][0]:
                 continue
-            reason = why_not(layer)
-            if reason is None and max(len(calls[layer.name]), len(calls_before.get(layer.name, ()))) > 1:
-                reason = "it is called more than once"
+            reason = reasons[layer.name]
             if reason is None and layer.name in origins:
                 origin = origins[layer.name]
                 source = _source(calls_before, origin, layer)
@@ -153,8 +154,12 @@ def reconstruct(
     return found
 
 
-def _has_origin(name: str, origins: dict[str, Origin], calls: dict[str, list[Node]]) -> bool:
-    return name in origins and origins[name].name in calls
+def _why_not(nodes: list[Node], before: list[Node]) -> str | None:
+    """Why a layer, given by its calls in both networks, keeps its weights, or None."""
+    reason = why_not(nodes[0].op)
+    if reason is None and max(len(nodes), len(before)) > 1:
+        reason = "it is called more than once"
+    return reason
 
 
 def _source(calls: dict[str, list[Node]], origin: Any, layer: Any) -> Node:

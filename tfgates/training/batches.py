@@ -31,18 +31,22 @@ def check_data(data: Any, model: Any = None) -> None:
             f"Received: data={type(data).__name__}"
         )
     spec = getattr(data, "element_spec", None)
-    given = keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
-    wanted = keras.tree.flatten(getattr(model, "inputs", None))
-    for x, tensor in zip(given, wanted, strict=False) if len(given) == len(wanted) else ():
-        shape, expected = getattr(x, "shape", None), getattr(tensor, "shape", None)
-        if shape is None or expected is None or getattr(shape, "rank", 0) is None:
-            continue
-        # Of a batch of numbers Keras makes one of vectors of one number.
-        if len(shape) == len(expected) - 1 and not (len(shape) == 1 and expected[-1] == 1):
-            raise ValueError(
-                "`data` must be a data set of batches, and is one of single examples: give `data.batch(...)`. "
-                f"Received: elements of shape {tuple(shape)} for inputs of shape {tuple(expected)}"
-            )
+    inputs = getattr(model, "inputs", None)
+    given: list[Any] = [
+        getattr(x, "shape", None) for x in keras.tree.flatten(spec[0] if isinstance(spec, tuple) else spec)
+    ]
+    if not inputs or any(shape is None or shape.rank is None for shape in given):
+        return
+    wanted = [tensor.shape for tensor in keras.tree.flatten(inputs)]
+    # Of a batch of numbers Keras makes one of vectors of one number. Those by name may come in another order.
+    if any(shape[-1] == 1 for shape in wanted):
+        return
+    if sorted(len(shape) + 1 for shape in given) == sorted(map(len, wanted)):
+        raise ValueError(
+            "`data` must be a data set of batches, and is one of single examples: give `data.batch(...)`. "
+            f"Received: elements of shape {', '.join(str(tuple(shape)) for shape in given)} for inputs of shape "
+            f"{', '.join(map(str, wanted))}"
+        )
 
 
 def check_targets(data: Any, loss: Any) -> None:
