@@ -15,7 +15,6 @@ from tfgates.layers import GateGenerator
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
 from tfgates.training.batches import batches_of, check_data, in_tuple
-from tfgates.training.pressure import MEANT
 from tfgates.training.steps import steps_per_epoch
 
 
@@ -37,7 +36,6 @@ def freeze_gates(model: Any) -> None:
         raise ValueError(f"`model` must have gates. Received: model={model.name}, without any")
     for gate in gates:
         gate.trainable = False
-        MEANT.add(gate)
     for layer in layers_within(model, include_self=False):
         if isinstance(layer, GateGenerator):
             layer.trainable = False

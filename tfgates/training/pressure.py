@@ -1,17 +1,15 @@
 """Whether anything asks the gates of a model to close."""
 
-import weakref
 from typing import Any
 
 import keras
 import numpy as np
 
 from tfgates.backend import array
+from tfgates.gates import Gate
+from tfgates.keras_internals import layers_within
 from tfgates.notices import warn
 from tfgates.training.callback_marks import says
-
-# Gates that were frozen as such, by `tfgates.freeze_gates`, and not with their layer.
-MEANT: "weakref.WeakSet[Any]" = weakref.WeakSet()
 
 # Who overrides one of them may add a loss of gates that nobody else can see.
 OWN_STEPS = ("compute_loss", "train_step")
@@ -51,12 +49,13 @@ def warn_if_nothing_closes(model: Any, callbacks: Any) -> None:
 
 
 def _warn_of_frozen(model: Any) -> None:
-    """Says which gates will stay open for being frozen, but for those that somebody wanted so.
+    """Says which gates will stay open for being frozen with their layer.
 
-    Those that have closed something were trained before.
+    Those that were frozen alone are meant to be, and those that have closed something were trained before.
     """
-    unmeant = [gate for gate in model.gates if not gate.trainable and gate not in MEANT]
-    frozen = [gate for gate in unmeant if np.all(array(gate.test_gates()) != 0.0)]
+    within = layers_within(model, include_self=False)
+    held = [layer.gate for layer in within if not layer.trainable and isinstance(getattr(layer, "gate", None), Gate)]
+    frozen = [gate for gate in held if np.all(array(gate.test_gates()) != 0.0)]
     asked = model.budget or any(strength > 0 for strength in (model.penalty or {}).values())
     names = [gate.name for gate in frozen if asked or gate.l0 > 0]
     if names:
