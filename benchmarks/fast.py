@@ -14,7 +14,8 @@ pixel, as published. One process, one thread; a run that is in OUT/fast.json is 
 
 Rows:
     dense        nothing removed
-    gates        `compress` from scratch, with the optimizer of the others and its defaults else
+    gates        `compress` from scratch, with the optimizer of the others. Gates begin wider open than by default: a
+                 network without shortcuts that learns most in its first hundred steps is held back by their noise
     magnitude    `compress(importance="magnitude")`: the same without gates, two thirds of the epochs before pruning
     narrow       the same width less everywhere, from scratch
 """
@@ -40,6 +41,7 @@ def arguments():
     parser.add_argument("--images", type=int, default=48_000, help="so many of those for training")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs after the gates")
+    parser.add_argument("--initial_open_probability", type=float, default=0.998, help="of the gates")
     parser.add_argument("--policy", default="mixed_bfloat16")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/fast"))
@@ -211,7 +213,9 @@ def trained(name, macs, data, kernel, chosen):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING)
     settings = {"optimizer": optimizer(epochs * len(data)), "loss": loss, "metrics": ["accuracy"]}
     if name in ("gates", "magnitude"):
-        how = {"fine_tune": chosen.fine_tune} if name == "gates" else {"fine_tune": 1 / 3, "importance": name}
+        how = {"fine_tune": 1 / 3, "importance": name}
+        if name == "gates":
+            how = {"fine_tune": chosen.fine_tune, "initial_open_probability": chosen.initial_open_probability}
         budget = tfgates.Budget(macs=macs)
         model = tfgates.compress(network(kernel), data, budget, epochs=epochs, verbose=2, **settings, **how)
         history = tfgates.report_of(model).history.records()
