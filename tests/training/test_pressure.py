@@ -119,6 +119,13 @@ def test_gates_of_layers_that_are_frozen_after_gating_are_named_once(arguments):
     model.compile("adam", "mse")
     (message,) = said(model, fits=2)
     assert message.startswith("1 of the 1 gates of `plain` are frozen while they are open")
+    # Those of layers that were frozen before train.
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, activation="tanh", trainable=False)
+    plain = keras.Model(inputs, keras.layers.Dense(2)(hidden(inputs)), name="plain")
+    model = tfgates.gate_model(plain, seed=1, **arguments)
+    model.compile("adam", "mse")
+    assert said(model) == []
     # After a training that closed something they are frozen to train on.
     model = gated(**arguments)
     model.gates[0].logits.assign([-6.0, *[6.0] * 7])

@@ -53,9 +53,10 @@ def _warn_of_frozen(model: Any) -> None:
 
     Those that were frozen alone are meant to be, and those that have closed something were trained before.
     """
-    within = layers_within(model, include_self=False)
-    held = [layer.gate for layer in within if not layer.trainable and isinstance(getattr(layer, "gate", None), Gate)]
-    frozen = [gate for gate in held if np.all(array(gate.test_gates()) != 0.0)]
+    frozen_layers = [layer for layer in layers_within(model, include_self=False) if not layer.trainable]
+    gates = [layer.gate for layer in frozen_layers if isinstance(getattr(layer, "gate", None), Gate)]
+    # That of a layer that was frozen before it was gated trains.
+    frozen = [gate for gate in gates if not gate.trainable and np.all(array(gate.test_gates()) != 0.0)]
     asked = model.budget or any(strength > 0 for strength in (model.penalty or {}).values())
     names = [gate.name for gate in frozen if asked or gate.l0 > 0]
     if names:
