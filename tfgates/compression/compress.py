@@ -21,6 +21,7 @@ from tfgates.constraints import Budget
 from tfgates.constraints.structure import list_of
 from tfgates.gating.gate_model import check_arguments
 from tfgates.graph.classes import own_methods, user_class
+from tfgates.optimizers.gated_optimizer import of_weights
 from tfgates.pruning.compiling import NOT_COMPILED, config_of
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.report import History, report_of
@@ -28,7 +29,6 @@ from tfgates.shrinking.parts import fit, settings_of
 from tfgates.tables import whole
 from tfgates.training.ahead import build_ahead
 from tfgates.training.batches import check_targets
-from tfgates.training.callback_checks import of_weights
 from tfgates.training.steps import example_of, steps_per_epoch
 from tfgates.training.within_budget import chooses
 

@@ -8,7 +8,8 @@ from typing import Any
 import keras
 
 from tfgates.keras_internals import undecayed
-from tfgates.pruning.compiling import copy_of, fresh_optimizer, updating
+from tfgates.optimizers.gated_optimizer import of_weights
+from tfgates.pruning.compiling import copy_of, fresh_optimizer
 from tfgates.shrinking.slots import successor_of
 from tfgates.training.callback_checks import check_callbacks, flat, follows_schedule, rate_of, sets_learning_rate
 
@@ -140,7 +141,7 @@ def _with_rate(optimizer: Any, rate: Any) -> Any:
 
 def _again(name: str, make: Callable[[Any], Any], optimizer: Any) -> Any:
     """A new optimizer made by a function of the one that was given."""
-    if undecayed(updating(optimizer)):
+    if undecayed(of_weights(optimizer)):
         raise ValueError(
             f"`{name}` must say by `exclude_from_weight_decay(var_names=...)` what has no weight decay: variables that "
             "are given by `var_list` are none of the networks that are trained here. "

@@ -81,3 +81,9 @@ class GatedOptimizer(keras.optimizers.MultiOptimizer):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         self.weights_optimizer.learning_rate = value
+
+
+def of_weights(optimizer: Any) -> Any:
+    """The optimizer of the weights in one with a loss scale or with an entry for gates."""
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    return getattr(optimizer, "weights_optimizer", optimizer)

@@ -18,6 +18,7 @@ from tfgates.keras_internals import (
     without_schedule,
 )
 from tfgates.notices import warn
+from tfgates.optimizers.gated_optimizer import of_weights
 
 NOT_COMPILED = "What is left is not compiled"
 
@@ -83,14 +84,6 @@ def _with_exclusions(new: Any, optimizer: Any) -> Any:
     return new
 
 
-def updating(optimizer: Any) -> Any:
-    """The optimizer that updates the weights, inside of a loss scale and beside that of the gates."""
-    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-        return updating(optimizer.inner_optimizer)
-    weights_optimizer = getattr(optimizer, "weights_optimizer", None)
-    return optimizer if weights_optimizer is None else updating(weights_optimizer)
-
-
 def compile_like(pruned: Any, model: Any, heirs: Callable[[], Iterable[Heir]] | None = None) -> None:
     """Compiles with the loss and metrics of `model` and a fresh optimiser of the same settings, or says why not.
 
@@ -107,7 +100,7 @@ def compile_like(pruned: Any, model: Any, heirs: Callable[[], Iterable[Heir]] | 
         if fresh is None:
             kind = type(getattr(optimizer, "weights_optimizer", optimizer)).__name__
             raise TypeError(f"{kind} is no optimizer of Keras that updates all weights alike")
-        if undecayed(updating(optimizer)):
+        if undecayed(of_weights(optimizer)):
             _carry_undecayed(fresh, optimizer, heirs)
         # What is no argument of a plain model's `compile` is of the gates.
         settings = {name: value for name, value in compile_settings(model).items() if name in PLAIN_SETTINGS}
@@ -130,7 +123,7 @@ def _carry_undecayed(fresh: Any, optimizer: Any, heirs: Callable[[], Iterable[He
             "would come along"
         )
     pairs = [(each.variable, each.source.variable) for each in heirs() if each.source is not None]
-    carry_undecayed(updating(fresh), updating(optimizer), pairs)
+    carry_undecayed(of_weights(fresh), of_weights(optimizer), pairs)
 
 
 def _own_metric(given: Any) -> Any:

@@ -5,6 +5,7 @@ from typing import Any
 import keras
 
 from tfgates.keras_internals import learning_rate_of
+from tfgates.optimizers.gated_optimizer import of_weights
 
 
 def flat(callbacks: Any) -> list[Any]:
@@ -34,12 +35,6 @@ def averages(optimizer: Any) -> bool:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     several = getattr(optimizer, "optimizers", None)
     return any(getattr(each, "use_ema", False) for each in ([of_weights(optimizer)] if several is None else several))
-
-
-def of_weights(optimizer: Any) -> Any:
-    """The optimizer of the weights in one with a loss scale or with an entry for gates."""
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return getattr(optimizer, "weights_optimizer", optimizer)
 
 
 def check_callbacks(callbacks: Any, optimizer: Any, rate: str = "learning_rate", where: str = "") -> None:

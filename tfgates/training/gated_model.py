@@ -170,7 +170,8 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         before, is told by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose. Callbacks that
         would fail are refused with a `ValueError` before the first step: some that set a learning rate that follows a
         schedule, `SwapEMAWeights` without averages, and those that save or restore where this `fit` ends before the
-        budget is in force.
+        budget is in force. So is an optimizer that was built before something was frozen or unfrozen, or for another
+        model.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         if self.optimizer is not None:
