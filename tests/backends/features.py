@@ -266,7 +266,13 @@ FEATURES = {feature.__name__: feature for feature in (*ALONE, onnx, saved_model,
 
 def main(folder, *names):
     warnings.simplefilter("error")
-    for text in ("Training had not come", "Training had closed", "A callback", "Nothing asks", "__array__ implementation"):
+    for text in (
+        "Training had not come",
+        "Training had closed",
+        "A callback",
+        "Nothing asks",
+        "__array__ implementation",
+    ):
         warnings.filterwarnings("ignore", message=text)
     failed = []
     for name in names or [feature.__name__ for feature in ALONE]:

@@ -16,7 +16,7 @@ from tests.graph.random_networks import random_network, randomise
 from tfgates.graph import equality
 from tfgates.graph.examples import input_shapes, numbers_of
 from tfgates.graph.network import Network
-from tfgates.layers import AddedLoss, AsMany, Constant, Operator, StackedDense, Weight
+from tfgates.layers import AddedLoss, AsMany, Constant, Operator, StackedDense, Weight, WithMask
 from tfgates.pruning import ClosedLayerError
 from tfgates.pruning.lineage import names_of, origins_of
 from tfgates.pruning.prune import rebuilt
@@ -94,7 +94,7 @@ def check(model, min_units=0, round_to=1):
         return "refused"
     assert_same(plan.network, model, pruned)
     ours = {type(layer) for layer in pruned._flatten_layers() if "tfgates" in type(layer).__module__}
-    assert ours <= {AddedLoss, AsMany, Constant, Operator, StackedDense, Weight}
+    assert ours <= {AddedLoss, AsMany, Constant, Operator, StackedDense, Weight, WithMask}
     assert pruned.count_params() == plan.params
     check_flags(plan.network, pruned)
     assert macs_of(pruned) == plan.macs

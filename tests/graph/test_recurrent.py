@@ -10,7 +10,6 @@ from keras import ops
 import tfgates
 from tests.calculus import array
 from tests.graph.units import close_half, randomised, same_outputs
-from tfgates.graph.network import Network
 
 K = keras.layers
 STEPS = (7, 5)
@@ -123,27 +122,6 @@ def test_what_is_left_of_a_joining_operator_carries_no_mask():
     assert len([layer for layer in pruned.layers if isinstance(layer, K.LSTM)]) == 2
     x = np.random.default_rng(0).integers(0, 3, (3, 7))
     np.testing.assert_allclose(model(x, training=False), pruned(x, training=False), atol=1e-5)
-
-
-@keras.saving.register_keras_serializable(package="tests")
-class Own(K.Dense):
-    """Might ask what it is called on for its mask."""
-
-
-@pytest.mark.filterwarnings("ignore:.*does not support masking")
-@pytest.mark.parametrize(
-    "make",
-    [
-        lambda: words([]),
-        lambda: words([Own(4), K.LSTM(3)]),
-        lambda: words([], lambda x: K.Dense(2)(K.LSTM(3)(K.Multiply()([x, x])))),
-        lambda: words([keras.Sequential([keras.Input((7, 8)), K.Dense(4)]), K.LSTM(3)]),
-    ],
-    ids=["an output", "of a user", "a product", "nested"],
-)
-def test_masks_that_a_tensor_must_carry(make):
-    (whole,) = [node.whole for node in Network(make()).nodes if node.name == "both"]
-    assert whole == "it hands on other masks at inference than the calls that it makes"
 
 
 def test_closed_units_by_their_slices():

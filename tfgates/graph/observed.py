@@ -74,7 +74,7 @@ def runnable_sizes(
 def random_values(
     layer: keras.Layer, tensors: list[Any], batch: int, sizes: Sizes, seed: int, beside: Collection[int] = ()
 ) -> list[Any]:
-    """A backend tensor for each symbolic one, with a mask where that has one."""
+    """A backend tensor for each symbolic one, with a mask where that has one: the value of another where it is that."""
     generator = np.random.default_rng(seed)
     limits = [getattr(inner, "input_dim", None) for inner in layers_within(layer)]
     limit = min([n for n in limits if isinstance(n, int)], default=2)
@@ -93,6 +93,11 @@ def random_values(
             mask_shape = tuple(s or (size if i else batch) for i, s in enumerate(mask.shape))
             give_mask(value, ops.convert_to_tensor(generator.random(mask_shape) < 0.7))
         values.append(value)
+    # Keras makes the mask that a tensor carries another argument of calls that have one for it.
+    known = {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
+    for tensor, value in zip(tensors, values, strict=True):
+        if id(mask_of(tensor)) in known:
+            give_mask(value, known[id(mask_of(tensor))])
     return values
 
 

@@ -42,6 +42,9 @@ def differing(kind: str, training: bool) -> str:
 # Where what it adds to the loss in training is not among them.
 IN_TRAINING_ALONE = differing(KINDS[2], training=True)
 
+# Where the mask that it hands on is not that of what they make.
+OTHER_MASKS = tuple(differing(KINDS[1], training) for training in (False, True))
+
 
 class UntriedError(NotOpenedError):
     """A layer cannot be called on what it is given."""

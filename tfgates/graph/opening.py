@@ -1,5 +1,6 @@
 """Opening layers that call other layers: the network is then walked as if it had been written flat."""
 
+import contextlib
 import functools
 import re
 from collections.abc import Callable, Collection
@@ -12,8 +13,9 @@ from tfgates.anatomy import declared_base
 from tfgates.anatomy.weightless import is_input
 from tfgates.graph.any_size import for_any_size
 from tfgates.graph.classes import is_own
+from tfgates.graph.handed_on import masks_handed_on, with_masks
 from tfgates.graph.losses import in_training, with_losses
-from tfgates.graph.opened import IN_TRAINING_ALONE, Comparison, Found
+from tfgates.graph.opened import IN_TRAINING_ALONE, OTHER_MASKS, Comparison, Found
 from tfgates.graph.unrolling import NotOpenedError, Unrolled, called_plainly, unroll
 from tfgates.keras_internals import call_of, history_of, holds_layers, tells_training
 
@@ -23,8 +25,14 @@ class ToldOtherwiseError(NotOpenedError):
 
 
 def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
-    """All steps at once, as a dense layer takes them; the proof says whether the inner layer does."""
-    return layer.layer(x)
+    """All steps at once, as a dense layer takes them, or else as further examples; the proof says whether it holds."""
+    # The inner layer can raise anything of a tensor that has one axis more than it was built for.
+    with contextlib.suppress(Exception):
+        made = layer.layer(x)
+        if tuple(made.shape[:-1]) == tuple(x.shape[:-1]):
+            return made
+    made = layer.layer(keras.ops.reshape(x, (-1, *x.shape[2:])))
+    return keras.ops.reshape(made, (-1, x.shape[1], *made.shape[1:]))
 
 
 # Layers of Keras whose `call` cannot be followed, and what should be the same.
@@ -69,7 +77,8 @@ def open_layer(
 
     `layer.call` is called on symbolic tensors. Where it needs sizes that are left open (`ops.shape(x)[0]`
     is None for them) it is followed for two sets of sizes: see `tfgates.graph.any_size`. What comes out is
-    compared with the layer on random inputs: see `tfgates.graph.opened.Comparison`.
+    compared with the layer on random inputs: see `tfgates.graph.opened.Comparison`. Where it hands on the mask of
+    what it reads and they do not, a `tfgates.layers.WithMask` behind them does.
 
     Args:
         layer: the layer, built.
@@ -126,6 +135,9 @@ def open_layer(
     try:
         return opened(call), tensors
     except NotOpenedError as reason:
+        handed_on = masks_handed_on(tensors, outputs) if str(reason) in OTHER_MASKS else {}
+        if handed_on:
+            return opened(with_masks(call, handed_on)), tensors
         if str(reason) != IN_TRAINING_ALONE or not tells_training(layer):
             raise
         # It may be for what it adds to the loss there.

@@ -15,6 +15,7 @@ from tfgates.layers.gated_recurrent import GatedGRU, GatedLSTM, GatedRecurrent, 
 from tfgates.layers.operator import Operator
 from tfgates.layers.stacked_dense import StackedDense
 from tfgates.layers.weight import Weight
+from tfgates.layers.with_mask import WithMask
 
 __all__ = [
     "AddedLoss",
@@ -35,5 +36,6 @@ __all__ = [
     "Operator",
     "StackedDense",
     "Weight",
+    "WithMask",
     "generated_once",
 ]

@@ -41,6 +41,7 @@ from tfgates.graph.rules import (
     sums,
     weight,
     where,
+    with_mask,
 )
 
 __all__ = [
@@ -84,4 +85,5 @@ __all__ = [
     "sums",
     "weight",
     "where",
+    "with_mask",
 ]
