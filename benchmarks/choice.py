@@ -2,11 +2,13 @@
 
     python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/choice
     python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/grid --side=32 --images=45000 --epochs=16
+    python benchmarks/choice.py --data_dir=../shared/data/tfds --out=runs/vgg --network=vgg
 
-ResNet-20 at half its width on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and flipped at random; the other
-training images are held out, and all choices are made by their accuracy at the last epoch of what is left. Test images
-are read once, at the end. AdamW, batches of 64, the same total of epochs for each row. One process, one thread; a run
-that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
+ResNet-20 at half its width, or six convolutions one after the other in the manner of VGG, normalised, of 16, 32 and 64
+channels in pairs, each pair pooled (without shortcuts), on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and
+flipped at random; the other training images are held out, and all choices are made by their accuracy at the last epoch
+of what is left. Test images are read once, at the end. AdamW, batches of 64, the same total of epochs for each row. One
+process, one thread; a run that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
 
 Rows of gates are `compress` with its defaults but for what `ROWS` says. Of the controls:
 
@@ -38,6 +40,7 @@ ROWS: dict = {
     "fine_tune=0.6": ({"fine_tune": 0.6}, {}),
     "initial_open_probability=0.8": ({"initial_open_probability": 0.8}, {}),
     "initial_open_probability=0.99": ({"initial_open_probability": 0.99}, {}),
+    "initial_open_probability=0.998": ({"initial_open_probability": 0.998}, {}),
     "warm_up=0.05, ramp=0.5": ({}, {"warm_up": 0.05, "ramp": 0.5}),
     "warm_up=0.4, ramp=0.5": ({}, {"warm_up": 0.4, "ramp": 0.5}),
     "weight_decay=0.03": ({"weight_decay": 0.03}, {}),
@@ -62,6 +65,7 @@ def arguments():
     parser.add_argument("--rows", nargs="*", choices=ALL, default=ALL, metavar="ROW")
     parser.add_argument("--macs", type=float, nargs="*", default=[0.5, 0.25])
     parser.add_argument("--images", type=int, default=40_000, help="so many of those for training")
+    parser.add_argument("--network", default="resnet20", choices=list(NETWORKS))
     parser.add_argument("--side", type=int, default=16, choices=[16, 32], help="pixels of an image's side")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--rate", type=float, default=RATE, help="largest learning rate of the weights")
@@ -70,7 +74,7 @@ def arguments():
     return parser.parse_args()
 
 
-def network(side, width=8, inner=None):
+def resnet20(side, width=8, inner=None):
     """ResNet-20 whose first stage has `width` channels, and `inner` of them inside of its blocks."""
     import keras
 
@@ -83,15 +87,35 @@ def network(side, width=8, inner=None):
     return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
 
 
-def narrow(side, macs):
+def vgg(side, width=16, inner=None):
+    """Three pairs of convolutions, of `inner` and `width` channels, the next ones of twice as many each."""
+    import keras
+
+    x = inputs = keras.Input((side, side, 3))
+    for times in (1, 2, 4):
+        x = convolution(convolution(x, times * (inner or width), 3), times * width, 3)
+        x = keras.layers.MaxPooling2D()(x) if times < 4 else keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(inputs, keras.layers.Dense(10, activation="softmax")(x))
+
+
+# The networks and the width of their first stages.
+NETWORKS = {"resnet20": (resnet20, 8), "vgg": (vgg, 16)}
+
+
+def network(chosen, *widths):
+    return NETWORKS[chosen.network][0](chosen.side, *widths)
+
+
+def narrow(chosen, macs):
     """The widest network that has this share of the MACs, and the widest inside of its blocks that then has."""
     import tfgates
 
-    bound = macs * tfgates.cost(network(side)).macs
-    width = inner = max(each for each in range(1, 9) if tfgates.cost(network(side, each)).macs <= bound)
-    while tfgates.cost(network(side, width, inner + 1)).macs <= bound:
+    bound = macs * tfgates.cost(network(chosen)).macs
+    widths = range(1, NETWORKS[chosen.network][1] + 1)
+    width = inner = max(each for each in widths if tfgates.cost(network(chosen, each)).macs <= bound)
+    while tfgates.cost(network(chosen, width, inner + 1)).macs <= bound:
         inner += 1
-    return network(side, width, inner)
+    return network(chosen, width, inner)
 
 
 def load(folder, count, side):
@@ -146,7 +170,8 @@ def begun(epochs, seed, data, chosen):
     from stored import Kept
 
     name = f"side{chosen.side} images{chosen.images} epochs{epochs} rate{chosen.rate:g} seed{seed}"
-    kept, model = Kept(chosen.out / "begun.json"), network(chosen.side)
+    name = name if chosen.network == "resnet20" else f"{chosen.network} {name}"
+    kept, model = Kept(chosen.out / "begun.json"), network(chosen)
     weights = chosen.out / f"{name}.weights.h5"
     if name not in kept.runs():
         began = time.process_time()
@@ -160,7 +185,7 @@ def trained(name, macs, seed, data, chosen):
     """The network that is left of a row, the seconds of the processor, and what its gates showed after each epoch."""
     import tfgates
 
-    epochs, rate, side = chosen.epochs, chosen.rate, chosen.side
+    epochs, rate = chosen.epochs, chosen.rate
     before, more, clock = 0.0, {}, time.process_time
     if name in CONTROLS:
         last = round(epochs / 3)
@@ -173,7 +198,7 @@ def trained(name, macs, seed, data, chosen):
         if name in ROWS:
             small, more = gated(name, macs, data, chosen)
         else:
-            small = fit(network(side) if name == "dense" else narrow(side, macs), data, epochs, rate)
+            small = fit(network(chosen) if name == "dense" else narrow(chosen, macs), data, epochs, rate)
     return small, {"processor": before + clock() - began, **more}
 
 
@@ -182,7 +207,7 @@ def gated(name, macs, data, chosen):
     import tfgates
 
     epochs, rate = chosen.epochs, chosen.rate
-    model, (settings, pace) = network(chosen.side), ROWS[name]
+    model, (settings, pace) = network(chosen), ROWS[name]
     before = round(epochs / 3) if name == "trained" else 0
     if before:
         model, settings = fit(model, data, before, rate), {"fine_tune": 0.5}
@@ -202,7 +227,7 @@ def run(name, macs, seed, data, held_out, test, chosen):
 
     keras.utils.set_random_seed(seed)
     small, found = trained(name, macs, seed, augmented(data, seed), chosen)
-    cost, whole = tfgates.cost(small), tfgates.cost(network(chosen.side))
+    cost, whole = tfgates.cost(small), tfgates.cost(network(chosen))
     found |= {"macs": cost.macs / whole.macs, "params": cost.params / whole.params}
     small.compile(loss=LOSS, metrics=["accuracy"])
     for key, some in (("accuracy", held_out), ("test", test)):
