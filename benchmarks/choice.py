@@ -8,7 +8,7 @@ ResNet-20 at half its width, or six convolutions one after the other in the mann
 channels in pairs, each pair pooled (without shortcuts), on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and
 flipped at random; the other training images are held out, and all choices are made by their accuracy at the last epoch
 of what is left. Test images are read once, at the end. AdamW, batches of 64, the same total of epochs for each row. One
-process, one thread; a run that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes the table.
+process, one thread; a run that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes tables.
 
 Rows of gates are `compress` with its defaults but for what `ROWS` says. Of the controls:
 
