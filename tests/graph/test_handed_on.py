@@ -1,6 +1,7 @@
 """Layers that hold others, and hand on the mask of what they read, are opened: what reads the mask goes on doing so."""
 
 import contextlib
+import gc
 
 import keras
 import numpy as np
@@ -43,8 +44,8 @@ class HandingOn(K.Layer):
         return x + self.second(self.first(self.norm(x)))
 
 
-def words():
-    inputs = keras.Input((7,), dtype="int32")
+def words(length=7):
+    inputs = keras.Input((length,), dtype="int32")
     return inputs, K.Embedding(9, 6, mask_zero=True)(inputs)
 
 
@@ -60,8 +61,8 @@ def sequence(*layers):
     return keras.Model(inputs, K.Dense(CLASSES, activation="softmax", name="head")(x))
 
 
-def tagger():
-    inputs, x = words()
+def tagger(length=7):
+    inputs, x = words(length)
     x = K.Dropout(0.2)(both()(x))
     x = K.Bidirectional(K.GRU(4, return_sequences=True), name="again")(x)
     return keras.Model(inputs, K.TimeDistributed(K.Dense(CLASSES, activation="softmax"), name="head")(x))
@@ -101,8 +102,8 @@ NETWORKS = {
 }
 
 
-def some(batch):
-    return np.random.default_rng(batch).integers(0, 3, (batch, 7))
+def some(batch, length=7):
+    return np.random.default_rng(batch).integers(0, 3, (batch, length))
 
 
 def same(first, second, x):
@@ -161,6 +162,20 @@ def test_losses_leave_the_same_steps_out(tmp_path):
         assert abs(losses[2] - losses[0]) > 1e-3
         found.append(losses[0])
     np.testing.assert_allclose(found, found[0], rtol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="what TensorFlow logs")
+def test_sequences_of_any_length(caplog):
+    """The mask that is an argument is as long as what carries it wherever it is tried: TensorFlow logs no error."""
+    gated = tfgates.gate_model(tagger(None), length=9)
+    assert len(gated.gates) == 4
+    randomised(gated)
+    close_half(gated)
+    pruned = tfgates.prune(gated)
+    for length in (5, 11):
+        same(gated, pruned, some(4, length))
+    gc.collect()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
 
 @keras.saving.register_keras_serializable(package="tests")

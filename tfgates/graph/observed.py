@@ -57,8 +57,9 @@ def runnable_sizes(
     longer, shorter = (7, *(3,) * (len(tensors) - 1)), (3, *(7,) * (len(tensors) - 1))
     different = tuple(itertools.islice(itertools.cycle((3, 5, 7)), len(tensors)))
     alike = [(size,) * len(tensors) for size in (SIZES if is_open else SIZES[:1])]
-    for sizes in [*alike, *([longer, shorter, different] if is_open and len(tensors) > 1 else [])]:
-        if len(found) > 1 and sizes in alike:
+    others = [longer, shorter, different] if is_open and len(tensors) > 1 else []
+    for sizes in [*alike, *dict.fromkeys(with_their_masks(tensors, each) for each in others)]:
+        if sizes in found or (len(found) > 1 and sizes in alike):
             continue
         try:
             outputs = attempt(sizes)[0]
@@ -69,6 +70,12 @@ def runnable_sizes(
     if not found and not doubtful:
         raise reason
     return found or doubtful[:2]
+
+
+def with_their_masks(tensors: list[Any], sizes: Sizes) -> Sizes:
+    """The sizes where a mask that a tensor carries, and that is another one of the tensors, is as long as that."""
+    carried = {id(mask_of(tensor)): size for tensor, size in zip(tensors, sizes, strict=True)}
+    return tuple(carried.get(id(tensor), size) for tensor, size in zip(tensors, sizes, strict=True))
 
 
 def random_values(
