@@ -145,9 +145,9 @@ def videos(*inner, steps=5):
     return keras.Model(inputs, K.Dense(2)(K.LSTM(6, name="recurrent")(x)))
 
 
-def frames():
+def frames(*between):
     convolutions = [K.Conv2D(6, 3, activation="relu", name="first"), K.MaxPooling2D(), K.Conv2D(4, 3, name="second")]
-    return keras.Sequential([keras.Input((8, 8, 3)), *convolutions, K.Flatten()], name="frames")
+    return keras.Sequential([keras.Input((8, 8, 3)), *convolutions, *between, K.Flatten()], name="frames")
 
 
 @pytest.mark.parametrize(
@@ -156,15 +156,16 @@ def frames():
         (lambda: videos(frames(), K.Dense(7, activation="relu")), 4),
         (lambda: videos(K.Conv2D(6, 3, activation="relu"), K.MaxPooling2D(), K.Flatten()), 2),
         (lambda: videos(frames(), steps=None), 3),
+        (lambda: videos(frames(K.BatchNormalization(), K.ReLU(), K.Dropout(0.2))), 3),
     ],
-    ids=["a model", "layers", "any number of steps"],
+    ids=["a model", "layers", "any number of steps", "one by one"],
 )
 def test_steps_that_are_images(make, gates):
-    """What takes no further axis is given the steps as further examples; each of them is counted."""
+    """What takes no further axis is given the steps as further examples, or one by one; each of them is counted."""
     keras.utils.set_random_seed(0)
     model = make()
     gated = tfgates.gate_model(model, length=None if model.inputs[0].shape[1] else 4)
-    assert len(gated.gates) == gates
+    assert len(gated.gates) == len(gated.report.gated) == gates
     randomise(gated, 1)
     generator = np.random.default_rng(0)
     for gate in gated.gates:
@@ -177,8 +178,16 @@ def test_steps_that_are_images(make, gates):
     if model.inputs[0].shape[1] is not None:
         first = next(layer for layer in pruned._flatten_layers() if isinstance(layer, K.Conv2D)).filters
         assert first < 6
-        (row,) = [row for row in tfgates.cost(pruned).layers if row.macs == 5 * 36 * 27 * first]
-        assert row.params == 28 * first
+        cost = tfgates.cost(pruned)
+        rows = [row for row in cost.layers if row.params == 28 * first or row.macs == 36 * 27 * first]
+        assert sum(row.macs for row in rows) == 5 * 36 * 27 * first
+        assert cost.params == pruned.count_params()
+
+
+@pytest.mark.parametrize("steps", [None, 17])
+def test_steps_that_differ_in_training_and_are_too_many(steps):
+    (node,) = [n for n in Network(videos(frames(K.BatchNormalization()), steps=steps)).nodes if "time" in n.name]
+    assert node.whole == "it gives something else in training than the calls that it makes"
 
 
 def count_calls(model):
@@ -555,7 +564,6 @@ WHOLE = [
         lambda name: K.RNN([K.LSTMCell(3), K.LSTMCell(8)], name=name),
         "its `call` cannot be followed: AttributeError: 'tuple'",
     ),
-    (lambda name: K.TimeDistributed(K.Dropout(0.5), name=name), "in training than the calls that it makes"),
 ]
 
 

@@ -142,11 +142,15 @@ def gate_network(
                 places, report = more, of_streams
     if not places:
         raise ValueError(f"`model` has no layer that can be gated.\n{report}\nReceived: model={model.name!r}")
+    # Once for each gate on a layer, however often that is called.
+    told: dict[Any, tuple[str, str]] = {}
     for place in places:
         word = word_for(place)
         what = f"the whole {word}" if place.axis is None else f"{place.units} {word}"
         shared = " (one gate for the residual stream)" if place.key[0] in ("tied", "behind") else ""
-        report.gated.append((place.layer, what + shared))
+        told.setdefault((place.layer, place.key), (place.layer, what + shared))
+    report.gated += told.values()
+    report.skipped = list(dict.fromkeys(report.skipped))
     builder = GatedBuilder(network, places, gate, gate_arguments or {}, generator, copy_weights, compensate)
     inputs, outputs = rebuild(network, builder.emit)
     sizes = length or length_of(model) or shapes_of(network.functional.inputs, example)

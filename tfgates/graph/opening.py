@@ -24,8 +24,8 @@ class ToldOtherwiseError(NotOpenedError):
     """Keras was told other ranks, types or sizes of what a layer makes than its `call` gives."""
 
 
-def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
-    """All steps at once, as a dense layer takes them, or else as further examples; the proof says whether it holds."""
+def at_once(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
+    """All steps at once, as a dense layer takes them, or else as further examples."""
     # The inner layer can raise anything of a tensor that has one axis more than it was built for.
     with contextlib.suppress(Exception):
         made = layer.layer(x)
@@ -35,8 +35,19 @@ def time_distributed(layer: Any, x: Any, training: Any = None, mask: Any = None)
     return keras.ops.reshape(made, (-1, x.shape[1], *made.shape[1:]))
 
 
-# Layers of Keras whose `call` cannot be followed, and what should be the same.
-OTHERWISE: dict[Any, Any] = {keras.layers.TimeDistributed: time_distributed}
+def one_by_one(layer: Any, x: Any, training: Any = None, mask: Any = None) -> Any:
+    """A call for each step, as Keras makes them: statistics and random numbers of a batch are then those of a step."""
+    steps = x.shape[1]
+    if steps is None or steps > MOST_STEPS:
+        raise NotOpenedError("it calls what it holds for more steps than are followed")
+    return keras.ops.stack([layer.layer(x[:, i]) for i in range(steps)], axis=1)
+
+
+# So many calls of what is in a `TimeDistributed` are laid out one after the other.
+MOST_STEPS = 16
+
+# Layers of Keras whose `call` cannot be followed, and what should be the same; the proof says whether it is.
+OTHERWISE: dict[Any, Any] = {keras.layers.TimeDistributed: (at_once, one_by_one)}
 
 
 def may_be_opened(op: Any) -> bool:
@@ -97,12 +108,12 @@ def open_layer(
     """
     tensors = list({id(t): t for t in tree.flatten((args, kwargs)) if isinstance(t, keras.KerasTensor)}.values())
 
-    def call(given: Any, kwargs: Any = kwargs) -> Any:
+    def call(given: Any, kwargs: Any = kwargs, function: Any = None) -> Any:
         new = {id(t): g for t, g in zip(tensors, given, strict=True)}
         inner_args, inner_kwargs = tree.map_structure(
             lambda x: new[id(x)] if isinstance(x, keras.KerasTensor) else x, (args, kwargs)
         )
-        return called_plainly(layer, inner_args, inner_kwargs, OTHERWISE.get(type(layer)))
+        return called_plainly(layer, inner_args, inner_kwargs, function)
 
     shapes, dtypes = [tuple(t.shape) for t in tensors], [t.dtype for t in tensors]
     if any(is_sparse(t) or t.dtype == "string" for t in tensors):
@@ -132,16 +143,26 @@ def open_layer(
         except NotOpenedError as reason:
             return for_any_size(function, shapes, dtypes, layer, reason, proof, follow, others)
 
+    def opened_somehow(call: Callable[..., Any]) -> Unrolled:
+        try:
+            return opened(call)
+        except NotOpenedError as reason:
+            handed_on = masks_handed_on(tensors, outputs) if str(reason) in OTHER_MASKS else {}
+            if handed_on:
+                return opened(with_masks(call, handed_on))
+            if str(reason) != IN_TRAINING_ALONE or not tells_training(layer):
+                raise
+            # It may be for what it adds to the loss there.
+            return opened(functools.partial(call, kwargs=in_training(layer, kwargs)), trained=True)
+
+    first, *further = [functools.partial(call, function=f) for f in OTHERWISE.get(type(layer), (None,))]
     try:
-        return opened(call), tensors
-    except NotOpenedError as reason:
-        handed_on = masks_handed_on(tensors, outputs) if str(reason) in OTHER_MASKS else {}
-        if handed_on:
-            return opened(with_masks(call, handed_on)), tensors
-        if str(reason) != IN_TRAINING_ALONE or not tells_training(layer):
-            raise
-        # It may be for what it adds to the loss there.
-        return opened(functools.partial(call, kwargs=in_training(layer, kwargs)), trained=True), tensors
+        return opened_somehow(first), tensors
+    except NotOpenedError:
+        for each in further:
+            with contextlib.suppress(NotOpenedError):
+                return opened_somehow(each), tensors
+        raise
 
 
 def told(layer: keras.Layer, tensor: Any) -> str:
