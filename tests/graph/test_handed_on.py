@@ -44,6 +44,23 @@ class HandingOn(K.Layer):
         return x + self.second(self.first(self.norm(x)))
 
 
+@keras.saving.register_keras_serializable(package="tests")
+class Attending(HandingOn):
+    """Its attention takes the mask off what it is called on."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.attention, self.behind = K.MultiHeadAttention(2, 4, dropout=0.1), K.LayerNormalization()
+
+    def build(self, shape):
+        super().build(shape)
+        self.attention.build(shape, shape)
+        self.behind.build(shape)
+
+    def call(self, x):
+        return super().call(self.behind(x + self.attention(x, x)))
+
+
 def words(length=7):
     inputs = keras.Input((length,), dtype="int32")
     return inputs, K.Embedding(9, 6, mask_zero=True)(inputs)
@@ -98,6 +115,8 @@ NETWORKS = {
     "nested": (lambda: sequence(both(), inner(8), K.LSTM(3)), "both", 4),
     "block": (lambda: sequence(HandingOn(name="block"), HandingOn(name="again"), K.LSTM(5)), "block", 3),
     "block, an output": (lambda: sequence(HandingOn(name="block")), "block", 1),
+    "attention": (lambda: sequence(Attending(name="block"), Attending(name="again"), K.LSTM(5)), "block", 5),
+    "attention, an output": (lambda: sequence(Attending(name="block")), "block", 2),
     "states": (states, "both", 2),
 }
 

@@ -1,5 +1,6 @@
 """Following the `call` of a layer with the masks that it hands on."""
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -22,17 +23,25 @@ def masks_handed_on(tensors: list[Any], outputs: list[Any]) -> dict[int, int]:
     return {i: carried[id(mask_of(y))] for i, y in enumerate(outputs) if id(mask_of(y)) in carried}
 
 
-def with_masks(call: Callable[..., Any], handed_on: dict[int, int]) -> Callable[..., Any]:
+def with_masks(call: Callable[..., Any], handed_on: dict[int, int], copied: bool = False) -> Callable[..., Any]:
     """A function like `call`, which takes a list of tensors, whose outputs carry masks of these tensors.
 
     Args:
         call: the function.
         handed_on: as `masks_handed_on` returns it.
+        copied: bool, whether `call` is given copies of the tensors whose masks are handed on: attention of Keras takes
+            the masks off the very tensors that it is called on.
     """
-    layers = {i: WithMask(name="with_mask" if n == 0 else f"with_mask_{n}") for n, i in enumerate(handed_on)}
+    numbers = itertools.count()
+
+    def given_mask(x: Any, masked: Any) -> Any:
+        number = next(numbers)
+        return WithMask(name=f"with_mask_{number}" if number else "with_mask")([x, masked])
 
     def followed(given: Any) -> Any:
-        outputs = [y for y in tree.flatten(call(given)) if y is not None]
-        return [layers[i]([y, given[handed_on[i]]]) if i in handed_on else y for i, y in enumerate(outputs)]
+        carrying = set(handed_on.values())
+        read = [given_mask(x, x) if copied and i in carrying else x for i, x in enumerate(given)]
+        outputs = [y for y in tree.flatten(call(read)) if y is not None]
+        return [given_mask(y, given[handed_on[i]]) if i in handed_on else y for i, y in enumerate(outputs)]
 
     return followed

@@ -148,8 +148,9 @@ def open_layer(
             return opened(call)
         except NotOpenedError as reason:
             handed_on = masks_handed_on(tensors, outputs) if str(reason) in OTHER_MASKS else {}
-            if handed_on:
-                return opened(with_masks(call, handed_on))
+            for copied in (False, True) if handed_on else ():
+                with contextlib.suppress(NotOpenedError):
+                    return opened(with_masks(call, handed_on, copied))
             if str(reason) != IN_TRAINING_ALONE or not tells_training(layer):
                 raise
             # It may be for what it adds to the loss there.
