@@ -253,6 +253,13 @@ def graphs_of_functions():
     (call,) = [op for op in graph.get_operations() if op.type.endswith("PartitionedCall")]
     name = call.get_attr("f").name
     assert any("Add" in op.type for op in internals.graph_of_function(graph, name).get_operations())
+    assert internals.graph_of_function(graph, "another") is None
+    from tensorflow.python.framework import function
+
+    # Of the old kind.
+    older = function.Defun(tf.float32, func_name="older")(lambda x: x * 2.0)
+    graph = tf.function(lambda x: older(x)).get_concrete_function(tf.TensorSpec((), "float32")).graph
+    assert any(op.type == "Mul" for op in internals.graph_of_function(graph, "older").get_operations())
 
 
 def overridden():

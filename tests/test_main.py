@@ -205,6 +205,16 @@ def test_a_model_that_is_not_built(tmp_path):
         run("inspect", tmp_path / "unbuilt.keras")
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="strings are of TensorFlow")
+def test_a_model_that_reads_strings(tmp_path):
+    inputs = keras.Input((1,), dtype="string")
+    found = keras.layers.StringLookup(vocabulary=["a", "b"], output_mode="one_hot")(inputs)
+    outputs = keras.layers.Dense(2)(keras.layers.Dense(16, activation="relu")(found))
+    tfgates.gate_model(keras.Model(inputs, outputs)).save(tmp_path / "words.keras")
+    with pytest.raises(SystemExit, match=r"The command has no data: `tfgates.prune` in Python has `inputs`. No random"):
+        run("prune", tmp_path / "words.keras", f"--out={tmp_path / 'small.keras'}")
+
+
 @pytest.mark.parametrize(
     "error", [ImportError("Pictures need matplotlib"), OSError("disk full"), PruningError("It\ndiffers")]
 )

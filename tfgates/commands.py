@@ -12,6 +12,7 @@ from absl import logging
 
 import tfgates
 from tfgates.files import export_whole, write_whole
+from tfgates.graph.examples import NoExamplesError
 from tfgates.pruning import NetworkCost, PruningError, PruningPlan, compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line
 from tfgates_cli import Failure, as_path
@@ -42,7 +43,10 @@ def inspect(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace
 def prune(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """Writes the smaller network."""
     out = as_path(arguments.out)
-    small = tfgates.prune(model, plan=plan)
+    try:
+        small = tfgates.prune(model, plan=plan)
+    except NoExamplesError as error:
+        raise Failure(f"The command has no data: `tfgates.prune` in Python has `inputs`. {error}") from error
     write_whole(out, small.save)
     lines = [f"{out}: {summary_line(plan)}"]
     if arguments.export is not None:

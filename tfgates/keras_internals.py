@@ -373,8 +373,16 @@ def cross_device_ops(strategy: Any) -> Any:
 
 
 def graph_of_function(graph: Any, name: str) -> Any:
-    """The graph of a function that a TensorFlow graph calls by its name."""
-    return graph._get_function(name).graph
+    """The graph of a function that a TensorFlow graph calls by its name, or None if it has no such function."""
+    function = graph._get_function(name)
+    try:
+        return None if function is None else function.graph
+    except AttributeError:
+        # One of the old kind, which the CTC loss of TensorFlow makes in a loop, has a definition alone.
+        from tensorflow.python.framework.function_def_to_graph import function_def_to_graph
+
+        with graph.as_default():
+            return function_def_to_graph(function.definition)
 
 
 def answer_for_symbolic_tensors(answer: Any) -> None:

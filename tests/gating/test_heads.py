@@ -167,3 +167,20 @@ def test_compensated_heads_start_as_they_were():
     gated = tfgates.gate_model(model, compensate=True, initial_open_probability=0.6)
     x = [np.ones((2, 5, 6)), np.ones((2, 4, 7)), np.ones((2, 5, 4), bool)]
     np.testing.assert_allclose(gated(x), model(x), atol=1e-5)
+
+
+def test_what_leaves_dropout_on_is_named():
+    def network(*before):
+        x = inputs = keras.Input((4, 4, 3))
+        for layer in before:
+            x = layer(x)
+        x = K.Dense(6)(K.Reshape((16, 3))(x))
+        x = K.Add()([x, K.MultiHeadAttention(2, 3, dropout=0.1, name="attention")(x, x)])
+        return keras.Model(inputs, K.Dense(2)(x))
+
+    assert dict(tfgates.gate_model(network()).report.gated) == {"attention": "2 heads"}
+    report = tfgates.gate_model(network(K.RandomBrightness(0.1, name="drawn")), residual="tied").report
+    assert dict(report.skipped)["attention"] == (
+        "its dropout runs as in training where the model is called without `training`, which drawn in front of it "
+        "leaves on (take that out of the model), and a gate on heads is inside of the layer"
+    )

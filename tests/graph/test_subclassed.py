@@ -121,6 +121,20 @@ def test_dicts():
     assert set(Network(model).functional.input) == {"left", "right"}
 
 
+class WithoutCall(keras.Model):
+    """Trains two models, as a variational autoencoder is often written."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.decoder = (keras.Sequential([keras.Input((4,)), K.Dense(4)]) for _ in "ab")
+
+
+@pytest.mark.parametrize("inputs", [None, np.ones((2, 4), "float32")], ids=["", "inputs"])
+def test_a_model_that_says_not_what_it_computes(inputs):
+    with pytest.raises(ValueError, match=r"must have a `call`.*its parts \(`encoder`, `decoder`\).*model=WithoutCall"):
+        tfgates.gate_model(WithoutCall(), inputs=inputs)
+
+
 def test_models_that_cannot_be_followed():
     model = ByValue()
     x = np.ones((2, 4), "float32")

@@ -372,3 +372,26 @@ def test_a_layer_that_cannot_be_traced(monkeypatch):
     monkeypatch.setattr(Block, "call", call)
     ((name, why),) = tfgates.cost(model).uncounted
     assert name == "odd" and why.startswith("its call cannot be traced (RuntimeError: ")
+
+
+class Connectionist(keras.layers.Layer):
+    """Adds the CTC loss, whose loops TensorFlow makes of functions of an older kind."""
+
+    def call(self, labels, scores):
+        counts = (ops.shape(each)[1] * ops.ones(ops.shape(each)[:1], "int32") for each in (labels, scores))
+        self.add_loss(ops.mean(ops.ctc_loss(ops.cast(labels, "int32"), scores, *counts, mask_index=0)))
+        return scores
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="its loops are those of TensorFlow")
+def test_functions_that_are_called_as_operations_of_their_names():
+    images, labels = keras.Input((12, 8)), keras.Input((4,))
+    scores = keras.layers.Dense(5, activation="softmax")(keras.layers.Dense(16, activation="relu")(images))
+    model = keras.Model([images, labels], Connectionist(name="loss")(labels, scores))
+    cost = tfgates.cost(model)
+    assert not cost.uncounted
+    # Sums of products of 12 steps, a few numbers each: next to the layers nothing.
+    (loss,) = [row.macs for row in cost.layers if row.name == "loss"]
+    assert loss < 0.2 * (cost.macs - loss) and cost.macs - loss == 12 * (8 * 16 + 16 * 5)
+    gated = tfgates.gate_model(model, budget=tfgates.Budget(macs=0.5))
+    assert dict(gated.report.gated).keys() == {cost.layers[0].name}

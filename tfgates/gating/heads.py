@@ -6,7 +6,7 @@ from tfgates.anatomy import anatomy_of, gated_class
 from tfgates.gating.chains import has_heads
 from tfgates.gating.placement import Place, chooser
 from tfgates.graph.network import Network
-from tfgates.graph.phase import trains
+from tfgates.graph.phase import trains, why_it_trains
 from tfgates.graph.walk import Walk
 from tfgates.keras_internals import output_projection
 from tfgates.layers import GatedLayer
@@ -39,9 +39,10 @@ def head_places(
             reason = "a gate on heads is inside of the layer: that needs `copy_weights=True`"
         elif gated_class(type(node.op)) is None:
             reason = "there is no gated layer of its class"
-        elif node.op.get_config().get("dropout") and any(trains(n) for n in network.nodes if n.op is node.op):
+        elif node.op.get_config().get("dropout") and (training := [n for n in calls_like(network, node) if trains(n)]):
             # One call cannot tell its dropout to train and its gate not to.
-            reason = "its dropout runs as in training in each call, and a gate on heads is inside of the layer"
+            why = why_it_trains(training[0], network.nodes)
+            reason = f"its dropout {why}, and a gate on heads is inside of the layer"
         if reason is not None:
             report.skipped.append((node.name, reason))
             continue
@@ -55,4 +56,9 @@ def head_places(
 
 def first_call(network: Network, node: Any) -> int:
     """The index of the first call of a call's layer."""
-    return next(other.index for other in network.nodes if other.op is node.op)
+    return calls_like(network, node)[0].index
+
+
+def calls_like(network: Network, node: Any) -> list[Any]:
+    """All calls of a call's layer."""
+    return [other for other in network.nodes if other.op is node.op]

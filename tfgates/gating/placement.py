@@ -12,7 +12,7 @@ from tfgates.anatomy.dense import DenseAnatomy
 from tfgates.gates import Gate
 from tfgates.gating.chains import chain_from, makes_units
 from tfgates.graph import Network, Walk
-from tfgates.graph.phase import trains
+from tfgates.graph.phase import trains, why_it_trains
 from tfgates.graph.rule import rule_of
 from tfgates.graph.walk import symbolic_walk
 from tfgates.layers import GatedLayer
@@ -136,7 +136,11 @@ def unit_places(
             reason = rule.supported(node) or walk.refused[node.index] or "its channels cannot be followed"
             report.skipped.append((node.name, reason))
             continue
-        why = (no_inside or ("it runs as in training in each call" if trains(node) else "")) if anatomy.recurs else ""
+        why = (
+            (no_inside or (f"it {why_it_trains(node, network.nodes)}" if trains(node) else ""))
+            if anatomy.recurs
+            else ""
+        )
         if why:
             report.skipped.append((node.name, f"gates on the units of recurrent layers are inside of them, and {why}"))
             continue

@@ -143,3 +143,16 @@ def write_down(nodes: list[Any], phases: list[bool | None]) -> None:
 def trains(node: Any) -> bool:
     """Whether a call runs as in training although the model is called without `training`."""
     return bool(node.kwargs.get("training"))
+
+
+def why_it_trains(node: Any, nodes: list[Any]) -> str:
+    """Says that a call runs as in training where the model is called without `training`, and what leaves that on.
+
+    Args:
+        node: the call.
+        nodes: the calls of its network.
+    """
+    before = (each for each in nodes if each.index < node.index and each.layer is not None and trains(each))
+    leaving = next((each.name for each in before if default_mode(each.op)), None)
+    by = f", which {leaving} in front of it leaves on (take that out of the model)" if leaving else ""
+    return f"runs as in training where the model is called without `training`{by}"

@@ -7,7 +7,7 @@ from keras import tree
 
 from tfgates.backend import dtype_in_use
 from tfgates.graph.unrolling import calls_forgotten, first_line
-from tfgates.keras_internals import inputs_structure
+from tfgates.keras_internals import has_graph, inputs_structure
 
 
 def graph_of_call(model: keras.Model, example: Any = None) -> keras.Model:
@@ -23,6 +23,13 @@ def graph_of_call(model: keras.Model, example: Any = None) -> keras.Model:
         ValueError: if the model was never built and there is no example, or if its `call` does not take
             symbolic tensors.
     """
+    if type(model).call is keras.Model.call and not has_graph(model):
+        parts = [f"`{name}`" for name, value in vars(model).items() if isinstance(value, keras.Model)]
+        advice = f"gate its parts ({', '.join(parts)})" if parts else "gate the models that it trains"
+        raise ValueError(
+            f"`model` must have a `call`, which says what it computes; without one, {advice}, and make it again of "
+            f"what comes out. Received: model={model.__class__.__name__} named {model.name!r}"
+        )
     if example is None:
         # Of a functional model with a `call` of its own.
         example = inputs_structure(model)
