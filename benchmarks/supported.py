@@ -130,7 +130,7 @@ def layer_cases():
         ),
         whole,
     )  # fmt: skip
-    cases["Embedding"] = "it takes integers: its own columns are gated (see the tests of sequences)"
+    cases["Embedding"] = "it takes integers: its columns go with a gate of yours behind it (see the tests of sequences)"
     cases["ReversibleEmbedding"] = cases["Embedding"].split(":")[0] + "; its table is read twice, and kept whole"
     cases |= dict.fromkeys(("GRUCell", "LSTMCell", "SimpleRNNCell", "StackedRNNCells"), "a cell: see RNN")
     cases |= dict.fromkeys(("Input", "InputLayer", "InputSpec", "Layer", "Wrapper", "Pipeline"), "no layer of its own")

@@ -136,11 +136,8 @@ def unit_places(
             reason = rule.supported(node) or walk.refused[node.index] or "its channels cannot be followed"
             report.skipped.append((node.name, reason))
             continue
-        why = (
-            (no_inside or (f"it {why_it_trains(node, network.nodes)}" if trains(node) else ""))
-            if anatomy.recurs
-            else ""
-        )
+        noisy = f"it {why_it_trains(node, network.nodes)}" if trains(node) else ""
+        why = (no_inside or noisy) if anatomy.recurs else ""
         if why:
             report.skipped.append((node.name, f"gates on the units of recurrent layers are inside of them, and {why}"))
             continue
