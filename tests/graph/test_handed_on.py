@@ -223,6 +223,25 @@ def test_what_carries_the_mask_is_left():
     same(gated, pruned, some(4))
 
 
+def test_something_of_what_carries_the_mask_has_to_be_left():
+    """Nothing reads the numbers of what carries it."""
+    inputs, x = words()
+    masked = K.Dense(4, name="carries")(x)
+    y = WithMask(name="given")([K.Dense(5, name="free")(keras.ops.copy(x)), masked])
+    gated = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.LSTM(3)(y))))
+    randomised(gated)
+    assert {"carries", "free"} <= dict(gated.report.gated).keys()
+    carries = gated.get_layer("carries")
+    carries.gate.logits.assign(np.full(4, -5.0))
+    plan = tfgates.plan_pruning(gated)
+    assert "carries" in plan.empty
+    with pytest.raises(tfgates.pruning.ClosedLayerError, match="carries"):
+        tfgates.prune(gated, plan=plan)
+    pruned = tfgates.prune(gated, min_units=1)
+    assert pruned.get_layer("carries").units == 1
+    same(gated, pruned, some(4))
+
+
 def test_a_layer_of_its_own():
     layer = WithMask.from_config(WithMask(name="given").get_config())
     x, steps = ops.ones((2, 3, 4)), K.Masking()(ops.ones((2, 3, 5)))

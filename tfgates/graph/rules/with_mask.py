@@ -17,7 +17,9 @@ class WithMaskRule(ElementwiseRule):
     """The first tensor, as it is; of the other one its steps count, not its channels: some of them have to be left."""
 
     def forward(self, walk: Walk, node: Node) -> None:
-        x = walk.inputs(node)[0]
+        x, masked = walk.inputs(node)
+        if masked is not None:
+            walk.slot(node, "masked", masked.group)
         walk.set(node, None if x is None else walk.like(x))
 
     def backward(self, walk: Walk, node: Node) -> None:
