@@ -71,6 +71,9 @@ def arguments():
     parser.add_argument("--rate", type=float, default=RATE, help="largest learning rate of the weights")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/choice"))
+    parser.add_argument(
+        "--images_to", type=pathlib.Path, help="write the images there, for choice_with_torch_pruning.py, and stop"
+    )
     return parser.parse_args()
 
 
@@ -130,6 +133,15 @@ def load(folder, count, side):
 
     x, y = images("train")
     return (x[:count], y[:count]), (x[max(count, 40_000) :], y[max(count, 40_000) :]), images("test")
+
+
+def write_images(path, parts):
+    """Writes what `load` returns as arrays, by name."""
+    import numpy as np
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = zip(("train", "held_out", "test"), parts, strict=True)
+    np.savez(path, **{f"{name}_{kind}": part for name, pair in names for kind, part in zip("xy", pair, strict=True)})
 
 
 def augmented(data, seed):
@@ -244,6 +256,8 @@ def main():
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+    if chosen.images_to is not None:
+        return write_images(chosen.images_to, load(chosen.data_dir, chosen.images, chosen.side))
     kept = Kept(chosen.out / "choice.json")
     parts = functools.cache(lambda: load(chosen.data_dir, chosen.images, chosen.side))
     for seed in chosen.seeds:

@@ -26,6 +26,7 @@ TABLES = {
     "cifar10_in_short": (accuracy.cifar10_in_short, "cifar10_resnet20.json"),
     "choice.json": (accuracy.choice,),
     "choice_full_size.json": (accuracy.choice,),
+    "choice_torch_pruning.json": (accuracy.choice_with_torch_pruning,),
     "choice_vgg.json": (accuracy.choice,),
     "claims.json": (accuracy.claims,),
     "closed_this_step.json": (times.closed_this_step,),

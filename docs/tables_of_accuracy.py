@@ -253,6 +253,17 @@ def choice(runs):
         )
 
 
+def choice_with_torch_pruning(runs):
+    """What Torch-Pruning leaves of the same network: means over seeds, and each."""
+    yield "MACs asked for", "accuracy (seeds)", "test accuracy (seeds)", "MACs", "parameters"
+    groups: dict = {}
+    for name, run in runs.items():
+        groups.setdefault(float(name.split()[1]), []).append(run)
+    for macs, some in sorted(groups.items(), reverse=True):
+        scores = (of_seeds(run[key] for run in some) for key in ("accuracy", "test"))
+        yield (f"{macs:g}", *scores, *(f"{100 * mean(some, key):.1f} %" for key in ("macs", "params")))
+
+
 def reconstruction(rows):
     """Means over choices of images, least to largest, and what part of the loss is won back."""
     yield "size", "importance", "pruned", "reconstructed", "of what was lost", "seconds"
