@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tfgates.graph.rebuild import named, names_behind
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = {"cls": np.eye(3, dtype="float32")[np.arange(16) % 3], "reg": X[:, :1]}
@@ -46,3 +47,15 @@ def test_one_output_is_left_alone():
     inputs = keras.Input((6,))
     one = keras.Model(inputs, head("cls", 3)(inputs))
     assert [type(layer).__name__ for layer in tfgates.gate_model(one).layers] == ["InputLayer", "GatedDense", "Dense"]
+
+
+def test_a_name_that_a_layer_behind_the_output_has_is_not_given_twice():
+    """As where a gate on a whole layer changes what the last normalisation makes."""
+    inputs = keras.Input((3,))
+    last = keras.layers.Dense(4, name="last")(inputs)
+    outputs = [keras.layers.Dense(2, name="changed")(last), keras.layers.Dense(2, name="other")(inputs)]
+    behind = names_behind(outputs)
+    assert behind == {inputs._keras_history.operation.name, "last", "changed", "other"}
+    found = named(outputs, ["last", "second"], behind)
+    assert [tensor._keras_history.operation.name for tensor in found] == ["changed", "second"]
+    assert keras.Model(inputs, found).output_names == ["changed", "second"]
