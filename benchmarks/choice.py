@@ -8,7 +8,7 @@ ResNet-20 at half its width, or six convolutions one after the other in the mann
 channels in pairs, each pair pooled (without shortcuts), on images of CIFAR-10 at 16 x 16, 40,000 of them, cropped and
 flipped at random; the other training images are held out, and all choices are made by their accuracy at the last epoch
 of what is left. Test images are read once, at the end. AdamW, batches of 64, the same total of epochs for each row. One
-process, one thread; a run that is in OUT/choice.json is not run again; `python docs/remake.py --tables` makes tables.
+process, one thread; a run that is in OUT/choice*.json is not run again; `python docs/remake.py --tables` makes tables.
 
 Rows of gates are `compress` with its defaults but for what `ROWS` says. Of the controls:
 
@@ -135,6 +135,12 @@ def load(folder, count, side):
     return (x[:count], y[:count]), (x[max(count, 40_000) :], y[max(count, 40_000) :]), images("test")
 
 
+def name_of_results(chosen):
+    """Results of other networks and sizes lie in files of their own."""
+    network = "" if chosen.network == "resnet20" else f"_{chosen.network}"
+    return f"choice{network}{'' if chosen.side == 16 else '_full_size'}"
+
+
 def write_images(path, parts):
     """Writes what `load` returns as arrays, by name."""
     import numpy as np
@@ -258,7 +264,7 @@ def main():
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if chosen.images_to is not None:
         return write_images(chosen.images_to, load(chosen.data_dir, chosen.images, chosen.side))
-    kept = Kept(chosen.out / "choice.json")
+    kept = Kept(chosen.out / f"{name_of_results(chosen)}.json")
     parts = functools.cache(lambda: load(chosen.data_dir, chosen.images, chosen.side))
     for seed in chosen.seeds:
         for name in chosen.rows:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import tfgates
-from tfgates.graph.rebuild import named, names_behind
+from tfgates.graph.rebuild import named
 
 X = np.random.default_rng(0).normal(size=(16, 6)).astype("float32")
 Y = {"cls": np.eye(3, dtype="float32")[np.arange(16) % 3], "reg": X[:, :1]}
@@ -54,8 +54,17 @@ def test_a_name_that_a_layer_behind_the_output_has_is_not_given_twice():
     inputs = keras.Input((3,))
     last = keras.layers.Dense(4, name="last")(inputs)
     outputs = [keras.layers.Dense(2, name="changed")(last), keras.layers.Dense(2, name="other")(inputs)]
-    behind = names_behind(outputs)
-    assert behind == {inputs._keras_history.operation.name, "last", "changed", "other"}
-    found = named(outputs, ["last", "second"], behind)
+    found = named(outputs, ["last", "second"], {"last", "changed", "other"})
     assert [tensor._keras_history.operation.name for tensor in found] == ["changed", "second"]
     assert keras.Model(inputs, found).output_names == ["changed", "second"]
+
+
+def test_gates_on_whole_layers_hide_the_layer_that_an_output_is_called_by():
+    inputs = keras.Input((7, 6))
+    x = keras.layers.Dense(6)(keras.layers.Dense(8, activation="relu")(inputs))
+    x = keras.layers.LayerNormalization(name="norm")(keras.layers.Add()([inputs, x]))
+    model = keras.Model(inputs, [x, keras.layers.Dense(2, name="head")(x)])
+    gated = tfgates.gate_model(model, residual=("inner", "layer"))
+    assert any(gate.axis is None for gate in gated.gates)
+    assert gated.get_layer("norm") is not None and gated.output_names[1] == "head"
+    assert gated.output_names[0] != "norm"

@@ -35,7 +35,7 @@ def products_of(graph: Any, known: dict[str, Any] | None = None) -> int:
             total += CONTROL[op.type](op, known)
         elif op.type in PRODUCTS:
             total += PRODUCTS[op.type](op)
-        elif (function := graph_of_function(op.graph, op.type)) is not None:
+        elif not hasattr(tf.raw_ops, op.type) and (function := graph_of_function(op.graph, op.type)) is not None:
             # Called as an operation of its name.
             total += products_of(function, inner_known(function, op.inputs, known))
         elif UNKNOWN.search(op.type) or not hasattr(tf.raw_ops, op.type):

@@ -8,7 +8,8 @@ from keras import tree
 
 from tfgates.graph.network import Network, Node, Ref
 from tfgates.graph.specs import with_sizes_of, write_sizes
-from tfgates.keras_internals import call_of, dense, history_of, inputs_structure, outputs_structure
+from tfgates.graph.unrolling import calls_behind
+from tfgates.keras_internals import dense, history_of, inputs_structure, outputs_structure
 
 
 def rebuild(
@@ -50,26 +51,16 @@ def rebuild(
     inputs = tree.pack_sequence_as(inputs_structure(functional), [tensors[n] for n in network.inputs])
     found = [tensors[n] for n in network.outputs]
     if len(found) > 1:
-        found = named(found, functional.output_names, names_behind(found))
+        given = [tensors[n] for n in network.inputs]
+        # Gates behind layers among them, which hide these.
+        taken = {call.op.name for call in calls_behind(found, given)} | {producer(tensor).name for tensor in given}
+        found = named(found, functional.output_names, taken)
     return inputs, tree.pack_sequence_as(outputs_structure(functional), found)
 
 
 def producer(tensor: Any) -> Any:
     """The layer or operator that made a symbolic tensor."""
     return history_of(tensor).operation
-
-
-def names_behind(outputs: list[Any]) -> set[str]:
-    """The names of all layers and operators that symbolic tensors are made by, of gates behind layers among them."""
-    names, seen, stack = set(), set(), list(outputs)
-    while stack:
-        tensor = stack.pop()
-        if id(tensor) not in seen:
-            seen.add(id(tensor))
-            history = history_of(tensor)
-            names.add(history.operation.name)
-            stack.extend(call_of(history).input_tensors)
-    return names
 
 
 def named(outputs: list[Any], names: list[str], taken: set[str]) -> list[Any]:
