@@ -77,6 +77,12 @@ def parser() -> argparse.ArgumentParser:
             help="round widths up to a multiple of this (default: 1)",
         )
         command.add_argument(
+            "--length",
+            type=at_least(1),
+            metavar="N",
+            help="length of sequences, where the inputs leave it open (default: that of `gate_model`, if it was given)",
+        )
+        command.add_argument(
             "--unsafe",
             action="store_true",
             help="let the file run code of its own while loading (lambdas); only for files you trust",

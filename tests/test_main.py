@@ -57,6 +57,20 @@ def test_inspect_of_a_plain_model_expects_nothing(tmp_path, capsys):
     assert capsys.readouterr().out == f"{tfgates.plan_pruning(model)}\n"
 
 
+@pytest.mark.parametrize("given, counted", [(None, 20), (30, 30)])
+@pytest.mark.parametrize("gated", [False, True])
+def test_inspect_of_a_length(gated, given, counted, tmp_path, capsys):
+    """Of a gated network the length is known from `gate_model`, unless another one is given."""
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Dense(7)(keras.layers.Embedding(50, 5)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling1D()(x)))
+    model = tfgates.gate_model(model, length=20) if gated else model
+    model.save(tmp_path / "open.keras")
+    run("inspect", tmp_path / "open.keras", "--json", *([f"--length={given}"] if given else []))
+    result = json.loads(capsys.readouterr().out)
+    assert result["dense_macs"] == (counted * 5 * 7 + 7 * 3 if gated or given else None)
+
+
 def test_inspect_as_json(saved, capsys):
     model, path = saved
     run("inspect", path, "--json", "--min_units=5")
@@ -139,6 +153,7 @@ def test_code_in_a_file_runs_only_when_asked(tmp_path, capsys):
         ("inspect model.keras --export=folder", "unrecognized arguments: --export=folder"),
         ("inspect model.keras --round_to=0", "argument --round_to: must be an integer of at least 1. Received: 0"),
         ("inspect model.keras --min_units=-1", "must be an integer of at least 0. Received: -1"),
+        ("inspect model.keras --length=0", "argument --length: must be an integer of at least 1. Received: 0"),
         ("inspect model.keras --min_units=few", "must be an integer of at least 0. Received: few"),
         ("inspect model.keras --min_units=1-", "must be an integer of at least 0. Received: 1-"),
     ],

@@ -13,6 +13,7 @@ from absl import logging
 import tfgates
 from tfgates.files import export_whole, write_whole
 from tfgates.graph.examples import NoExamplesError
+from tfgates.graph.lengths import set_length
 from tfgates.pruning import NetworkCost, PruningError, PruningPlan, compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line
 from tfgates_cli import Failure, as_path
@@ -92,6 +93,7 @@ def outcome(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     """What came of a command, as text and as data."""
     model = load(as_path(arguments.model), arguments.unsafe)
     try:
+        set_length(model, arguments.length)
         plan = tfgates.plan_pruning(model, arguments.min_units, arguments.round_to)
         return COMMANDS[arguments.command](model, plan, arguments)
     except (ValueError, PruningError, ImportError, OSError) as error:

@@ -98,7 +98,8 @@ class Structure:
     def _refuse(self, argument: str, name: str) -> NoReturn:
         raise ValueError(
             f"`{argument}` on {cost_named(name).title} needs those of every layer to be known; `{argument}` on params "
-            f"does without. Received: not counted: {incomplete(self.cost.unknown[name])}"
+            "does without, and `tfgates.anatomy.register_anatomy` tells what a layer of yours multiplies. Received: "
+            f"not counted: {incomplete(self.cost.unknown[name])}"
         )
 
     def pace(self, steps: int | None) -> np.ndarray:
