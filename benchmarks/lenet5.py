@@ -13,6 +13,8 @@ What is left of the same budget of parameters, all by AdamW, batches of 128:
 
 * `gates`: `tfgates.compress` with its defaults, 60 % of the epochs before pruning;
 * `joint`: the same, with the MACs of the `narrow` network bounded too;
+* `taught`: the same as `gates`, with the network that `annealed` prunes as teacher (the epochs of the teacher come on
+  top), and `temperature=1/3`: gates with that in the place of 2/3; neither is run unless asked for;
 * `magnitude`: what `compress(importance="magnitude", fine_tune=1/3)` does, two thirds of the epochs before pruning;
 * `annealed`: the same, the rate falling to 0 by a cosine before pruning too;
 * `random`: random units in the place of the smallest;
@@ -40,8 +42,11 @@ LOSS = "sparse_categorical_crossentropy"
 DECAY, BATCH = 0.1, 128
 FIRST = ("gates", "magnitude")
 OTHERS = ("annealed", "random", "redrawn", "narrow", "joint", "dense")
+# What rows of gates change of `compress`, beside a teacher and a second budget.
+GATES = {"gates": {}, "joint": {}, "taught": {}, "temperature=1/3": {"temperature": 1 / 3}}
+ASKED_FOR = ("taught", "temperature=1/3")
 # What a row begins with, once for all sizes: a network trained for two thirds of the epochs, and at which rate.
-STARTS = {"magnitude": "constant", "random": "constant", "annealed": "falling"}
+STARTS = {"magnitude": "constant", "random": "constant", "annealed": "falling", "taught": "falling"}
 
 
 def parse():
@@ -51,7 +56,9 @@ def parse():
     parser.add_argument("--epochs", type=int, default=33, help="of each row, in all")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--seeds", type=int, nargs="+", default=(0, 1, 2))
-    parser.add_argument("--rows", nargs="+", choices=FIRST + OTHERS, default=None, help="by default all, in order")
+    parser.add_argument(
+        "--rows", nargs="+", choices=FIRST + OTHERS + ASKED_FOR, help="all but two, in order, if not given"
+    )
     parser.add_argument("--examples", type=int, default=55_000, help="train on so many images alone")
     parser.add_argument("--rate", type=float, default=1e-3, help="learning rate of all rows")
     parser.add_argument("--fine_tune", type=float, default=0.4, help="share of the epochs of `compress` after pruning")
@@ -184,7 +191,7 @@ class Runs:
     def trained(self, row, size, seed):
         """The network of a row."""
         epochs = self.arguments.epochs
-        if row in ("gates", "joint"):
+        if row in GATES:
             budget = tfgates.Budget(params=size)
             if row == "joint":
                 budget = tfgates.Budget(params=size, macs=int(tfgates.cost(network(narrow_widths(size))).macs))
@@ -197,10 +204,12 @@ class Runs:
                 fine_tune=self.arguments.fine_tune,
                 learning_rate=self.arguments.rate,
                 metrics=["accuracy"],
+                teacher=keras.models.load_model(self.kept(STARTS[row], seed)) if row in STARTS else None,
                 seed=seed,
                 verbose=0,
+                **GATES[row],
             )
-            self.keep(small, self.kept(f"{row}-{size}", seed))
+            self.keep(small, self.kept(f"{row.replace('/', ' by ')}-{size}", seed))
             return small
         if row == "redrawn":
             small = keras.models.load_model(self.kept(f"gates-{size}", seed))
@@ -237,7 +246,7 @@ class Runs:
         write_whole(self.single(row, size, seed), lambda temporary: temporary.write_text(text))
 
     def single(self, row, size, seed):
-        return self.out / f"one-{row}-{size}-{seed}.json"
+        return self.out / f"one-{row.replace('/', ' by ')}-{size}-{seed}.json"
 
     def take(self, task):
         """Puts the result of a run that has ended beside those that are there."""

@@ -47,6 +47,8 @@ def cifar10(rows):
 LENET5 = {
     "gates": "`compress`, gates",
     "joint": "`compress`, MACs of the narrow network too",
+    "taught": "`compress`, gates, with a dense network as teacher",
+    "temperature=1/3": "`compress`, gates, `temperature=1/3`",
     "magnitude": "magnitude",
     "annealed": "magnitude, rate annealed before pruning too",
     "random": "random units",
