@@ -113,10 +113,14 @@ def test_links_are_made_from_one_place():
 
 
 def test_versions_agree():
-    """The version stands in tfgates/version.py; the citation and the changelog follow it."""
-    citation = (ROOT / "CITATION.cff").read_text("utf-8")
-    assert re.search(r"^version: (.+)$", citation, re.M)[1] == tfgates.__version__
-    assert f"## {tfgates.__version__}" in (ROOT / "CHANGELOG.md").read_text("utf-8")
+    """The version stands in tfgates/version.py; the citation names the newest release, the changelog what comes."""
+    citation, changelog = ((ROOT / name).read_text("utf-8") for name in ("CITATION.cff", "CHANGELOG.md"))
+    under_way, releases = (
+        re.findall(r"^## Unreleased .(.+).$", changelog, re.M),
+        re.findall(r"^## (\d.+)$", changelog, re.M),
+    )
+    assert re.search(r"^version: (.+)$", citation, re.M)[1] == releases[0]
+    assert tfgates.__version__ == (f"{under_way[0]}.dev0" if under_way else releases[0])
     assert re.search(r"^license: (.+)$", citation, re.M)[1] == PROJECT["license"]
 
 
