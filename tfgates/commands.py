@@ -11,6 +11,7 @@ import keras
 from absl import logging
 
 import tfgates
+from tfgates.anatomy.normalization import keeps_averages
 from tfgates.files import export_whole, write_whole
 from tfgates.graph.examples import NoExamplesError
 from tfgates.graph.lengths import set_length
@@ -49,6 +50,11 @@ def prune(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace) 
     except NoExamplesError as error:
         raise Failure(f"The command has no data: `tfgates.prune` in Python has `inputs`. {error}") from error
     write_whole(out, small.save)
+    if tfgates.gates.gates_of(model) and any(keeps_averages(layer) for layer in small.layers):
+        say(
+            "The command has no data: averages of batch normalisation stay as training gathered them, under "
+            "gates that changed. `tfgates.reestimate_statistics(small, data)` in Python gathers them again."
+        )
     lines = [f"{out}: {summary_line(plan)}"]
     if arguments.export is not None:
         export_whole(small, as_path(arguments.export))
