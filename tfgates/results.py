@@ -29,7 +29,7 @@ class Result:
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("`to_pandas` needs pandas: pip install 'tfgates[pandas]', or pandas itself") from error
+            raise ImportError("`to_pandas` needs pandas: pip install pandas") from error
         return pandas.DataFrame(self.records())
 
     def _repr_html_(self) -> str:
