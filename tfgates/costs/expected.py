@@ -217,7 +217,7 @@ class ExpectedCost:
         return self._counts(values)[self._whole] > 0.0
 
     def holders(self, left: np.ndarray) -> list[Holder]:
-        """The layers that account for most of what remains, and why.
+        """The layers that account for the largest part of what remains, and why.
 
         Args:
             left: what each of them costs.
