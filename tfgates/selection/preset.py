@@ -24,8 +24,8 @@ class PresetSelection:
 
     All layers get one width, and, where the class can express it, one number of heads; closed layers are removed. In
     each layer the likeliest units stay; the k-th units of all layers go together, by their mean openness. Nothing that
-    is closed is opened: where it stays for the width it contributes nothing. The exception are gates on wholes that end
-    with a normalisation: they are opened fully where their layer stays, since the class cannot express half of one.
+    is closed is opened: where it stays for the width it contributes nothing. Only gates on wholes that end with
+    a normalisation are opened fully where their layer stays: the class cannot express half of one.
 
     Args:
         model: a gated network whose `Original` is known.
