@@ -44,7 +44,7 @@ class LinearAnatomy(Anatomy):
 
 
 class ChannelAnatomy(Anatomy):
-    """A layer that treats each channel by itself, alike at all places, with weights per channel.
+    """A layer that treats each channel separately, in the same way at all places, with weights per channel.
 
     Attributes:
         keeps_zero: bool, whether it makes 0 of 0 whatever its weights are. Defaults to False.

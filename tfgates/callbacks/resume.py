@@ -29,7 +29,7 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
 
     What is saved: all variables of the model, among them the multipliers of a budget and the seeds of
     gates and of dropout, which no file of Keras holds for all layers; all variables of the optimizer; the
-    number of the epoch; and, with PyTorch, the state of its own generator, from which layers without a seed
+    number of the epoch; and, with PyTorch, the state of PyTorch's own generator, from which layers without a seed
     draw there. A run that is started again with the same program, whatever ended
     it and whenever, repeats the epoch that was interrupted and ends, on CPUs to the bit, where it
     would have ended. This requires data in an order that depends on nothing but the epoch, such as

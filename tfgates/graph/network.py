@@ -57,7 +57,7 @@ class Node:
 
     @property
     def layer(self) -> Any:
-        """The layer, or None if the call is of an operator that is no layer."""
+        """The layer, or None if the call is of an operator that is not a layer."""
         return self.op if isinstance(self.op, keras.Layer) else None
 
 

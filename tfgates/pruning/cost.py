@@ -192,7 +192,7 @@ def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1,
         A `tfgates.pruning.NetworkCost`; `print(cost(model))` shows it as a table.
 
     Raises:
-        ValueError: if the model is no graph of layers, or its budget cannot be met.
+        ValueError: if the model is not a graph of layers, or its budget cannot be met.
     """
     with lengthened(model, length), networks_shared():
         return NetworkCost(model, chosen, min_units, round_to)
@@ -206,6 +206,6 @@ def summary(model: Any, print_fn: Any = print) -> None:
         print_fn: function that takes the text. Defaults to `print`.
 
     Raises:
-        ValueError: if the model is no graph of layers.
+        ValueError: if the model is not a graph of layers.
     """
     print_fn(str(cost(model)))

@@ -37,7 +37,7 @@ class PruningPlan(Result):
         kept: list of pairs (layer, reason): closed units that have to stay.
         alone: list of pairs (layer, reason): layers that are kept as they are, with everything around them.
         unmoved: of a model with a budget, list of pairs (layer, reason): layers that account for a tenth or more of
-            what remains of its first bound, and cost the same whatever gates do.
+            what remains of the cost in its first bound, and cost the same whatever gates do.
         needs_tfgates: list of pairs (layer, reason): layers of tfgates in the pruned network, which make a file of it
             need tfgates to be loaded. Usually there is none.
         dropped: names of layers that vanish altogether.
@@ -277,7 +277,7 @@ def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1, preset: bool
         A `PruningPlan`; print it.
 
     Raises:
-        ValueError: if the model is no graph of layers, a gate's value is not finite, or the budget cannot
+        ValueError: if the model is not a graph of layers, a gate's value is not finite, or the budget cannot
             be met with these widths.
     """
     selection = PresetSelection(model, Rounding(min_units, round_to)) if preset else None

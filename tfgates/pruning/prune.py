@@ -88,7 +88,7 @@ def prune(
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
-        ValueError: if the model is no graph of layers; if `inputs` are needed; if the outputs of `model`
+        ValueError: if the model is not a graph of layers; if `inputs` are needed; if the outputs of `model`
             are random even with the same seeds; if a layer that stays whole holds gates; if its budget cannot be
             met; and, with `preset=True`, where the class cannot express the pruned network.
         PruningError: if the outputs differ by more than `tolerance`.

@@ -71,7 +71,7 @@ def reconstruct(
     The Dense layers and convolutions of `small` are treated in the order of the network. For each of them, X are the
     patches of its inputs as the layers before it, already reconstructed, make them; Y are the outputs before the
     activation of the same layer of `dense`, at the units that remain; and W, b are the current weights. The new weights
-    V, c are
+    V, c solve
 
         min over V, c of |X V + c - Y|^2 + ridge * s * |V - W|^2,     s = mean over entries of the squares of X,
 

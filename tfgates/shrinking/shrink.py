@@ -64,7 +64,7 @@ def shrink(
     Training continues as that of `model` would with these units held closed, with the following exceptions. Noise is
     drawn for fewer units. Weight decay and regularisers act on the weights that remain. Optimizers that
     look at a whole variable at once (Muon, LAMB, Adafactor) see a smaller one. A constant other than 0 that a
-    closed unit leaves behind after an activation is trained as a bias, and what removed units add to a
+    closed unit leaves after an activation is trained as a bias, and what removed units add to a
     `GateGenerator`'s other logits stays as it is. A unit that was removed does not come back.
 
     Args:
