@@ -99,7 +99,7 @@ def test_data_frames(gated):
 
 def test_without_pandas(gated, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(ImportError, match=r"`to_pandas` needs pandas: pip install 'tfgates\[pandas\]'"):
+    with pytest.raises(ImportError, match=r"`to_pandas` needs pandas: pip install pandas$"):
         tfgates.cost(gated).to_pandas()
 
 

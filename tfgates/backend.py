@@ -10,8 +10,8 @@ except ModuleNotFoundError as error:
     if str(error.name).partition(".")[0] not in ("tensorflow", "jax", "torch"):
         raise
     raise ModuleNotFoundError(
-        "tfgates runs on a backend of Keras: TensorFlow, or with KERAS_BACKEND=jax or torch one of these. Install it "
-        'as an extra: pip install "tfgates[tensorflow]", "tfgates[jax]" or "tfgates[torch]". '
+        "tfgates runs on a backend of Keras: TensorFlow, or with KERAS_BACKEND=jax or torch one of these. Install it: "
+        '"pip install tensorflow", "pip install jax" or "pip install torch". '
         f"Received: a Keras that asks for {error.name}, which is not installed",
         name=error.name,
     ) from error

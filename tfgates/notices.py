@@ -8,9 +8,9 @@ OURS = ("tfgates", "keras", "contextlib", "tensorflow")
 
 
 class GatesWarning(UserWarning):
-    """A training or a pruning that does nothing, or that ends elsewhere than it was asked to.
+    """A training or a pruning that does nothing, or that ends elsewhere than asked.
 
-    Silence it, or make an error of it, as any warning: `warnings.simplefilter("error", tfgates.GatesWarning)`.
+    Silence it, or turn it into an error, like any warning: `warnings.simplefilter("error", tfgates.GatesWarning)`.
     """
 
 

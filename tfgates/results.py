@@ -6,10 +6,10 @@ from typing import Any
 
 
 class Result:
-    """What the results of tfgates share; each says in `to_dict` and `records` what it holds."""
+    """What the results of tfgates share; each defines its content in `to_dict` and `records`."""
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as dictionaries, lists, strings, numbers and None, such as `json.dumps` takes."""
+        """All of it as dictionaries, lists, strings, numbers and None, as `json.dumps` takes them."""
         raise NotImplementedError
 
     def records(self) -> list[dict[str, Any]]:
@@ -17,7 +17,7 @@ class Result:
         raise NotImplementedError
 
     def remarks(self) -> dict[str, list[tuple[str, str]]]:
-        """What stands below the table: by title, pairs of a name and a text."""
+        """What is shown below the table: by title, pairs of a name and a text."""
         return {}
 
     def to_pandas(self) -> Any:
@@ -29,7 +29,7 @@ class Result:
         try:
             import pandas
         except ImportError as error:
-            raise ImportError("`to_pandas` needs pandas: pip install 'tfgates[pandas]', or pandas itself") from error
+            raise ImportError("`to_pandas` needs pandas: pip install pandas") from error
         return pandas.DataFrame(self.records())
 
     def _repr_html_(self) -> str:

@@ -43,16 +43,16 @@ class Method:
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What `tfgates.gate_model`, and the networks of `tfgates.applications`, take to be gated so."""
+        """What `tfgates.gate_model` and the networks of `tfgates.applications` need to be gated by this method."""
         return {"gate": self.gate} if self.generator is None else {"gate": self.gate, "generator": self.generator}
 
     def callbacks(self, strength: float = 0.1) -> list[keras.callbacks.Callback]:
-        """What `fit` needs so that gates without a penalty of their own close: `SparseScaling` for scaling gates."""
+        """What `fit` needs so that gates without their own penalty close: `SparseScaling` for scaling gates."""
         return [SparseScaling(strength)] if isinstance(gates.get(self.gate), ScalingGate) else []
 
 
 def methods() -> dict[str, Method]:
-    """All methods by name: those of `tfgates.gates.NAMES` as it is now, each once, and the generators."""
+    """All methods by name: those that `tfgates.gates.NAMES` has now, each once, and the generators."""
     found = {name: Method(name, name) for name in gates.NAMES if name not in ALIASES}
     return found | {order: Method(order, "hard_concrete", order) for order in GENERATORS}
 
@@ -61,19 +61,22 @@ METHODS = methods()
 
 
 def check_gate(gate: Any, seed: int = 0) -> None:
-    """Tries what every gate promises, on a small network: for a gate of your own, as the tests do for those here.
+    """Checks on a small network what every gate promises: for your own gates, as the tests do for those of tfgates.
 
-    The config makes the gate again; it starts at the open probability that it was given; the same seed gives the
-    same draw, in the shape of the units; open probabilities and gate values agree, and units can be closed; the
-    cost of open units has a gradient; a training step changes the gate; and a network with half of its
-    units closed is pruned to an equal one.
+    * The config makes the gate again.
+    * The gate starts at the open probability that it was given.
+    * The same seed gives the same draw, in the shape of the units.
+    * Open probabilities and gate values agree, and units can be closed.
+    * The cost of open units has a gradient.
+    * A training step changes the gate.
+    * A network with half of its units closed is pruned to an equal one.
 
     Args:
         gate: a name in `tfgates.gates.NAMES`, or a `Gate` that is not built.
         seed: int, of the random numbers.
 
     Raises:
-        ValueError: with what does not hold.
+        ValueError: with the first of these that does not hold.
     """
     gate = gates.get(gate)
     if gate.built:

@@ -12,30 +12,30 @@ from tfgates.anatomy.registry import anatomy_of
 
 
 class Anatomy:
-    """What a kind of layers is made of: a declaration without any state.
+    """What a kind of layer is made of: a declaration without any state.
 
-    A subclass says it by class attributes, and overrides the methods below only for what they cannot say.
+    A subclass declares it by class attributes, and overrides the methods below only for what they cannot express.
     Units of one kind have a name: `"inputs"` and `"outputs"` are the positions along the axis of the
     channels of what the layer reads and makes, `"channels"` what is both, and any other name, such as
-    `"heads"`, is for units inside. The declaration promises that a unit without which a layer is made
-    smaller is one that had only zeros in the weights, and, of inputs, one that was 0.
+    `"heads"`, is for units inside. The declaration promises that when a layer is made smaller by removing a unit,
+    the unit had only zeros in its weights or, for inputs, was 0.
 
     Attributes:
         variables: dict from the attribute of a variable (dots lead into layers that the layer holds) to what
-            each of its axes carries: the name of a kind of units, each of which has as many positions in a
-            row, however many that are; None for what stays whole; a tuple of names for stretches of equal
-            length one behind the other; `...` for any number of axes that stay whole. Variables that a
-            layer has not (`use_bias=False`) do not matter.
+            each of its axes carries: the name of a kind of units, each of which has equally many positions in a
+            row, however many; None for what stays whole; a tuple of names for stretches of equal
+            length one after the other; `...` for any number of axes that stay whole. Variables that a
+            layer does not have (`use_bias=False`) do not matter.
         widths: dict from an entry of the layer's config to the kind of units whose number it is.
         products: the variables whose entries each multiply a number at each place: they make the MACs.
             The others add, scale or look up. Defaults to `"kernel"`.
         reads: dict from the argument of each tensor that the layer is called on, in their order, to the kind of
             units along the axis of its channels.
         makes: the kind of units along the axis of the channels of what it returns.
-        applied: for each place of which tensor `products` are applied once: `"outputs"`, or an argument of
+        applied: the tensor for each of whose places `products` are applied once: `"outputs"`, or an argument of
             `reads`; a dict where it differs by variable.
-        recurs: whether the layer reads its own outputs again: a gate on them must be inside of it.
-        inseparable: why none of the channels can go although the weights are theirs; nothing where they can.
+        recurs: whether the layer reads its own outputs again: a gate on them must be inside it.
+        inseparable: why none of the channels can be removed although the weights are theirs; empty where they can.
 
     Example:
 
@@ -55,7 +55,7 @@ class Anatomy:
     inseparable: str = ""
 
     def axes(self, layer: keras.Layer) -> dict[str, tuple[Axis, ...]]:
-        """For each variable that the layer has, what its axes carry; its activation's are among them."""
+        """For each variable that the layer has, what its axes carry; the variables of its activation are among them."""
         found = {}
         for path, axes in self.declared(layer).items():
             variable = variable_of(layer, path)
@@ -65,7 +65,7 @@ class Anatomy:
         return found
 
     def declared(self, layer: keras.Layer) -> Mapping[str, tuple[Any, ...]]:
-        """`variables`, for kinds of layers where they depend on the layer."""
+        """`variables`; to override for kinds of layers where they depend on the layer."""
         return self.variables
 
     def of_activation(self, layer: keras.Layer) -> dict[str, tuple[Axis, ...]]:
@@ -98,15 +98,15 @@ class Anatomy:
         return self.makes in self.reads.values()
 
     def parts(self, layer: keras.Layer) -> int:
-        """Number of equal parts of inputs and outputs that stay or go whole, as those of a grouped convolution."""
+        """Number of equal parts of inputs and outputs that stay or go as a whole, as in a grouped convolution."""
         return 1
 
     def obstacle(self, layer: keras.Layer) -> str | None:
-        """None, or why a layer of the class is none of this anatomy."""
+        """None, or why this anatomy does not fit a layer of the class."""
         return None
 
     def plain(self, layer: keras.Layer) -> type[keras.Layer]:
-        """The class of a smaller layer: without the gate of those that tfgates makes of Keras's."""
+        """The class of a smaller layer: without the gate, for layers that tfgates derives from those of Keras."""
         kind = type(layer)
         if kind.__module__.partition(".")[0] == "tfgates":
             return next((base for base in kind.__mro__ if base.__module__.partition(".")[0] == "keras"), kind)
@@ -129,7 +129,7 @@ class Anatomy:
         return found
 
     def resize(self, layer: keras.Layer, config: dict[str, Any], keep: Keep) -> None:
-        """Writes into `config`, a layer's, how many units there are when those of `keep` stay."""
+        """Writes into `config`, that of a layer, how many units there are when those of `keep` stay."""
         for entry, kind in self.widths.items():
             if kind in keep:
                 config[entry] = int(np.sum(keep[kind]))
@@ -192,7 +192,7 @@ class Anatomy:
             layer: a built layer.
             values: the arrays of the variables `products` that the layer has.
             kind: of which units: `"outputs"`, what the layer makes, whose weights are those of the last of
-                `products`; or a kind inside of it, whose weights are those of all of them.
+                `products`; or a kind inside it, whose weights are those of all of them.
         """
         axes, path = self.axes(layer), self.products[-1]
         if kind == "outputs":

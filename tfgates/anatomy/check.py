@@ -18,20 +18,20 @@ TRACERS: list[Callable[[keras.Model, keras.Layer], float | None]] = []
 
 
 def check_anatomy(layer: keras.Layer, *inputs: Any, seed: int = 0, tolerance: float = 1e-4) -> None:
-    """Cuts a layer at random as its anatomy says, and compares what is left of it with the layer.
+    """Cuts a layer at random as its anatomy says, and compares the smaller layer with the original.
 
-    The layer has random weights for this, those of the units that go 0; afterwards it is as it was.
+    For this, the layer has random weights, and those of the removed units are 0; afterwards it is as it was.
 
     Args:
-        layer: a layer whose class, or which itself, has an anatomy.
+        layer: a layer with an anatomy, its own or that of its class.
         *inputs: arrays to call it on.
         seed: int, of the random numbers.
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
 
     Raises:
-        ValueError: if no anatomy is declared, or it does not name all of the weights, or if the smaller layer cannot be
-            made, computes something else or has another number of parameters than the anatomy says, or a call another
-            number of multiply-accumulates.
+        ValueError: if no anatomy is declared; if it does not name all of the weights; if the smaller layer cannot be
+            made, computes something else or has a different number of parameters than the anatomy says; or if a call
+            has a different number of multiply-accumulates.
     """
     anatomy = anatomy_of(layer)
     if anatomy is None:

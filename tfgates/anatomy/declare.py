@@ -13,14 +13,14 @@ from tfgates.anatomy.base import Anatomy
 def register_anatomy(*kinds: Any) -> Callable[[type[Anatomy]], type[Anatomy]]:
     """Class decorator: the declaration is that of the given classes of layers, or of single layers.
 
-    It holds for these classes alone: a subclass may have a `call` of its own, and what it computes is not
+    It applies only to these classes: a subclass may have its own `call`, and what it computes is not
     known until it is registered too.
 
     Args:
-        *kinds: subclasses of `keras.Layer`, or layers, or names of classes (for Keras's that are not public).
+        *kinds: subclasses of `keras.Layer`, or layers, or names of classes (for classes of Keras that are not public).
 
     Raises:
-        ValueError: if `kinds` are neither, or if the declaration is none.
+        ValueError: if `kinds` are none of these, or if the declaration is not valid.
     """
 
     def register(declaration: type[Anatomy]) -> type[Anatomy]:

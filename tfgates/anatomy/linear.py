@@ -10,18 +10,18 @@ from tfgates.anatomy.base import Anatomy
 
 
 class LinearAnatomy(Anatomy):
-    """A layer that computes `activation(x W + b)` at each place, b a variable named `bias` or none.
+    """A layer that computes `activation(x W + b)` at each place, where b is a variable named `bias` or absent.
 
-    What is more than an `Anatomy` says: constants pass through it, and those of inputs that go can be added
-    to the bias. W is made of `products`.
+    Compared with an `Anatomy` it says in addition: constants pass through the layer, and those of inputs that are
+    removed can be added to the bias. W is made of `products`.
     """
 
     def mixing(self, layer: keras.Layer, values: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What each input that is 1 everywhere adds to each output, `(inputs, outputs)`, borders left out.
+        """What each input that is 1 everywhere adds to each output, `(inputs, outputs)`, ignoring borders.
 
         Args:
             layer: a built layer.
-            values: the arrays in place of the variables `products`.
+            values: the arrays to use instead of the variables `products`.
         """
         (path,) = self.products
         axes, value = self.axes(layer)[path], values[path]
@@ -44,7 +44,7 @@ class LinearAnatomy(Anatomy):
 
 
 class ChannelAnatomy(Anatomy):
-    """A layer that treats each channel by itself, alike at all places, with weights per channel.
+    """A layer that treats each channel separately, in the same way at all places, with weights per channel.
 
     Attributes:
         keeps_zero: bool, whether it makes 0 of 0 whatever its weights are. Defaults to False.

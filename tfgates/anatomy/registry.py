@@ -11,7 +11,7 @@ LAYERS: "weakref.WeakKeyDictionary[keras.Layer, Any]" = weakref.WeakKeyDictionar
 
 
 def anatomy_of(layer: Any) -> Any:
-    """The anatomy of a layer, or None where none is declared for it or exactly its class."""
+    """The anatomy of a layer, or None where none is declared for it or for exactly its class."""
     if not isinstance(layer, keras.Layer):
         return None
     found = LAYERS.get(layer) or KINDS.get(type(layer))
@@ -26,6 +26,6 @@ def declared_base(kind: type) -> type | None:
 
 
 def gated_class(kind: type) -> Any:
-    """The class of tfgates that is a class of Keras's layers with a gate in it, or None."""
+    """The class of tfgates that is the given Keras layer class with a gate in it, or None."""
     made = (other for other in KINDS if isinstance(other, type) and other.__module__.partition(".")[0] == "tfgates")
     return next((other for other in made if kind in other.__bases__), None)

@@ -228,7 +228,7 @@ def resnet164(
 
     `gated="channels"`, the default for gates that draw: the first two convolutions of each
     block, after batch normalisation. `"blocks"`, the default for scaling factors: whole blocks, at
-    the end of the branch, since no batch normalisation follows inside of it.
+    the end of the branch, since no batch normalisation follows inside it.
 
     Args: as for `resnet20`.
 
@@ -245,7 +245,7 @@ def wrn28_10(
     """Wide ResNet WRN-28-10 for CIFAR; its output is a softmax.
 
     `gated="channels"`, the default for gates that draw: the first convolution of each block, after
-    batch normalisation, where L0-HC and L0-ARM gate it before. `"blocks"`: whole blocks.
+    batch normalisation, whereas L0-HC and L0-ARM gate it before. `"blocks"`: whole blocks.
 
     Args: as for `resnet20`.
 

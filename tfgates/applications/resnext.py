@@ -15,7 +15,7 @@ def resnext50(
 ) -> keras.Model:
     """ResNeXt-50 (32 x 4d) for ImageNet; its output is a softmax.
 
-    `gated="groups"`, the default: each of the 32 branches of each grouped convolution, behind its
+    `gated="groups"`, the default: each of the 32 branches of each grouped convolution, after its
     batch normalisation, as SSS does. `"blocks"`: whole blocks.
 
     Args:
@@ -41,8 +41,8 @@ def resnext20(
 ) -> keras.Model:
     """ResNeXt-20 for CIFAR: 6 bottlenecks with 32 groups of 1, 2 and 4 channels in the three stages.
 
-    Twice as many channels inside of the bottlenecks as a ResNet has, as in ResNeXt-50. The
-    gates are those of `resnext50`, and so are the arguments.
+    The bottlenecks have twice as many channels inside as those of a ResNet, as in ResNeXt-50. The
+    gates and the arguments are those of `resnext50`.
 
     Reference: Xie et al. 2017, arXiv 1611.05431; Huang and Wang 2018, arXiv 1707.01213, section 4.1.
     """

@@ -25,26 +25,26 @@ BEST_WEIGHTS = "best_weights"
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class Resume(KeepsRecords, keras.callbacks.Callback):
-    """Saves the whole state of a training run after each epoch, and goes on from it when started again.
+    """Saves the whole state of a training run after each epoch, and continues from it when the run is started again.
 
     What is saved: all variables of the model, among them the multipliers of a budget and the seeds of
-    gates and of dropout, which no file of Keras holds for all layers, all variables of the optimizer, the
-    number of the epoch, and with PyTorch the state of its own generator, from which layers without a seed
+    gates and of dropout, which no file of Keras holds for all layers; all variables of the optimizer; the
+    number of the epoch; and, with PyTorch, the state of PyTorch's own generator, from which layers without a seed
     draw there. A run that is started again with the same program, whatever ended
-    it and whenever, does the epoch that was interrupted once more and ends, on CPUs to the bit, where it
-    would have ended. That takes data in an order that depends on nothing but the epoch, such as
+    it and whenever, repeats the epoch that was interrupted and ends, on CPUs to the bit, where it
+    would have ended. This requires data in an order that depends on nothing but the epoch, such as
     `shuffle=False` or a `tf.data.Dataset` that is shuffled with a seed and
     `reshuffle_each_iteration=False`.
 
-    State and epoch are one file, which appears whole or not at all, so that an end at any moment loses
+    State and epoch are one file, which appears whole or not at all, so a crash at any moment loses
     nothing else. (`keras.callbacks.BackupAndRestore` writes two, in place.) The last two are kept, also
-    after the end: `fit` with more epochs goes on from there, with as many it has nothing left to do.
+    after the end: `fit` with more epochs continues from there; with as many it has nothing left to do.
 
-    What `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` remember is saved where they are given as
-    `callbacks` too; they come before this one in the list of `fit`. A run that `EarlyStopping` had ended does
+    What `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` remember is saved if they are also passed as
+    `callbacks`; they must come before this callback in the list of `fit`. A run that `EarlyStopping` had ended does
     nothing more when it is started again with as many epochs.
 
-    With several workers each has a folder of its own, `worker-0` and so on, and all go on from the last
+    With several workers each has its own folder, `worker-0` and so on, and all continue from the last
     epoch that all of them have: the folder must be shared between them.
 
     Args:
@@ -108,7 +108,7 @@ class Resume(KeepsRecords, keras.callbacks.Callback):
             path_of(folder, number).unlink(missing_ok=True)
 
     def last_epoch(self) -> int:
-        """The number of epochs that are saved, by all workers; 0 for none."""
+        """The number of epochs that all workers have saved; 0 for none."""
         _, workers = worker_of(self.model)
         saved = [epochs_in(self._folder(worker)) for worker in range(workers)]
         return max(set.intersection(*saved), default=0)

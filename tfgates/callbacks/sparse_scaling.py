@@ -22,9 +22,9 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
 
     Before the first step it puts `tfgates.optimizers.APG` in charge of exactly the trainable
     scaling factors; all other variables keep the compiled optimizer. Everything happens inside
-    the compiled training step, so `steps_per_execution` and `jit_compile` change nothing, and
-    all state (momentum, the step that the warm-up has reached, whether `stop_at` was) belongs to
-    the model's optimizer: it is saved with the model, and a model that was loaded goes on to
+    the compiled training step, so `steps_per_execution` and `jit_compile` change nothing.
+    All state (momentum, the step that the warm-up has reached, whether `stop_at` was reached) belongs to
+    the model's optimizer: it is saved with the model, and a loaded model continues to
     the bit when this callback is given again. APG has the clipping and the gradient accumulation
     of the compiled optimizer; `global_clipnorm` limits the factors and the weights separately.
 
@@ -32,7 +32,7 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
     in the whole model.
 
     Args:
-        strength: float >= 0 or schedule, weight of `sum(|scale|)` beside the compiled loss, in loss per
+        strength: float >= 0 or schedule, weight of `sum(|scale|)` in addition to the compiled loss, in loss per
             unit of scale.
         momentum: float in [0, 1). Defaults to 0.9.
         nonnegative: bool, whether factors stay >= 0. Without it the momentum leaves small
@@ -40,11 +40,11 @@ class SparseScaling(GateCallback, keras.callbacks.Callback):
         learning_rate: float or schedule of the factors. Defaults to None: at every step that of
             the compiled optimizer.
         warmup_steps: int >= 0, the number of steps over which the strength grows linearly from
-            0. Defaults to 0: full strength from the first step, and so it must be for a schedule.
-        stop_at: int or None, the number of structures that must be left. Never fewer are; once
-            it is reached the strength is 0 and the choice stands. Defaults to None: no limit.
+            0. Defaults to 0: full strength from the first step. It must be 0 if `strength` is a schedule.
+        stop_at: int or None, the number of structures that must remain. There are never fewer; once
+            this number is reached the strength is 0 and the choice is final. Defaults to None: no limit.
         when_reached: what follows when `stop_at` is reached: `"fine_tune"` (train on with what
-            is left) or `"stop"` (end `fit`). Defaults to `"fine_tune"`.
+            remains) or `"stop"` (end `fit`). Defaults to `"fine_tune"`.
 
     Raises:
         ValueError: if the model has no trainable `ScalingGate`, is not built, or has already

@@ -57,33 +57,33 @@ def _probe_remote(folder: str, probe: str) -> None:
 class SparsityMonitor(GateCallback, keras.callbacks.Callback):
     """Writes for TensorBoard what is open, and adds it to the logs of each epoch.
 
-    At the end of each epoch it adds to `logs`, as fractions of the network with everything open,
+    At the end of each epoch it adds to `logs`, as fractions of the network with everything open:
     `open_units` and `expected_open_units` (sum over the gates of `open_units()` and of
-    `open_probability()`, divided by the number of units), and of each cost, such as `params` and `macs`, what the
+    `open_probability()`, divided by the number of units), and for each cost, such as `params` and `macs`, what the
     gates leave as inference uses them and what they leave in expectation, `expected_params` and `expected_macs`. The
     progress bar and History show them; EarlyStopping and ModelCheckpoint can use them if they come after this
     callback in the list.
 
-    Beside `keras.callbacks.TensorBoard(log_dir)`, which needs TensorFlow where this does not, it writes to runs below
-    `gates`. What belongs together is one chart:
+    In addition to what `keras.callbacks.TensorBoard(log_dir)` writes (which needs TensorFlow, while this callback does
+    not), it writes to runs below `gates`. What belongs together is one chart:
 
     * `cost/macs`, `cost/params`, `cost/open_units`: lines `expected` (the gates as probabilities), `actual` (the gates
-      as inference uses them), `target` (of a budget on the whole model), and from pruning on `pruned`;
+      as inference uses them), `target` (of a budget on the whole model), and, from pruning on, `pruned`;
     * `open_units/GATE`: expected and actual share of the units of a gate;
     * `learning_rate/weights` and `learning_rate/gates`;
     * `open_probability/GATE`: a histogram; `test_gates/GATE`: the gates as inference uses them, a square per unit,
       white open, black closed; `open_probability_by_epoch/GATE` and `layers`: pictures.
 
     It warns when all units of a gate have closed. Only `fit` is watched: the training is the same
-    without it. In the `fit` of a network that `tfgates.prune` has returned it goes on with `params` and `macs`
-    alone: in TensorBoard the line `pruned` begins where pruning was, and the text `pruning` says what went.
+    without it. In the `fit` of a network that `tfgates.prune` has returned it continues with only `params` and `macs`:
+    in TensorBoard the line `pruned` begins where pruning was, and the text `pruning` says what was removed.
 
     Args:
         log_dir: folder for the logs, which needs the package tensorboard; `None` adds to `logs` only.
             Defaults to `None`.
         frequency: int, write and measure every so many epochs. Defaults to 1.
         picture_frequency: int, write heat maps and the picture of the layers every so many epochs, and
-            at the end of training. Defaults to None: so that there are about 32 of each.
+            at the end of training. Defaults to None: chosen so that there are about 32 of each.
         hparams: dict from names to bools, ints, floats and strings: settings of the run, for
             TensorBoard's tab HPARAMS. Defaults to None.
 

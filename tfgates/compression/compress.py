@@ -62,15 +62,21 @@ def compress(
     verbose: Any = 1,
     **gate_arguments: Any,
 ) -> Any:
-    """Trains a network under a budget and returns the smaller network that is left.
+    """Trains a network under a budget and returns the smaller, pruned network.
 
-    Four phases in one call: the gated network is trained under the budget (whose warm-up and ramp
-    follow the number of steps, see `tfgates.Budget`); the units are chosen so that the actual cost
-    fits; what is closed is removed, and averages of batch normalisation are
-    estimated again (`tfgates.reestimate_statistics`); the network that is left is fine-tuned.
-    Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW, the rate
-    constant with gates and falling to 0 by a cosine after them; what is returned has the constant one again. With
-    `importance` there are no gates: the dense network is trained as long, and pruned by that criterion.
+    One call runs four phases:
+
+    1. The gated network is trained under the budget, whose warm-up and ramp follow the number of steps
+       (see `tfgates.Budget`).
+    2. Units are chosen so that the actual cost fits.
+    3. What is closed is removed, and the averages of batch normalisation are estimated again
+       (`tfgates.reestimate_statistics`).
+    4. The pruned network is fine-tuned.
+
+    Gates learn by Adam at the rate of `tfgates.optimizers.gate_learning_rate`, weights by AdamW. The rate of the
+    weights is constant while there are gates and falls to 0 by a cosine after them; the returned model has the constant
+    rate again. With `importance` there are no gates: the dense network is trained for as many epochs and pruned by that
+    criterion.
 
     Args:
         model: a Sequential or Functional `keras.Model`, trained or not; it is left untouched.
@@ -78,53 +84,60 @@ def compress(
         budget: a `tfgates.Budget` or a list of them.
         loss: as in `keras.Model.compile`.
         epochs: int, number of epochs in total. Defaults to 30.
-        validation_data: as in `keras.Model.fit`, shown while training.
+        validation_data: as in `keras.Model.fit`, evaluated and shown while training.
         metrics: as in `keras.Model.compile`.
         batch_size: int, for arrays. Defaults to 128.
         gate, residual, flattened, generator, layers, **gate_arguments: see `tfgates.gate_model`.
-        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, that of the weights: the one that
-            trains the dense network best. Defaults to 1e-3.
+        learning_rate: float or `keras.optimizers.schedules.LearningRateSchedule`, the rate of the weights. Use the one
+            that trains the dense network best. Defaults to 1e-3.
         weight_decay: float, decoupled decay of the weights (not of the gates) by AdamW, as a share of the
-            learning rate: each step takes `learning_rate * weight_decay` of a weight. Defaults
-            to 0.1: what is left is small and fits its training data to the last example otherwise.
-        optimizer: None, or an optimizer in place of that AdamW, also by name or with a loss scale: each of the two
-            trainings takes a new one of its settings. Defaults to None.
-        fine_tune: float, share of the epochs after pruning, in [0, 1). More makes the whole run cheaper, since more of
-            it is training of the small network, and the choice worse. Defaults to 0.4.
-        fine_tuning_learning_rate: that of the weights after pruning: a float, a schedule, which counts the steps from
-            there, or a whole optimizer. Defaults to None: where the rate with gates is a number it falls from there
-            to 0 by a cosine, and stays there for callbacks that set it; a schedule goes on.
-        callbacks: Keras callbacks for both trainings, or None; see below.
-        resume: a folder, or None. The whole state is kept there after each epoch, and the same call,
-            started again after an interruption, goes on from it to where it would have
+            learning rate: each step removes `learning_rate * weight_decay` of a weight. Defaults
+            to 0.1: without it the pruned network, small as it is, fits its training data to the last example.
+        optimizer: None, or an optimizer to use instead of that AdamW, also by name or with a loss scale. Each of the
+            two training runs gets a new one with its settings. Defaults to None.
+        fine_tune: float, share of the epochs after pruning, in [0, 1). A larger share makes the whole run cheaper,
+            since more of it trains the small network, but makes the choice of units worse. Defaults to 0.4.
+        fine_tuning_learning_rate: the rate of the weights after pruning: a float; a schedule, which counts the steps
+            from pruning on; or a whole optimizer. Defaults to None: where the rate with gates is a number, it falls
+            from there to 0 by a cosine, or stays there if a callback sets the rate; a schedule goes on.
+        callbacks: Keras callbacks for both training runs, or None; see below.
+        resume: a folder, or None. The whole state is saved there after each epoch. The same call,
+            started again after an interruption, continues from it to where it would have
             ended (see `tfgates.callbacks.Resume`). Defaults to None.
         round_to: see `tfgates.prune`. Widths are rounded within the budget. Defaults to 1.
-        importance: None, or a criterion of `tfgates.prune_by` in place of gates, the control for them: a name, a
+        importance: None, or a criterion of `tfgates.prune_by` to use instead of gates, as a control for them: a name, a
             function, or a dict of its arguments such as `{"importance": "l1", "compare": "uniform"}`. The
-            epochs with gates are then epochs of the dense network, and all else is the same. Defaults to None.
-        teacher: None; or what the network learns from beside the labels, in both trainings: True for `model` itself as
-            it was given, which then has to be trained, another trained `keras.Model` of its inputs and outputs, or a
-            `tfgates.Teacher`, which says how: Kullback-Leibler divergence at temperature 2 with weight 1
-            unless told otherwise. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
+            epochs with gates are then epochs of the dense network; all else is the same. Defaults to None.
+        teacher: None, or what the network learns from in addition to the labels, in both training runs: True for
+            `model` itself as it was given, which must then be trained already; another trained `keras.Model` with the
+            same inputs and outputs; or a `tfgates.Teacher`, which says how: Kullback-Leibler divergence at temperature
+            2 with weight 1 unless set differently. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
         shrink: True, False, or a `tfgates.shrinking.Shrinking`: whether the network gets smaller while its gates
             close, so that its epochs get cheaper (see `tfgates.fit`). Defaults to True.
-        report: None, or the path of an HTML file to write at the end: the network with what is kept and removed of
-            each layer, curves of both trainings, sizes, the table; one file, without scripts, read without a
-            server. The logs then have what `tfgates.callbacks.SparsityMonitor` adds. Defaults to None.
+        report: None, or the path of an HTML file to write at the end. It shows the network with what is kept and
+            removed of each layer, curves of both training runs, sizes and the table. It is one file, without scripts,
+            and can be read without a server. The logs then have what `tfgates.callbacks.SparsityMonitor` adds. Defaults
+            to None.
         verbose: 0 (silent), 1 (progress bars) or 2 (a line per epoch). Defaults to 1.
 
-    Callbacks follow two trainings, whose epochs are counted through. Each begins with a new optimizer and the rate it
-    is to have, so `ReduceLROnPlateau` and relative `LearningRateScheduler` begin again. While there are gates, the
-    rules of `tfgates.GatedModel.fit` hold: what goes by a monitored value is shown the epochs alone at which the
-    budget holds. `EarlyStopping` begins again after pruning; if it ends the training with gates, pruning follows, and
-    as many epochs of fine-tuning as without it. `ModelCheckpoint(save_best_only=True)` begins again too, so a file of
-    one name ends as the best pruned network, never as one with gates that was better (with `fine_tune=0` it stays
-    that); `{epoch}` in the name keeps both. `CSVLogger` goes on in the same file and columns, with `NA` for what only
-    gates have. `TensorBoard` writes fine-tuning into the runs `fine-tuning/train` and `fine-tuning/validation` of its
-    folder. `History` gathers both. `SwapEMAWeights` needs an `optimizer` with `use_ema=True`, and averages from
-    pruning on anew. `SparseScaling`, which needs gates, sees the first training alone.
-    `BackupAndRestore` is refused, `resume` is in its place, with which `EarlyStopping`, `ReduceLROnPlateau` and
-    `ModelCheckpoint` remember what they had seen. `OrbaxCheckpoint` does as `ModelCheckpoint`, by epochs alone.
+    Callbacks follow two training runs, whose epochs are numbered consecutively. Each run begins with a new optimizer
+    and its own learning rate, so `ReduceLROnPlateau` and a relative `LearningRateScheduler` begin again. While there
+    are gates, the rules of `tfgates.GatedModel.fit` apply: callbacks that act on a monitored value see only those
+    epochs at which the budget is met.
+
+    * `EarlyStopping` begins again after pruning. If it ends the training with gates, pruning follows, and then as many
+      epochs of fine-tuning as without it.
+    * `ModelCheckpoint(save_best_only=True)` begins again too. A file with a fixed name therefore ends as the best
+      pruned network, never as one with gates that was better (with `fine_tune=0` it remains the one with gates);
+      `{epoch}` in the name keeps both.
+    * `CSVLogger` continues in the same file and columns, with `NA` for what only gates have.
+    * `TensorBoard` writes fine-tuning into the runs `fine-tuning/train` and `fine-tuning/validation` of its folder.
+    * `History` gathers both.
+    * `SwapEMAWeights` needs an `optimizer` with `use_ema=True`, and starts its averages anew from pruning on.
+    * `SparseScaling`, which needs gates, sees only the first run.
+    * `BackupAndRestore` is refused; use `resume` instead. With it `EarlyStopping`, `ReduceLROnPlateau` and
+      `ModelCheckpoint` remember what they had seen.
+    * `OrbaxCheckpoint` behaves like `ModelCheckpoint`; it may save only by epochs.
 
     Returns:
         The pruned `keras.Model`, compiled with `loss` and `metrics`, its cost at or below the budget.
@@ -132,11 +145,12 @@ def compress(
 
     Raises:
         TypeError: for an argument that neither `compress` nor the gate has.
-        ValueError: for a budget that cannot be reached, a model that cannot be gated, `data` without targets, `epochs`
-            and `fine_tune` that leave no epoch for the training with gates, callbacks that cannot follow two
-            networks (`Resume`, `BackupAndRestore`) or would fail with the optimizer, a model whose
-            class has a `train_step` or another method of training of its own, or gates beside `importance`.
-        RuntimeError: if weights are not finite after one of the trainings, be it ended by `TerminateOnNaN` or not.
+        ValueError: for a budget that cannot be reached; a model that cannot be gated; `data` without targets; `epochs`
+            and `fine_tune` that leave no epoch for the training with gates; callbacks that cannot follow two
+            networks (`Resume`, `BackupAndRestore`) or would fail with the optimizer; a model whose
+            class has its own `train_step` or another training method; or gates in addition to `importance`.
+        RuntimeError: if weights are not finite after one of the training runs, whether or not `TerminateOnNaN` ended
+            it.
     """
     check_arguments("compress", compress, gate, gate_arguments)
     check_page(report)

@@ -14,27 +14,27 @@ from tfgates.unknown import arguments_of, check_known
 def finish(
     model: Any, data: Any, batch_size: int = 128, steps: int = 100, verbose: int = 0, **arguments: Any
 ) -> keras.Model:
-    """Prunes a trained network up to its budget, gathers batch-norm averages again, and compiles it.
+    """Prunes a trained network to its budget, re-estimates batch-norm averages, and compiles the result.
 
-    That is `tfgates.prune`, then `tfgates.reestimate_statistics`: while gates trained, the averages of batch
-    normalisation followed all states of the gates, and those of the one that is left can be far from them. The
-    result is compiled as `model` is: loss, metrics, weighted metrics, and a fresh optimizer of the kind and the
-    settings of that of the weights, a schedule beginning again; evaluate it, save it, or compile it with the rate that
-    is to fall to 0 now and train it on.
+    It runs `tfgates.prune`, then `tfgates.reestimate_statistics`. While gates trained, the averages of batch
+    normalisation followed all states of the gates; those of the one remaining state can be far from them. The
+    result is compiled as `model` is: loss, metrics, weighted metrics, and a fresh optimizer of the same kind and
+    settings as that of the weights; a schedule begins again. Evaluate it, save it, or compile it with a rate that
+    now falls to 0 and train it further.
 
     Args:
         model: a `tfgates.GatedModel`, or whatever `tfgates.prune` takes; it is left untouched.
         data: training data for the averages: a `tf.data.Dataset` of batches `(x, ...)`, or a tuple of arrays. Where no
-            random `inputs` of `prune` can be made up, its first batch takes their place.
+            random `inputs` for `prune` can be made up, its first batch is used instead.
         batch_size, steps, verbose: see `tfgates.reestimate_statistics`.
-        **arguments: further ones of `tfgates.prune`, such as `round_to`.
+        **arguments: further arguments of `tfgates.prune`, such as `round_to`.
 
     Returns:
         A plain `keras.Model`. If `model` is compiled with an optimizer or a metric that cannot be made again from its
         config, the result is not compiled, and a `tfgates.GatesWarning` says so.
 
     Raises:
-        TypeError: for an argument that neither has.
+        TypeError: for an argument that neither function has.
         ValueError: for what `prune` and `reestimate_statistics` refuse.
 
     Example:

@@ -21,9 +21,9 @@ from tfgates.training.steps import steps_per_epoch
 def freeze_gates(model: Any) -> None:
     """Freezes all gates, and the generators of their logits, at the values that inference uses.
 
-    Training then goes on with the gates' inference values in place of draws, and changes the weights
-    alone. Compile the model again after it, as after every change of `trainable`. To train on without
-    the cost of what is closed, use `tfgates.prune` instead.
+    Training then continues with the gates' inference values instead of draws, and changes only the
+    weights. Compile the model again afterwards, as after every change of `trainable`. To continue training
+    without the cost of what is closed, use `tfgates.prune` instead.
 
     Args:
         model: a `keras.Model` with gates.
@@ -50,25 +50,25 @@ def reestimate_statistics(
     round_to: int = 1,
     verbose: Any = 0,
 ) -> int:
-    """Estimates the averages of batch normalisation anew, for the units that are left.
+    """Estimates the averages of batch normalisation anew, for the units that remain.
 
     While gates train, each batch is normalised under random gates, and the moving averages follow all
-    of them; inference uses other values of the gates. This gathers the averages again, over `steps`
+    of them; inference uses other values of the gates. This function gathers the averages again, over `steps`
     batches in training mode with the gates at their inference values (those that pruning would
     leave, if the model has a budget). Each average becomes the mean over the batches, weighted by
-    their sizes. Nothing else of the model changes, and nothing at all if it fails.
+    their sizes. Nothing else in the model changes, and nothing at all if the function fails.
 
     Args:
         model: a `keras.Model`, with gates or pruned.
-        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`, of which a
-            fixed random choice is taken.
+        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`. Of arrays a
+            fixed random selection is used.
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 100.
         min_units, round_to: see `tfgates.prune`, where the model has a budget.
         verbose: 0 (silent) or 1 (a progress bar). Defaults to 0.
 
     Returns:
-        The number of layers whose averages were estimated; those that are frozen keep theirs.
+        The number of layers whose averages were estimated; frozen layers keep theirs.
 
     Raises:
         ValueError: if `steps` or `batch_size` is not positive, or `data` is something else or has no batch.

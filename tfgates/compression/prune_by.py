@@ -46,32 +46,33 @@ def prune_by(
 ) -> keras.Model:
     """Removes the least important units of a trained network until it fits a budget, in seconds.
 
-    No gates are trained: units are judged by their weights, or by gradients. Where units can be removed
-    exactly is found as by `tfgates.gate_model`, and the choice, the removal and its proof are those of
-    `tfgates.prune`. Fine-tune what comes out, or start with `tfgates.reconstruct`.
+    No gates are trained: units are judged by their weights, or by gradients. Which units can be removed
+    exactly is found as in `tfgates.gate_model`; the choice, the removal and its proof are those of
+    `tfgates.prune`. Fine-tune the result, or start with `tfgates.reconstruct`.
 
     Args:
         model: a `keras.Model` without gates, as for `tfgates.gate_model`. It is left untouched.
         budget: a `tfgates.Budget` or a list of them.
         importance: how important a unit is:
             `"magnitude"` or `"l2"`: the Euclidean norm of its weights; `"l1"`: the sum of their absolute values;
-            `"batch_norm"`: the absolute scale of the batch normalisation behind it;
+            `"batch_norm"`: the absolute scale of the batch normalisation after it;
             `"geometric_median"`: the sum of its distances from all units of the layer;
-            `"taylor"`: the square of what the loss changes by to first order when the unit goes, mean over batches,
-            for which `data` and a loss are needed;
+            `"taylor"`: the square of the first-order change of the loss when the unit is removed, mean over batches;
+            it needs `data` and a loss;
             `"random"`: a random number;
             or a function that gets a `tfgates.importance.Units` and returns one number for each of its units.
             Where a residual stream ties layers together, the mean over them counts. Defaults to `"magnitude"`.
         data: a `tf.data.Dataset` of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple of arrays, for
-            `"taylor"`; otherwise of use where no random `inputs` can be made up, whose place its first batch takes.
-        loss: as in `keras.Model.compile`, for `"taylor"` alone. Defaults to that which `model` is compiled with.
+            `"taylor"`. With other criteria it is used only where no random `inputs` can be made up: then its first
+            batch is used instead.
+        loss: as in `keras.Model.compile`, only for `"taylor"`. Defaults to the one which `model` is compiled with.
         compare: how units of different layers are compared: `"normalized"`: by their importance relative to the
             mean of their layer; `"global"`: by their importance as it is; `"uniform"`: by their rank within their
             layer, so that each layer keeps the same share. Defaults to `"normalized"`.
         layers, flattened: see `tfgates.gate_model`.
-        residual: `"inner"`: channels inside of residual branches only; `"tied"`: in addition those of residual
+        residual: `"inner"`: only channels inside residual branches; `"tied"`: in addition the channels of residual
             streams, each as one for all layers that add into it. Defaults to `"inner"`, which includes streams where
-            little else can go, see `tfgates.gate_model`.
+            little else can be removed, see `tfgates.gate_model`.
         min_units, round_to: see `tfgates.plan_pruning`.
         batch_size: int, for arrays. Defaults to 128.
         steps: int > 0, the largest number of batches. Defaults to 10.
@@ -86,8 +87,8 @@ def prune_by(
         not compiled, and a `tfgates.GatesWarning` says so.
 
     Raises:
-        ValueError: for a budget that cannot be kept, a model with gates or one in which no unit can go, missing
-            data, or an importance that is none.
+        ValueError: for a budget that cannot be met, a model with gates or one in which no unit can be removed, missing
+            data, or an unknown `importance`.
 
     Example:
 

@@ -29,15 +29,16 @@ class Teacher:
 
         loss + weight * T^2 * KL(softmax(t / T) || softmax(s / T)),    T = temperature,
 
-    t, s the logits of teacher and student (logarithms of their probabilities where they give probabilities), mean over
-    the examples. For outputs that are no classes it is `weight` times the mean square of their difference; for
-    sigmoids the same divergence, of each entry by itself, summed over the entries. `val_loss` does not contain it.
+    where t and s are the logits of teacher and student (logarithms of their probabilities where they output
+    probabilities), mean over the examples. For outputs that are not classes it is `weight` times the mean square of
+    their difference; for sigmoids it is the same divergence, of each entry separately, summed over the entries.
+    `val_loss` does not contain it.
 
-    With `layers` it adds beside that, for the outputs T_i of these layers and S_j of those that are left of them,
+    With `layers` it also adds, for the outputs T_i of these layers and S_j of those of them that remain in the student,
 
         layer_weight * mean_i min_j mean((T_i - S_j)^2),
 
-    so that each layer is matched to the nearest that is still open; all steps of sequences count alike, padding too.
+    so each layer is matched to the nearest one that is still open. All steps of sequences count alike, padding too.
 
     Args:
         model: a trained `keras.Model` with the same inputs and outputs. It predicts at inference and is not trained.
@@ -46,9 +47,9 @@ class Teacher:
         outputs: what the outputs are: `"probabilities"` (over the last axis), `"logits"`, `"yes_or_no"` (a probability
             for each entry) or `"values"`, or a structure of these like the outputs. Defaults to `"auto"`: by the loss.
         layers: None, or which layers of `model` are matched: a regular expression that matches their whole names, a
-            list of names, or a function of a layer. Each is called once and makes one tensor, as wide in the student
-            as in the teacher: the layers of an encoder, say. Defaults to None.
-        layer_weight: float > 0, what their error is multiplied by. Defaults to 1.
+            list of names, or a function of a layer. Each must be called once and make one tensor, as wide in the
+            student as in the teacher: the layers of an encoder, say. Defaults to None.
+        layer_weight: float > 0, the factor for the error of the layers. Defaults to 1.
 
     Raises:
         ValueError: for settings that are not positive, a model with gates, layers that cannot be matched, and where
@@ -95,7 +96,7 @@ class Teacher:
         return cls(**{**config, "model": keras.saving.deserialize_keras_object(config["model"])})
 
     def follow(self, student: keras.Model, loss: Any) -> None:
-        """Finds out how the outputs of `student` are compared, and refuses what does not fit.
+        """Determines how the outputs of `student` are compared, and refuses what does not fit.
 
         Args:
             loss: as in `keras.Model.compile`.
@@ -121,11 +122,11 @@ class Teacher:
 
     @property
     def looks_inside(self) -> bool:
-        """Whether it needs `called` in the place of the student's `call`."""
+        """Whether `called` must be used instead of the student's `call`."""
         return self._inside is not None
 
     def called(self, student: keras.Model, inputs: Any, **told: Any) -> Any:
-        """What the student's `call` returns, noting what its layers make for the `loss` of the same step."""
+        """What the student's `call` returns; notes what its layers compute, for the `loss` of the same step."""
         assert self._inside is not None
         return self._inside.called(student, inputs, **told)
 

@@ -29,44 +29,45 @@ UNITS = {"": 1, "k": 1e3, "m": 1e6, "g": 1e9, "b": 1e9, "t": 1e12}
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class Budget:
-    """An upper bound on the cost of the network that is left.
+    """An upper bound on the cost of the pruned network.
 
     The model is trained under the constraint `E[cost] <= target` by a Lagrange multiplier for each
-    bound. With `violation = log(E[cost] / target)` the loss gets `pull * violation`, where
-    `pull = max(0, multiplier + 20 * violation)` passes no gradient on, and in each step
-    `multiplier <- max(0, multiplier + multiplier_rate * violation)`. The part that follows the
-    violation at once keeps the multiplier from winding up while gates are on their way, after which
-    too many would close together. While the constraint holds the multiplier is set back to 0 (dual
-    restart), so that accuracy is not traded for savings nobody asked for. The logarithm makes the
-    pull and the multiplier the same whether the target is a half or a hundredth, and the same for
+    bound. With `violation = log(E[cost] / target)` the term `pull * violation` is added to the loss, where
+    `pull = max(0, multiplier + 20 * violation)` passes no gradient on. In each step
+    `multiplier <- max(0, multiplier + multiplier_rate * violation)`. The part of the pull that follows the
+    violation at once keeps the multiplier from winding up while gates are still moving, after which
+    too many would close together. While the constraint is met, the multiplier is set back to 0 (dual
+    restart), so accuracy is not traded for savings nobody asked for. Thanks to the logarithm, the
+    pull and the multiplier are the same whether the target is a half or a hundredth, and the same for
     large and small networks; the constraint is the same as without it. `tfgates.prune` then ends
     at or below the target.
 
     Args:
-        params: what may be left of the parameters: a fraction of the dense network's in (0, 1], or
-            absolute as an integer or a string such as `"250k"`. None: no bound. Defaults to None.
-        macs: what may be left of the multiply-accumulates, likewise, for one example, such as
+        params: how many parameters may remain: a fraction of the dense network's, in (0, 1], or an
+            absolute number, as an integer or a string such as `"250k"`. None: no bound. Defaults to None.
+        macs: how many multiply-accumulates may remain, likewise, for one example, such as
             `"200M MACs"`. Defaults to None.
-        per_layer: bool. True: fractions bound each layer whose cost depends on gates by itself,
-            False: the whole model. Defaults to False.
+        per_layer: bool. True: fractions bound each layer whose cost depends on gates separately.
+            False: they bound the whole model. Defaults to False.
         multiplier_rate: float > 0, the learning rate of the multipliers, per step. Defaults to
             `"auto"`: 50 divided by the number of steps of the first `fit`. A cost that is 2 % too
             high throughout then builds up a pull as strong as the loss.
-        warm_up: the number of steps before the multipliers start, an int, or a float in [0, 1), a share of the steps
-            of the first `fit`. Defaults to `"auto"`: 20 % of them, so that weights mean something before units
+        warm_up: the number of steps before the multipliers start, as an int, or as a float in [0, 1), a share of the
+            steps of the first `fit`. Defaults to `"auto"`: 20 % of them, so that weights mean something before units
             are compared.
         ramp: the number of steps, after the warm-up, over which the bound falls from the dense
-            cost to the target, by the same factor in each step; an int, or a share as `warm_up`. What is left then
-            shrinks no faster than the weights can follow, and which units go is decided late. 0: the target is in
-            force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`. A shorter one makes a training
-            whose network shrinks (`tfgates.fit`) cheaper, and was less accurate where it was measured.
-        restart: bool, whether to set a multiplier to 0 while its constraint holds. Defaults to True.
-        **costs: bounds on costs of your own (`tfgates.costs.register_cost`) by their names, as `params` and `macs`:
+            cost to the target, by the same factor in each step; an int, or a share as for `warm_up`. With a ramp the
+            network shrinks no faster than the weights can follow, and it is decided late which units are removed. 0:
+            the target is in force at once. Defaults to `"auto"`: 50 % of the steps of the first `fit`. A shorter ramp
+            makes training with a shrinking network (`tfgates.fit`) cheaper, and was less accurate where it was
+            measured.
+        restart: bool, whether to set a multiplier to 0 while its constraint is met. Defaults to True.
+        **costs: bounds on your own costs (`tfgates.costs.register_cost`) by their names, like `params` and `macs`:
             `Budget(activation_bytes="200k bytes")`.
 
     Raises:
-        ValueError: if nothing is bounded or a bound is no fraction, number or such string.
-        TypeError: for an argument that it has not.
+        ValueError: if nothing is bounded, or a bound is not a fraction, a number or such a string.
+        TypeError: for an argument that it does not have.
 
     Reference: Gallego-Posada et al., "Controlled Sparsity via Constrained Optimization", NeurIPS
     2022, arXiv 2208.04425, equations 5 to 8, and section 4 for dual restarts; Sohrabi et al., "On PI
@@ -140,7 +141,7 @@ class Budget:
         )
 
     def bounds(self, cost: ExpectedCost, reference: DenseReference) -> list["Bound"]:
-        """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares are of."""
+        """The bounds as a list of `Bound`, for an `ExpectedCost` and the `DenseReference` that shares refer to."""
         found = []
         for name, given in self.bounded.items():
             if name not in cost.columns:

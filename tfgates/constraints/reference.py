@@ -10,10 +10,10 @@ import numpy as np
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class DenseReference:
-    """What a network costs with everything kept: what shares of a budget, penalties and expected costs refer to.
+    """What a network costs with everything kept: the reference for shares of a budget, penalties and expected costs.
 
-    A `GatedModel` counts itself when it is made, and keeps to that. What is made of it in the middle of its
-    training with fewer units goes on against the same numbers when it is given them:
+    A `GatedModel` counts its own cost when it is made, and keeps that as its reference. A model with fewer units that
+    is made from it in the middle of its training continues against the same numbers if they are passed on:
     `GatedModel(inputs, outputs, budget=gated.budget, dense_reference=gated.dense_reference)`.
 
     Args:
@@ -23,7 +23,7 @@ class DenseReference:
             None: bounds on single layers refer to the network that they are set for.
 
     Raises:
-        ValueError: for totals that are no numbers.
+        ValueError: for totals that are not numbers.
     """
 
     def __init__(
@@ -39,20 +39,20 @@ class DenseReference:
 
     @classmethod
     def of(cls, cost: Any) -> "DenseReference":
-        """That of the network of an `ExpectedCost`."""
+        """The reference of the network of an `ExpectedCost`."""
         layers: dict[str, list[dict[str, float]]] = {}
         for name, row in zip(cost.names, cost.layers([np.ones(gate.units) for gate in cost.gates]), strict=True):
             layers.setdefault(name, []).append(dict(zip(cost.columns, map(float, row), strict=True)))
         return cls(dict(zip(cost.columns, cost.dense, strict=True)), layers)
 
     def of_call(self, name: str, layer: str, call: int, otherwise: float) -> float:
-        """The cost `name` of a call of a layer; `otherwise` where it is not told.
+        """The cost `name` of a call of a layer; `otherwise` where it is not given.
 
         Args:
             name: the name of a cost.
             layer: the name of a layer.
             call: which of its calls.
-            otherwise: what the network costs that the question is about.
+            otherwise: what the network in question costs.
         """
         calls = self.layers.get(layer, [])
         return calls[call].get(name, otherwise) if call < len(calls) else otherwise

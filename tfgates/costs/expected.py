@@ -27,9 +27,9 @@ class ExpectedCost:
 
     There is a column for each cost, parameters and MACs first. For each layer
     `E[params] = size * E[sum_i a_i * sum_o a_o]` with `a_i`, `a_o` in {0, 1} saying
-    whether an input or output channel is left. `a` is a formula over the gates' units (a channel
-    behind an addition is left if any of its summands is, one behind two gates if both are open),
-    and the expectation is exact for independent units. The one thing taken for granted is that of
+    whether an input or output channel remains. `a` is a formula over the gates' units (a channel
+    after an addition remains if any of its summands does, one after two gates if both are open),
+    and the expectation is exact for independent units. It takes only one thing for granted: that of
     the many independent units of a layer at least one is open.
 
     The unit of a column is that of its cost: parameters, multiply-accumulates for one example.
@@ -44,9 +44,9 @@ class ExpectedCost:
         columns: their names.
         dense: the costs with everything kept, an array; nan for those in `unknown`.
         length: how long sequences are taken to be, see `tfgates.cost`.
-        names, kinds: the layers, in order, of the entries that `layers` returns, and the names of their classes.
-        unknown: dict from the name of a cost that is not known of all layers to pairs (layer, reason).
-        widths: a `Widths`: what is left for a choice of units.
+        names, kinds: for the entries that `layers` returns, in order, the layers and the names of their classes.
+        unknown: dict from the name of a cost that is not known for all layers to pairs (layer, reason).
+        widths: a `Widths`: what remains for a choice of units.
     """
 
     def __init__(self, model: Any, costs: Sequence[Cost] | None = None) -> None:
@@ -82,7 +82,7 @@ class ExpectedCost:
 
     @property
     def uncounted(self) -> list[tuple[str, str]]:
-        """The layers whose MACs are not known: pairs (layer, reason)."""
+        """The layers whose MACs are not known, as pairs (layer, reason)."""
         return self.unknown.get("macs", [])
 
     @property
@@ -213,11 +213,11 @@ class ExpectedCost:
         return gated
 
     def left(self, values: Sequence[Any]) -> np.ndarray:
-        """Whether anything is left of each weight that a layer has: booleans, for gate values 0 and 1."""
+        """Whether anything remains of each weight that a layer has: booleans, for gate values 0 and 1."""
         return self._counts(values)[self._whole] > 0.0
 
     def holders(self, left: np.ndarray) -> list[Holder]:
-        """The layers that hold the most of what is left, and why.
+        """The layers that account for the largest part of what remains, and why.
 
         Args:
             left: what each of them costs.
@@ -225,7 +225,7 @@ class ExpectedCost:
         return holders(self.names, self._reasons, left)
 
     def unmoved(self, left: np.ndarray) -> list[Holder]:
-        """The layers that cost the same whatever the gates do and hold a tenth or more of what is left, and why.
+        """The layers that cost the same whatever the gates do and account for a tenth or more of what remains, and why.
 
         Args:
             left: what each of them costs.

@@ -19,13 +19,13 @@ UNKNOWN_SIZE = "its cost needs every dimension but that of the batch: give `leng
 
 @dataclasses.dataclass(frozen=True)
 class Summand:
-    """One summand of a cost: `amount` times, for each entry of `over`, the number of its units that are left.
+    """One summand of a cost: `amount` times, for each entry of `over`, the number of its units that remain.
 
     Attributes:
         amount: float, for one unit of each; nan where it is not known.
-        over: up to two sets of units, as `call.weights` and `Activation.over` give them; none: it is there
-            whatever is left.
-        unless: a set of units while all of which are left the summand does not count; None: it always counts.
+        over: up to two sets of units, as `call.weights` and `Activation.over` give them. With none the summand is there
+            whatever remains.
+        unless: a set of units; while all of them remain the summand does not count. None: it always counts.
         why: where `amount` is nan, why it is not known.
     """
 
@@ -41,7 +41,7 @@ class Activation:
 
     Attributes:
         each: float, how many numbers one example has there for each unit of `over`; nan where that is not known.
-        over: `(units,)`, the channels that may go, or `()` where the tensor stays whole.
+        over: `(units,)`, the channels that may be removed, or `()` where the tensor stays whole.
         dtype: str, the type of the numbers.
     """
 
@@ -65,8 +65,8 @@ class Call:
     Attributes:
         name: its name.
         layer: the layer, or None where it is an operator.
-        weights: list of `tfgates.graph.Term`: blocks of weights, each with how many parameters (`params`) and
-            multiply-accumulates (`macs`) there are for one unit of each entry of `over`.
+        weights: list of `tfgates.graph.Term`: blocks of weights, each with the number of parameters (`params`) and
+            multiply-accumulates (`macs`) for one unit of each entry of `over`.
     """
 
     def __init__(self, walk: Any, node: Any, weights: Iterable[Term]) -> None:
@@ -76,7 +76,7 @@ class Call:
 
     @property
     def remains(self) -> bool:
-        """Whether pruning leaves a call of its own: not of gates and of what feeds them."""
+        """Whether the pruned network still has this call: not for gates and what feeds them."""
         return rule_of(self._node).remains
 
     @functools.cached_property
@@ -100,9 +100,9 @@ class Call:
 
 
 class Cost(abc.ABC):
-    """A kind of cost, counted in expectation over the gates and for a choice of units alike.
+    """A kind of cost, counted both in expectation over the gates and for a choice of units.
 
-    A subclass says by `per_layer` what each call costs; `register_cost` makes it known. From then on budgets
+    A subclass defines in `per_layer` what each call costs; `register_cost` makes it known. From then on budgets
     (`tfgates.Budget(NAME=...)`), penalties (`penalty={"NAME": ...}`), `tfgates.cost`, monitors and the choice of units
     count it.
 

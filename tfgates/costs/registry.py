@@ -25,13 +25,13 @@ Kind = TypeVar("Kind", bound=type[Cost])
 
 
 def register_cost(kind: Kind) -> Kind:
-    """Class decorator: has a `Cost` counted, from now on, beside parameters and MACs.
+    """Class decorator: from now on a `Cost` is counted in addition to parameters and MACs.
 
-    A class of the same name in the same module takes the place of the earlier one, as in a notebook. A saved model
+    A class of the same name in the same module replaces the earlier one, as happens in a notebook. A saved model
     with a budget on a cost can be loaded once the cost is registered.
 
     Raises:
-        ValueError: for a class that is no `Cost`, without a unit, or with a name that cannot be an argument or is
+        ValueError: for a class that is not a `Cost`, has no unit, or has a name that cannot be an argument or is
             taken.
     """
     if not (isinstance(kind, type) and issubclass(kind, Cost)):
@@ -56,10 +56,10 @@ def register_cost(kind: Kind) -> Kind:
 
 
 def unregister_cost(name: str) -> None:
-    """Has a cost of one's own no longer counted.
+    """Stops counting a cost of your own.
 
     Raises:
-        ValueError: unless it is registered, and not one of those of tfgates.
+        ValueError: if it is not registered, or is one of the costs of tfgates.
     """
     own = [each for each, cost in _COSTS.items() if type(cost).__module__.partition(".")[0] != "tfgates"]
     if name not in own:

@@ -13,7 +13,7 @@ from tfgates.keras_internals import is_multi_worker
 
 
 def in_multi_worker(strategy: Any) -> bool:
-    """Whether a strategy has several workers, each a process of its own."""
+    """Whether a strategy has several workers, each in its own process."""
     if keras.backend.backend() != "tensorflow":
         return False
     import tensorflow as tf
@@ -38,9 +38,9 @@ def worker_of(model: Any) -> Any:
 
 
 def local_batch(model: Any, iterator: Any, data_batch: Any) -> Any:
-    """With several workers `(None, what the first replica of this one has of a batch)`.
+    """With several workers `(None, what the first replica of this worker has of a batch)`.
 
-    Otherwise its arguments, those of Keras's symbolic build: an epoch iterator and a batch.
+    Without several workers its arguments, those of Keras's symbolic build: an epoch iterator and a batch.
     """
     strategy = strategy_of(model)
     if iterator is None or not in_multi_worker(strategy):

@@ -28,9 +28,9 @@ class Gate(UnitsAlongAxis, SeededLayer):
 
     A unit is one position along `axis`, a group of positions (`groups`), or the
     whole tensor (`axis=None`). While training, `z` is drawn at random; at inference it is
-    `test_gates()`. A subclass says how by four small overrides: `initial_value`,
-    `probability_from`, `test_gates_from` and `sample_from`. Each takes the gate's trainable
-    variable (or what a `tfgates.layers.GateGenerator` computes in its place), in float32
+    `test_gates()`. A subclass defines both by four small overrides: `initial_value`,
+    `probability_from`, `test_gates_from` and `sample_from`. The last three take the gate's trainable
+    variable (or what a `tfgates.layers.GateGenerator` computes instead of it), in float32
     whatever the dtype policy.
 
     Args:
@@ -38,22 +38,22 @@ class Gate(UnitsAlongAxis, SeededLayer):
             one unit. Defaults to -1.
         groups: int or None. Number of units when each unit is a group of neighbouring
             positions; must divide the length of `axis`. `None`: one unit per position.
-        interleaved: bool, with `groups`: whether unit `i` is not of neighbours but of the positions `i`,
-            `i + groups`, `i + 2 * groups` and so on, as where channels are concatenated with others that are made of
+        interleaved: bool, with `groups`: whether unit `i` consists not of neighbours but of the positions `i`,
+            `i + groups`, `i + 2 * groups` and so on, as where channels are concatenated with others that are made from
             them one by one. Defaults to False.
         sampling: `"batch"` (one draw per step, shared by all examples and all replicas) or
             `"example"` (one draw per example). Defaults to `"batch"`.
         l0: float, the penalty added to the loss for each expected open weight: the layer adds
             `l0 * |g| * sum(open_probability())`, where `|g|` is the number of weights that one
-            unit owns (1 for a gate that stands alone, so that `l0` is then per unit). Its unit
+            unit owns (1 for a gate that stands alone, for which `l0` is therefore per unit). Its unit
             is loss per weight. Defaults to 0.
         initial_open_probability: float in (0, 1). Defaults to 0.95: nearly open, so that an untrained network
-            learns and a trained one keeps what it knows, and not so far out that hardly anything moves a gate.
+            learns and a trained one keeps what it knows, but not so extreme that hardly anything moves a gate.
         seed: int or None, seed of the noise.
 
     Call arguments:
         inputs: the tensor to gate.
-        logits: optional tensor of shape `(units,)` from a `GateGenerator`, used in place of
+        logits: optional tensor of shape `(units,)` from a `GateGenerator`, used instead of
             the gate's own variable.
         noise: optional tensor of shape `(units,)` from a `GateNoise`, uniform in (0, 1), so
             that several calls of one gate share one draw.
@@ -136,7 +136,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
         self.build_units(self.unit_shape_of(input_shape))
 
     def build_units(self, unit_shape: Iterable[int]) -> None:
-        """Creates the trainable variable with one entry per unit."""
+        """Creates the trainable variable, with one entry per unit."""
         unit_shape = tuple(unit_shape)
         if self.built:
             if unit_shape != self.unit_shape:
@@ -172,7 +172,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
     def bind(self, logits: Any) -> None:
         """Remembers which `GateGenerator` the symbolic tensor `logits` comes from.
 
-        The gate then creates no variable of its own, and its methods ask the generator.
+        The gate then creates no variable of its own; its methods ask the generator.
         """
         if isinstance(logits, keras.KerasTensor):
             history = history_of(logits)
@@ -195,7 +195,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
         return gate
 
     def travel(self) -> float:
-        """How far the variable goes between an open probability of 0.95 and one of 0.05, a float.
+        """How far the variable moves between an open probability of 0.95 and one of 0.05, a float.
 
         Learning rates of gates are set in units of it, so that they suit every method and link.
         """
@@ -218,9 +218,9 @@ class Gate(UnitsAlongAxis, SeededLayer):
         return self.probability_from(self.value())
 
     def openness(self) -> Any:
-        """How open each unit is, in [0, 1]: what a differentiable cost counts in place of 0 and 1.
+        """How open each unit is, in [0, 1]: what a differentiable cost counts instead of 0 and 1.
 
-        It is `open_probability()`, unless a method without noise knows something smoother.
+        It is `open_probability()`, unless a method without noise has something smoother.
         """
         return self.open_probability()
 
@@ -232,7 +232,7 @@ class Gate(UnitsAlongAxis, SeededLayer):
     def held(self, values: Any) -> Iterator[None]:
         """Context manager: within it the gate values are `values`, whatever the variable says.
 
-        For eager use, such as comparing networks before a choice of units is final.
+        It is for eager use, such as comparing networks before a choice of units is final.
 
         Args:
             values: array of gate values, one per unit.

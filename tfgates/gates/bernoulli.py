@@ -26,18 +26,18 @@ def attached(states: Any, value: Any) -> Any:
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class BernoulliGate(BinaryGate):
-    """Gate that is exactly 0 or 1, with the gradient of its logits by an unbiased estimator.
+    """Gate that is exactly 0 or 1; an unbiased estimator gives the gradient of its logits.
 
-    While training `z ~ Bernoulli(p)` with `p = g(logits)`, by `link`,
+    While training `z ~ Bernoulli(p)` with `p = g(logits)`, where g depends on `link`:
     `"sigmoid"`: `g(phi) = sigmoid(slope * phi)`;
     `"hard_sigmoid"`: `g(phi) = clip(slope * phi / 7 + 1/2, 0, 1)`;
     a callable: that function.
-    At inference a unit is open iff `p > threshold`; `test_gate="soft"` then uses p itself, the
-    authors' default, `"hard"` 1.
+    At inference a unit is open iff `p > threshold`. An open unit then has the value p with `test_gate="soft"`, the
+    authors' default, and 1 with `"hard"`.
 
-    The draw passes no gradient on. `tfgates.GatedModel` adds to its loss f a term of value 0 whose
-    gradient with respect to the logits is, with u uniform, `b~ = 1[u < p]`, `b = 1[u > 1 - p]`,
-    times `g'(phi) / (p * (1 - p))`, by `estimator`,
+    The draw passes no gradient on. `tfgates.GatedModel` adds to its loss f a term of value 0 that supplies the
+    gradient with respect to the logits. With u uniform, `b~ = 1[u < p]` and `b = 1[u > 1 - p]`, this gradient is
+    `g'(phi) / (p * (1 - p))` times the following, by `estimator`:
     `"ar"`: `f(b~) * (1 - 2 u)`, one pass;
     `"arm"`: `(f(b) - f(b~)) * (u - 1/2)`, two forward passes;
     `"disarm"`: `(f(b) - f(b~)) * (b - b~) * max(p, 1 - p) / 2`, two forward passes;
@@ -49,14 +49,14 @@ class BernoulliGate(BinaryGate):
     `"bitflip"`: `K * p * (1 - p) * (f(z') - f(z)) * (z' - z)`, where z' is z with one of the K units of the network
     flipped, two forward passes;
     `"ugc"`: `"bitflip"` for units with `min(p, 1 - p) < 1 / (2 K)`, `"disarm"` for the others, three forward passes.
-    The passes differ in the gates alone. The last two need `sampling="batch"`. Outside of a GatedModel asking for the
-    gradient is an error.
+    The passes differ only in the gates. The last two estimators need `sampling="batch"`. Outside a GatedModel, asking
+    for the gradient is an error.
 
     With `sampling="batch"` f is the loss of the batch, and the estimate is unbiased for every
     network. With `sampling="example"` f is the loss of each example, which must be a compiled loss
-    that has a value per example (and, for terms that have none, such as activity regularisers,
-    their whole value): unbiased where examples do not influence each other. Batch statistics let
-    them do so: the effect of an example's gates on the losses of the others, of the order of 1 /
+    that has a value per example (terms that have none, such as activity regularisers, count with
+    their whole value). The estimate is then unbiased where examples do not influence each other. With batch statistics
+    they do: the effect of an example's gates on the losses of the others, of the order of 1 /
     batch size, is then missing.
 
     Args:
@@ -69,7 +69,7 @@ class BernoulliGate(BinaryGate):
         axis, groups, sampling, l0, initial_open_probability, seed: see `tfgates.gates.Gate`.
 
     Raises:
-        ValueError: for an argument outside of the above, and at the first training step where the
+        ValueError: for an argument other than the above, and at the first training step where the
             gate is trained in a model that is not a GatedModel.
 
     Example:
@@ -144,7 +144,7 @@ class BernoulliGate(BinaryGate):
         return [[estimate], *super().dues()]
 
     def states_from(self, value: Any, noise: Any) -> tuple[Any, ...]:
-        """The gate values of each pass but one with a flip, without gradient."""
+        """The gate values of each pass except one with a flip, without gradient."""
         p = ops.stop_gradient(self.probability_from(value))
         # 1 - u rather than 1 - p: near p = 1 the latter has few digits left.
         others = [
@@ -159,8 +159,8 @@ class BernoulliGate(BinaryGate):
 
         Args:
             draw: a `tfgates.gates.recording.Draw` of this gate.
-            losses: list of the losses of the passes, scalars or tensors of shape `(batch,)`; that with a flip,
-                where there is one, is the last.
+            losses: list of the losses of the passes, scalars or tensors of shape `(batch,)`; the loss of the pass with
+                a flip, where there is one, comes last.
         """
         noise = ops.cast(draw.noise, "float32")
         p = self.probability_from(draw.value)

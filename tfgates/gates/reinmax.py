@@ -10,15 +10,15 @@ from tfgates.gates.binary import BinaryGate
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class ReinMaxGate(BinaryGate):
-    """Gate that is exactly 0 or 1, with a biased gradient of its logits from the one backward pass that there is.
+    """Gate that is exactly 0 or 1, with a biased gradient of its logits that needs only the one backward pass.
 
-    `z ~ Bernoulli(p)` while training. Towards the log odds of p the draw passes on the gradient of the
+    `z ~ Bernoulli(p)` while training. To the log odds of p the draw passes on the gradient of the
     loss with respect to z, times
     `(1 - p) / 2` where `z = 1` and `p / 2` where `z = 0`.
-    On average over z that is `p * (1 - p) * (f'(0) + f'(1)) / 2` in the place of the exact
+    On average over z that is `p * (1 - p) * (f'(0) + f'(1)) / 2` instead of the exact
     `p * (1 - p) * (f(1) - f(0))`: the trapezoid rule, Heun's method. So it has no bias where the loss is at most
-    quadratic in each single gate, and a bias of third order elsewhere, where the estimators of
-    `tfgates.gates.BernoulliGate` have none but need a second pass or are noisier. It needs no `GatedModel`.
+    quadratic in each single gate, and a bias of third order elsewhere. The estimators of
+    `tfgates.gates.BernoulliGate` have no bias there, but need a second pass or are noisier. It needs no `GatedModel`.
 
     Args:
         link, slope, threshold, test_gate: see `tfgates.gates.BernoulliGate`.

@@ -14,10 +14,10 @@ class ScalingGate(Gate):
     """Gate with a trainable factor and no noise: `z = scale`, in training and at inference.
 
     Placed on the outputs of a layer it scales neurons or channels, with `groups` the branches
-    of a grouped convolution, with `axis=None` a whole residual branch. What closes it is an L1
+    of a grouped convolution, with `axis=None` a whole residual branch. It is closed by an L1
     penalty with a proximal update, which reaches exact zeros: `tfgates.optimizers.APG`, put in
     place by `tfgates.callbacks.SparseScaling`. Under any other optimizer no factor becomes
-    exactly 0.
+    exactly 0, unless `nonnegative` is True.
 
     Place it after the last batch normalisation of a branch, or where none follows: a later one
     would undo the scale.
@@ -81,8 +81,8 @@ class ScalingGate(Gate):
     def openness(self) -> Any:
         """The size of each factor relative to the largest of the gate, `|scale| / max(|scale|)`.
 
-        A count of non-zero factors does not move until some are 0; this falls on the way. Relative,
-        because weights behind the gate make up for factors that shrink all together. A gate
+        A count of non-zero factors does not move until some are 0; this measure falls on the way. It is relative
+        because weights after the gate compensate for factors that shrink all together. A gate
         with one unit has nothing to compare with: `min(1, |scale / initial_scale|)`.
         """
         size = size_of(self.value())

@@ -25,7 +25,7 @@ from tfgates.notices import warn
 
 
 class GatingError(RuntimeError):
-    """The gated network does not compute what the original does: a bug, never returned as a result."""
+    """The gated network does not compute what the original does. This is a bug; such a network is never returned."""
 
 
 def check_gated(network: Network, gated: Any, gates: Iterable[Any] = (), inputs: Any = None) -> None:

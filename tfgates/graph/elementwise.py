@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class ElementwiseRule(Rule):
-    """A layer that treats each channel by itself, alike at all places: y = f(x).
+    """A layer that treats each channel separately, in the same way at all places: y = f(x).
 
     A subclass overrides `apply` where f changes constants, and `emit` where the layer has weights or
-    arguments per channel. Of a layer with weights, what holds for any weights counts in a symbolic
-    walk, whatever `apply` says: that constants stay constants, and 0 stays 0 where the class says so.
+    arguments per channel. For a layer with weights, a symbolic walk uses what holds for any weights,
+    whatever `apply` says: that constants stay constants, and that 0 stays 0 where the class says so.
 
     Attributes:
         keeps_zero: bool, whether f(0) = 0 whatever the layer's weights are. Defaults to False.
@@ -55,11 +55,11 @@ class ElementwiseRule(Rule):
         return self.keeps_zero
 
     def keeps_axis(self, walk: "Walk", node: Node, x: Channels) -> bool:
-        """Whether f treats each position along `x.axis` by itself."""
+        """Whether f treats each position along `x.axis` separately."""
         return True
 
     def apply(self, walk: "Walk", node: Node, x: Channels) -> np.ndarray:
-        """The constants after f; nan where f makes something else of a constant."""
+        """The constants after f; nan where f turns a constant into something else."""
         return x.value
 
     def apply_in_training(self, walk: "Walk", node: Node, x: Channels) -> np.ndarray:

@@ -30,7 +30,7 @@ from tfgates.keras_internals import has_graph, mask_of, nodes_by_depth
 
 @dataclasses.dataclass(frozen=True)
 class Ref:
-    """Stands for a tensor, by its number, in the arguments of a call."""
+    """Stands for a tensor, identified by its number, in the arguments of a call."""
 
     tensor: int
 
@@ -57,7 +57,7 @@ class Node:
 
     @property
     def layer(self) -> Any:
-        """The layer, or None if the call is of an operator that is no layer."""
+        """The layer, or None if the call is of an operator that is not a layer."""
         return self.op if isinstance(self.op, keras.Layer) else None
 
 
@@ -145,7 +145,7 @@ class Network:
 
     @property
     def has_modes(self) -> bool:
-        """Whether calls have modes of their own, which each then has among its keywords: see `tfgates.graph.phase`."""
+        """Whether calls have their own modes, which each then has among its keywords: see `tfgates.graph.phase`."""
         return self._phase.asked
 
     @functools.cached_property

@@ -32,7 +32,7 @@ class Term:
         params: parameters per combination of channels.
         macs: multiply-accumulates per combination of channels, for one example.
         over: up to two arrays of groups, the channels that the summand counts.
-        unless: groups while all of which are left the summand does not count; None: it always counts.
+        unless: groups; while all of them remain the summand does not count. None: it always counts.
         why: where `macs` is nan, why they are not known.
     """
 
@@ -45,16 +45,16 @@ class Term:
 
 
 class Rule:
-    """How the walk treats one kind of layer; subclass it and `register_rule` it for your own.
+    """How the walk treats one kind of layer; subclass it and register it with `register_rule` for your own layers.
 
     The base class is what an unknown layer gets: nothing around it is removed.
 
     `forward` says what is known of the output's channels and ties groups, `backward` what of the
-    inputs is needed, `terms` what the layer costs, and `emit` makes the layer's smaller
-    successor. Each takes the running `Walk` (or, for `emit`, the surgery) and the `Node`.
+    inputs is needed, `terms` what the layer costs, and `emit` makes the smaller layer that
+    replaces it. Each takes the running `Walk` (or, for `emit`, the surgery) and the `Node`.
 
     `terms` of the base class counts the parameters, and, unless `multiplies` is False, the products
-    that the call is seen to compute when it is traced; both are there whatever is closed.
+    that the call is seen to compute when it is traced; both count whatever is closed.
     """
 
     reason = "tfgates has no rule for this layer"
@@ -115,7 +115,7 @@ class Rule:
         return [Term(node.name, params, macs, why=why)] if params or macs else []
 
     def terms_left(self, walk: "Walk", node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[Term]:
-        """The terms when only the groups that the function `keep` says stay: what it costs then."""
+        """The terms when only the groups stay for which the function `keep` is true: what the call costs then."""
         return self.terms(walk, node)
 
     def sources(self, walk: "Walk", node: Node, keep: Callable[[np.ndarray], np.ndarray]) -> list[int]:
@@ -123,14 +123,14 @@ class Rule:
         return node.inputs
 
     def reads(self, walk: "Walk", node: Node) -> dict[int, int]:
-        """For each input that the smaller call may still read the formula under which it does."""
+        """For each input that the smaller call may still read, the formula under which it reads it."""
         return dict.fromkeys(self.sources(walk, node, lambda groups: np.ones(len(groups), bool)), TRUE)
 
     def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
         return surgery.called(node, args, kwargs)
 
     def slices(self, walk: "Walk", node: Node, keep: Any) -> dict[str, dict[int, np.ndarray]] | None:
-        """For each variable that is left of the layer the positions that stay, by axis; None: all, whole."""
+        """For each variable of the layer that remains the positions that stay, by axis; None: all, whole."""
         return None
 
     def scales_outputs(self, node: Node, factor: np.ndarray) -> bool:
@@ -142,7 +142,7 @@ class Rule:
         return False
 
     def factor_behind(self, walk: "Walk", node: Node) -> np.ndarray | None:
-        """Factors for each channel that the call makes, of a gate inside of it, that its own weights cannot take up."""
+        """Factors for each channel that the call makes, of a gate inside it, that its own weights cannot absorb."""
         return None
 
 
@@ -188,8 +188,8 @@ def register_rule(*kinds: Any) -> Callable[[Kind], Kind]:
 
     Args:
         *kinds: layer classes, or names of classes (for Keras's operators, which have no public
-            class). A rule serves subclasses of a layer class too only when they are registered.
-            Or classes of anatomies: then for all layers of such an anatomy that have no rule of their own.
+            class). A rule applies to subclasses of a layer class only when they are registered too.
+            Or classes of anatomies: then it applies to all layers of such an anatomy that have no rule of their own.
 
     Example:
 

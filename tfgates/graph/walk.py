@@ -20,21 +20,21 @@ class Walk(WalkState):
 
     Args:
         network: a `Network`.
-        symbolic: bool. False: gates count as they stand at inference, and zeros in the weights
+        symbolic: bool. False: gates count as they are at inference, and zeros in the weights
             are seen. True: each unit is a variable of the formulas, and what is found holds for any
             values of weights and statistics, trainable or not: see `tfgates.graph.values`.
         candidates: dict from the index of a call and a kind of its units, `"outputs"`, `"interleaved"` for outputs of
             which those at equal distances are one unit, `"heads"`, or `"branch"` for all of its output as one unit, to
-            `(gate key, number of units)`: gates that are not there but are imagined.
+            `(gate key, number of units)`: gates that do not exist but are imagined.
 
     Attributes:
         channels: per tensor, a `Channels` or None where nothing is known.
         alive: per group, the formula under which it stays.
-        reasons: per group that can never go, why.
+        reasons: per group that can never be removed, why.
         implications: pairs of parts and wholes, representatives of groups: a whole stays while its part does.
         infinite: per group whose channels become infinite where a gate closes them, or meet what stays whole, where.
-        used: of a symbolic walk: for the index of each call the formula under which it is left.
-        refused: for the index of each call that is not understood or left alone, why.
+        used: of a symbolic walk: for the index of each call the formula under which it remains.
+        refused: for the index of each call that is not understood or is left as it is, why.
         units: list of `(gate, index of unit)`: what the numbers in the formulas mean.
     """
 
@@ -61,7 +61,7 @@ class Walk(WalkState):
                 self.imagine(node)
 
     def settle(self, tensors: Iterable[int]) -> None:
-        """Tells the channels of tensors along several axes of which they are spread."""
+        """Determines the channels of those tensors whose channels are spread over several axes."""
         for tensor in tensors:
             if tensor in self.spread:
                 settle(self, tensor)
@@ -130,10 +130,10 @@ class Walk(WalkState):
     def given(self, candidates: dict[tuple[int, str], tuple[Any, int]]) -> "Walk | None":
         """What a walk would find with other imagined gates, as far as that follows from this one.
 
-        These may be fewer, may share units, and may have coarser ones. Nothing stays there that does not stay here; of
-        constants that were not known under more gates a walk of its own may know more, and let more go. That is why
-        its verdict is one only where it lets things go, unless the gates that are missing are those of branches: they
-        close 0 into an addition, which is a constant of nothing else.
+        The other gates may be fewer, may share units, and may have coarser ones. Nothing stays there that does not stay
+        here. For constants that were not known under more gates, a separate walk may know more, and let more be
+        removed. That is why the verdict is final only where it lets things be removed, unless the gates that are
+        missing are those of branches: they close 0 into an addition, which is a constant of nothing else.
 
         Args:
             candidates: see `Walk`.
@@ -184,7 +184,7 @@ class Walk(WalkState):
         return keep[self.root] if len(keep) else keep
 
     def reason(self, group: int) -> str | None:
-        """Why a group can never go, or None."""
+        """Why a group can never be removed, or None."""
         return self.reasons.get(int(self.root[group]))
 
 

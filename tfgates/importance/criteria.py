@@ -75,7 +75,7 @@ NAMES = (*ON_WEIGHTS, NEEDS_DATA, "random")
 
 
 def score_units(criterion: Criterion, units: Units) -> np.ndarray:
-    """What a criterion says of units, a float64 array `(count,)`.
+    """The scores that a criterion gives to units, a float64 array `(count,)`.
 
     Raises:
         ValueError: unless it is one finite number for each unit.

@@ -16,8 +16,8 @@ from tfgates.selection.held import held
 def first_order_taylor(model: Any, gates: list[Any], batches: Iterable[Any], loss: Any) -> dict[Any, np.ndarray]:
     """`mean over batches of (dL / dz)^2` at `z = 1`, by gate.
 
-    `dL / dz` is the sum of gradient times value over all that a unit makes, so that the square is what the loss
-    changes by, to first order, when the unit goes.
+    `dL / dz` is the sum of gradient times value over everything that a unit makes, so its square is the square of the
+    first-order change of the loss when the unit is removed.
 
     Args:
         model: a gated model.

@@ -24,8 +24,8 @@ class Units:
         layers: the layers that make them, of the model that is pruned; for single positions of a flattened map
             the dense layer that reads them.
         weights: for each of `layers` a float array `(count, weights per unit)`: the kernel, a row for each
-            unit, biases left out.
-        normalizations: for each of `layers` the BatchNormalization behind it, or None.
+            unit, without biases.
+        normalizations: for each of `layers` the BatchNormalization after it, or None.
         interleaved: whether the channels of a unit, where it has several, are at equal distances.
     """
 
@@ -37,7 +37,7 @@ class Units:
     interleaved: bool = False
 
     def by_unit(self, values: np.ndarray) -> np.ndarray:
-        """What there is for each channel of a layer, along the first axis, as a row for each unit."""
+        """Something given for each channel of a layer, along the first axis, rearranged into a row for each unit."""
         if self.interleaved:
             values = np.swapaxes(values.reshape(-1, self.count, *values.shape[1:]), 0, 1)
         return values.reshape(self.count, -1)

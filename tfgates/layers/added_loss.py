@@ -7,16 +7,16 @@ import keras
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class AddedLoss(keras.layers.Layer):
-    """Hands on a tensor, and adds others to the loss of the model.
+    """Passes a tensor on, and adds others to the loss of the model.
 
-    Where the `call` of a layer of yours calls `self.add_loss`, such as the one that balances the load of the experts of
-    a mixture in training, `tfgates.gate_model` lays it out flat with one `AddedLoss` for it.
+    Where the `call` of one of your layers calls `self.add_loss`, such as the loss that balances the load of the experts
+    of a mixture in training, `tfgates.gate_model` lays the layer out flat with one `AddedLoss` for it.
 
     Args:
         always: bool, whether they are added at inference too. Defaults to False.
 
     Call arguments:
-        inputs: a tensor, which is handed on.
+        inputs: a tensor, which is passed on.
         losses: list of tensors, each summed.
         training: bool, whether the model trains.
 

@@ -8,7 +8,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class AsMany(keras.layers.Layer):
-    """Repeats the one entry along the first axis, as many times as there are examples: a class token for each image.
+    """Repeats the one entry along the first axis as many times as there are examples: a class token for each image.
 
     Call arguments:
         inputs: a tensor with one entry along its first axis.

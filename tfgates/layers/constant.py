@@ -11,12 +11,12 @@ from keras import ops
 class Constant(keras.layers.Layer):
     """An array as a layer: whatever it is called on, it returns the array.
 
-    Where the `call` of a layer of yours calls other layers on numbers (an embedding on `0, 1, 2, ...`),
-    `tfgates.gate_model` lays it out flat with one `Constant` for these.
+    Where the `call` of one of your layers calls other layers on numbers (an embedding on `0, 1, 2, ...`),
+    `tfgates.gate_model` lays the layer out flat with one `Constant` for these numbers.
 
     Args:
         value: the array, or nested lists of numbers.
-        value_dtype: str, what it holds. Defaults to what `value` is.
+        value_dtype: str, the dtype of the array. Defaults to that of `value`.
 
     Call arguments:
         inputs: any tensor of the model. It only ties the layer to the graph.

@@ -24,7 +24,7 @@ _SHARED = threading.local()
 
 @contextlib.contextmanager
 def generated_once() -> Iterator[None]:
-    """While it is open, each generator is evaluated once, however many gates ask for their logits.
+    """While this is open, each generator is evaluated once, however many gates ask for their logits.
 
     Inside, no variable of a generator may change, and a gradient tape, if any, must be open
     around the whole.
@@ -42,18 +42,18 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
     """Makes the logits of several gates, each from those of the gate before it.
 
     `logits_1 = limit * tanh(b_1)`, `logits_l = limit * tanh(W_l logits_{l-1} + b_l)`, where 1, 2, ...
-    is the order of the chain. With `hidden`, a small relu network takes the place of the linear map
+    is the order of the chain. With `hidden`, a small relu network replaces the linear map
     from the second gate on. The paper multiplies a constant vector of ones by W_1, which is the
     same as a bias, so there is no W_1. The generator does not see the data. Each gate gets its
     logits by name, `gate(y, logits=logits[i])`, creates no variable of its own, and finds the
     generator again when the model is loaded.
 
-    A kernel is stored as `W * limit * (its number of inputs)`, so that a step of an optimizer such as Adam, which moves
-    each entry as far, moves a logit as far through all entries of W together as through its bias. Stored as W itself
-    they moved it further by that factor: the logits of all gates but the first jumped to their limits within some
-    steps, before anything had been learnt, and stayed there.
+    A kernel is stored as `W * limit * (its number of inputs)`. An optimizer such as Adam moves each entry by the same
+    amount per step; stored this way, a step moves a logit as far through all entries of W together as through its bias.
+    When W itself was stored, the entries together moved it further by that factor: the logits of all gates except the
+    first jumped to their limits within a few steps, before anything had been learnt, and stayed there.
 
-    All weights are float32. Evaluated once per forward pass; the number of operations is
+    All weights are float32. They are evaluated once per forward pass; the number of operations is
     linear in the number of gates.
 
     Args:
@@ -65,7 +65,7 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
             None: every b starts from a normal distribution with mean 3 and deviation 0.01, as
             in the paper, which leaves the logits near `limit * tanh(3)`, and gradients near 0.01 of
             what they are at 0.
-        initial_open_probability: float in (0, 1), in place of `initial_logits`: the open
+        initial_open_probability: float in (0, 1), instead of `initial_logits`: the open
             probability with which hard-concrete gates of the default temperature and limits start.
         limit: float > 0, bound of the logits. Defaults to `log(100)`.
         kernel_initializer: initializer of the W. Defaults to None: normal with deviation 0.01.
@@ -216,7 +216,7 @@ class GateGenerator(LogitsSource, keras.layers.Layer):
         return logits if self.order == "forward" else logits[::-1]
 
     def spread(self, number: int, layer: int = 0) -> float:
-        """What the stored kernel of a link is divided by: how far a step of 1 of all its entries moves what it makes.
+        """The divisor of the stored kernel of a link: how far a step of 1 of all its entries moves what the link makes.
 
         Args:
             number: int > 0, which of the links.

@@ -30,7 +30,7 @@ class GateNoise(SeededLayer):
         all replicas.
 
     Raises:
-        ValueError: if `units` is no positive integer.
+        ValueError: if `units` is not a positive integer.
 
     Example:
 

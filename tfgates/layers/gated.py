@@ -24,7 +24,7 @@ else:
 class GatedLayer(MixedInto):
     """Mixin for a Keras layer that carries a gate on its output channels, inputs or weights.
 
-    The gate stands between the layer's linear part and its activation.
+    The gate is placed between the layer's linear part and its activation.
     """
 
     def _set_gate(self, gate: Any, granularity: str, channel_axis: int) -> None:

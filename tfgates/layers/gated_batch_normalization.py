@@ -13,10 +13,10 @@ class GatedBatchNormalization(GatedLayer, keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` with a gate on its output channels.
 
     `z * (gamma * (x - mean) / sqrt(variance + epsilon) + beta)`. With one draw per batch this is
-    batch normalisation with `z * gamma` and `z * beta`: the gate costs no pass over the
+    batch normalisation with `z * gamma` and `z * beta`: the gate needs no pass over the
     activations. A closed channel is exactly 0, whatever beta is, because the gate comes last.
 
-    The penalty is `l0 * |g| * sum(P(open))`; `|g|` is what `weights_per_unit` of the gate says,
+    The penalty is `l0 * |g| * sum(P(open))`; `|g|` is `weights_per_unit` of the gate, which is
     1 unless `tfgates.gate_model` set it to the weights of the convolution before.
 
     Args:

@@ -51,8 +51,8 @@ class HeadProjection(keras.layers.EinsumDense):
 class GatedHeads(GatedLayer):
     """Mixin for an attention layer of Keras whose `_output_dense` projects the heads.
 
-    The gate stands between the heads and the output projection. With one draw per batch it multiplies the
-    projection's kernel, so that it costs next to nothing.
+    The gate is placed between the heads and the output projection. With one draw per batch it multiplies the
+    projection's kernel, which costs next to nothing.
     """
 
     # Which units of the layer its gate is on.

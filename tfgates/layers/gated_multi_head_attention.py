@@ -13,8 +13,8 @@ class GatedMultiHeadAttention(GatedHeads, keras.layers.MultiHeadAttention):
 
     `sum_h z_h * softmax(q_h k_h^T / sqrt(d)) v_h W_h + b`. With one draw per batch z multiplies the kernel of the
     output projection, which costs next to nothing. A closed head owns its parts of the four projections, their
-    biases, its scores and its context: `tfgates.prune` removes all of them, and what is left is a
-    `keras.layers.MultiHeadAttention` of fewer heads. Masks, causal masks and cross-attention are as in Keras.
+    biases, its scores and its context: `tfgates.prune` removes all of them, and a
+    `keras.layers.MultiHeadAttention` with fewer heads remains. Masks, causal masks and cross-attention are as in Keras.
 
     The penalty is `l0 * |g| * sum(P(open))`, `|g|` the number of weights of one head.
 
@@ -25,7 +25,7 @@ class GatedMultiHeadAttention(GatedHeads, keras.layers.MultiHeadAttention):
         granularity: must be `"unit"`.
 
     Call arguments:
-        logits, noise: as of `tfgates.gates.Gate`; the others as in `keras.layers.MultiHeadAttention`.
+        logits, noise: as in `tfgates.gates.Gate`; the others as in `keras.layers.MultiHeadAttention`.
 
     Example:
 

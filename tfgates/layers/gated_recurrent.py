@@ -16,20 +16,20 @@ from tfgates.layers.gated import GatedLayer
 class GatedRecurrent(GatedLayer):
     """Mixin for a recurrent layer of Keras with a gate on its hidden units.
 
-    A unit is gated wherever a kernel reads it: in front of the recurrent kernel, at each step, and in what the
+    A unit is gated wherever a kernel reads it: before the recurrent kernel, at each step, and in what the
     layer returns. With `h` the state and `z` one draw for all steps,
 
         h[t] = cell(x[t], h[t - 1]), in which the recurrent kernel U is diag(z) U
         output[t] = z * h[t]
 
-    so that a closed unit is seen by no other unit and by no reader, and its columns of kernel, recurrent kernel
-    and bias, its row of the recurrent kernel and those of the readers can go. What a unit hands on to
-    itself alone, the cell state of an LSTM and the part of `h[t - 1]` that a GRU keeps, is not multiplied: it would
-    die away step by step under a gate of 0.9, and no weight could take the factor up. States that are returned
-    (`return_state=True`) are `z * h` and `z * c`; an initial state is that of `h`. A gate on the outputs alone would
-    not do: the other units would go on reading what is closed.
+    so no other unit and no reader sees a closed unit. Its columns of kernel, recurrent kernel
+    and bias, its row of the recurrent kernel and the rows of the readers can be removed. What a unit passes on only to
+    itself, the cell state of an LSTM and the part of `h[t - 1]` that a GRU keeps, is not multiplied: it would
+    die away step by step under a gate of 0.9, and no weight could absorb the factor. States that are returned
+    (`return_state=True`) are `z * h` and `z * c`; an initial state is that of `h`. A gate only on the outputs would
+    not be enough: the other units would still read what is closed.
 
-    As the same `z` holds at every step, the gradient of a gate gathers what its unit does at all of them.
+    Since the same `z` applies at every step, the gradient of a gate gathers what its unit does at all of them.
     """
 
     def __init__(self, *args: Any, gate: Any = "hard_concrete", granularity: str = "unit", **kwargs: Any) -> None:

@@ -56,9 +56,9 @@ def function_of(name: str) -> Any:
 class Operator(keras.layers.Layer):
     """A function of `keras.ops` or TensorFlow, with arguments that may be sizes of tensors.
 
-    What a `call` of yours computes by a function that a graph of Keras cannot hold (`tf.linalg.band_part`, or
-    `keras.ops.reshape` to two sizes that are known only when it runs) is laid out flat by `tfgates.gate_model` with one
-    `Operator` for it.
+    Where your own `call` computes something by a function that a graph of Keras cannot hold (`tf.linalg.band_part`, or
+    `keras.ops.reshape` to two sizes that are known only when it runs), `tfgates.gate_model` lays it out flat with one
+    `Operator` for that function.
 
     Args:
         function: str, such as `"keras.ops.reshape"` or `"tensorflow.linalg.band_part"`, or `"getitem"`.

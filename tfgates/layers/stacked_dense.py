@@ -10,14 +10,14 @@ from keras import ops
 class StackedDense(keras.layers.Layer):
     """Dense layers without a bias whose kernels lie in one weight: `einsum(equation, inputs, kernel)`.
 
-    Where the `call` of a layer multiplies by a weight of its own that has more than two axes, such as the kernels of
-    all experts of a mixture, `tfgates.gate_model` lays it out flat with one `StackedDense` for it. A unit of it is one
-    of each of its kernels.
+    Where the `call` of a layer multiplies by its own weight with more than two axes, such as the kernels of
+    all experts of a mixture, `tfgates.gate_model` lays the layer out flat with one `StackedDense` for it. A unit of it
+    consists of one unit of each of its kernels.
 
     Args:
-        equation: str, of the inputs and the kernel. The last axis of the inputs is summed over, the last one of what is
-            made is the kernel's too, and so are all axes that are not in both. `"bsd,edf->bsef"` is each expert e of
-            the same inputs, `"bsef,efd->bsed"` each of its own.
+        equation: str, of the inputs and the kernel. The last axis of the inputs is summed over. The last axis of the
+            result belongs to the kernel too, and so do all axes that are not in both. `"bsd,edf->bsef"` applies each
+            expert e to the same inputs, `"bsef,efd->bsed"` each to its own.
         kernel_shape: tuple, the shape of the kernel.
         kernel_initializer: where it starts. Defaults to `"glorot_uniform"`.
         kernel_regularizer: or None.
@@ -27,7 +27,7 @@ class StackedDense(keras.layers.Layer):
         inputs: a tensor with the axes that the equation names.
 
     Returns:
-        A tensor with those that it says are made.
+        A tensor with the axes that the equation gives for the result.
 
     Raises:
         ValueError: if the equation is none of these, or the kernel has other axes than it says.

@@ -8,17 +8,18 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class Weight(keras.layers.Layer):
-    """A weight of a layer of yours, as a layer: whatever it is called on, it returns the weight.
+    """A weight of one of your layers, as a layer: whatever it is called on, it returns the weight.
 
-    Where the `call` of a layer computes with weights of its own (a class token, positions, a factor for each channel),
-    `tfgates.gate_model` lays it out flat: as calls of its layers, as operators, and as one `Weight` for each of these.
+    Where the `call` of a layer computes with its own weights (a class token, positions, a factor for each channel),
+    `tfgates.gate_model` lays it out flat: as calls of its layers, as operators, and as one `Weight` for each of these
+    weights.
 
     Args:
         shape: tuple, the shape of the weight.
         initializer: where it starts. Defaults to `"zeros"`.
         regularizer: or None.
         constraint: or None.
-        weight_dtype: str, what it holds; None: floats as the policy says.
+        weight_dtype: str, the dtype of the weight; None: floats as the policy says.
         weight_autocast: bool, whether it is cast to the dtype that the policy computes in.
         learns: bool, whether it is trainable.
 
@@ -78,7 +79,7 @@ class Weight(keras.layers.Layer):
         return keras.KerasTensor(self.shape, dtype=self.made_dtype())
 
     def made_dtype(self) -> str:
-        """What the layer returns holds."""
+        """The dtype of what the layer returns."""
         dtype = keras.backend.standardize_dtype(self.value.dtype)
         casts = self.weight_autocast and self.autocast and self.compute_dtype != self.variable_dtype
         return self.compute_dtype if casts and "float" in dtype else dtype

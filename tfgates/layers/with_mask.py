@@ -7,13 +7,14 @@ import keras
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class WithMask(keras.layers.Layer):
-    """Hands on a tensor with the mask of steps that another one carries.
+    """Passes a tensor on with the mask of steps that another tensor carries.
 
-    A layer that holds others, such as `keras.layers.Bidirectional`, can hand on the mask of what it reads, where the
-    last operator that it calls hands none on: `tfgates.gate_model` lays it out flat with one `WithMask` for it.
+    A layer that holds others, such as `keras.layers.Bidirectional`, can pass on the mask of what it reads where the
+    last operator that it calls passes none on: `tfgates.gate_model` lays it out flat with one `WithMask` for this mask.
 
     Call arguments:
-        inputs: list of a tensor, which is handed on, and one whose mask it is to carry, of which nothing else is read.
+        inputs: list of two tensors: one that is passed on, and one whose mask it is to carry; only the mask of the
+            second is used.
 
     Returns:
         The first tensor.

@@ -13,7 +13,7 @@ from tfgates.keras_internals import index_of, own_trainable_variables
 class APG(keras.optimizers.Optimizer):
     """Nesterov's method for `loss + strength * ||x||_1`, with exact zeros.
 
-    One gradient a step, with the learning rate `eta` and the momentum `mu`:
+    One gradient per step, with the learning rate `eta` and the momentum `mu`:
 
         z = x - eta * gradient
         v = S(z, eta * strength) - x + mu * v
@@ -31,7 +31,7 @@ class APG(keras.optimizers.Optimizer):
             `LearningRateSchedule` of the optimizer's iterations. Defaults to 0.01.
         nonnegative: bool, whether to keep `x >= 0`. Defaults to True.
         stop_at: int or None. The number of entries, of all variables together, that must stay
-            non-zero: a step closes the smallest ones only, and once this number is reached the
+            non-zero: a step closes only the smallest ones, and once this number is reached the
             strength is 0, zeros stay 0 and the others stay open. Defaults to None: no limit.
         weight_decay, clipnorm, ...: as in `keras.optimizers.Optimizer`.
 

@@ -17,7 +17,7 @@ UNKNOWN_STEP = 1 / 300
 def with_gate_optimizer(weights_optimizer: Any, gate_optimizer: Any) -> Any:
     """An optimizer that updates the gates by one optimizer and everything else by another.
 
-    Gates want a learning rate of their own, often much higher than that of the weights and never
+    Gates need their own learning rate, often much higher than that of the weights and never
     decayed, and no weight decay. Exactly the gates' trainable variables, `logits` or `scale`, and
     those of a `tfgates.layers.GateGenerator`, which makes logits, go to `gate_optimizer`.
 
@@ -53,7 +53,7 @@ def with_gate_optimizer(weights_optimizer: Any, gate_optimizer: Any) -> Any:
 def gate_learning_rate(gates: Any, steps: Any = None) -> Any:
     """A learning rate of Adam with which each gate can cross its range 25 times in a training run.
 
-    `min(0.02, max(0.002, 25 / steps)) * travel`, where `Gate.travel` is the way of the gate's variable
+    `min(0.02, max(0.002, 25 / steps)) * travel`, where `Gate.travel` is the distance of the gate's variable
     between an open probability of 0.95 and one of 0.05: one rule for every method, link and length of
     a run. A step of Adam is about the learning rate.
 

@@ -34,8 +34,8 @@ class GateOptimizerMap(keras.optimizers.OptimizerMap):
 class GatedOptimizer(keras.optimizers.MultiOptimizer):
     """Updates the gates by one optimizer and everything else by another, see `with_gate_optimizer`.
 
-    To whoever sets or reads a learning rate it is the optimizer of the weights: `learning_rate` is theirs,
-    and so `keras.callbacks.LearningRateScheduler`, `ReduceLROnPlateau`, `TensorBoard` and other loggers
+    Code that sets or reads a learning rate sees the optimizer of the weights: `learning_rate` is that of the weights,
+    so `keras.callbacks.LearningRateScheduler`, `ReduceLROnPlateau`, `TensorBoard` and other loggers
     act on the weights and report them. Gates keep their pace.
 
     Args:
@@ -47,8 +47,8 @@ class GatedOptimizer(keras.optimizers.MultiOptimizer):
     Attributes:
         weights_optimizer, gate_optimizer: the two.
         optimizers: `[weights_optimizer]` if that one averages the weights (`use_ema`), which is where
-            `keras.callbacks.SwapEMAWeights` finds it; else there is no such attribute, since callbacks of
-            Keras name learning rates after optimizers where there is.
+            `keras.callbacks.SwapEMAWeights` finds it. Otherwise there is no such attribute, since callbacks of
+            Keras name learning rates after optimizers where it exists.
     """
 
     def __init__(self, optimizer_map: Any, loss_scale_factor: Any = None, name: str = "gated_optimizer") -> None:

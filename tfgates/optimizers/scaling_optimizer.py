@@ -76,7 +76,7 @@ class ScalingOptimizer(keras.optimizers.MultiOptimizer):
 
     @property
     def weights_optimizer(self) -> Any:
-        """The optimizer of what is neither a factor nor a gate."""
+        """The optimizer of the variables that are neither factors nor gates."""
         return routes_of(self).default_optimizer
 
     @property

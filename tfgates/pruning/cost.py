@@ -22,7 +22,7 @@ KINDS = ("", "expected_", "dense_")
 class LayerCost:
     """What one layer costs.
 
-    Of each cost (`tfgates.costs.Cost`) there are three attributes, such as `macs`, `expected_macs` and `dense_macs`.
+    For each cost (`tfgates.costs.Cost`) there are three attributes, such as `macs`, `expected_macs` and `dense_macs`.
 
     Attributes:
         name: the layer.
@@ -61,13 +61,13 @@ def _of_cost(of: Any, name: str) -> float:
 class NetworkCost(Result):
     """What a network costs, such as parameters and multiply-accumulates (MACs); made by `tfgates.cost`.
 
-    Parameters are counted as Keras's `count_params` does, moving averages of batch normalisation
-    included, gates excluded. MACs are those of convolutions, dense, attention and recurrent
+    Parameters are counted as Keras's `count_params` does, with the moving averages of batch normalisation
+    and without gates. MACs are those of convolutions, dense, attention and recurrent
     layers for one example; biases, normalisations and activations count nothing. A layer for which
     there is no rule is traced, and what it multiplies and sums at inference is counted. Where that
     cannot be known, the layer is in `uncounted`, and the totals of MACs raise a `ValueError` that
-    names it rather than leave it out. Of costs of your own (`tfgates.costs.register_cost`) there are the same three
-    attributes, with their names.
+    names the layer instead of leaving it out. For your own costs (`tfgates.costs.register_cost`) there are the same
+    three attributes, with their names.
 
     Attributes:
         params, macs: actual: what `tfgates.prune` would leave, to the unit.
@@ -75,9 +75,9 @@ class NetworkCost(Result):
         dense_params, dense_macs: with everything kept.
         actual, expected, dense: the same as dicts from the name of each cost, nan where it is not known.
         layers: list of `LayerCost`; what is not known is nan.
-        uncounted: list of pairs (layer, reason): whose MACs are not known.
-        unknown: dict from the name of each cost that is not known of all layers to such pairs.
-        gated: whether the model has gates, without which the three are the same.
+        uncounted: list of pairs (layer, reason): the layers whose MACs are not known.
+        unknown: dict from the name of each cost that is not known for all layers to such pairs.
+        gated: whether the model has gates; without gates the three are the same.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class NetworkCost(Result):
         }
 
     def records(self) -> list[dict[str, Any]]:
-        """The layers, a dictionary for each: its name, and what it costs, with the names of the attributes."""
+        """The layers, a dictionary for each: its name, and what it costs, under the names of the attributes."""
         return [
             {"name": row.name}
             | {f"{prefix}{name}": number(_of_cost(row, f"{prefix}{name}")) for prefix in KINDS for name in row.actual}
@@ -177,14 +177,14 @@ class NetworkCost(Result):
 
 
 def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1, length: Any = None) -> NetworkCost:
-    """Parameters, MACs and costs of your own of a model, per layer and in total: dense, expected and actual.
+    """Parameters, MACs and your own costs of a model, per layer and in total: dense, expected and actual.
 
     Args:
         model: a Sequential or Functional `keras.Model`, with or without gates.
         chosen: bool. True: the actual figures of a model with a budget are those of the units that pruning
-            chooses (see `tfgates.plan_pruning`). False: as its gates stand. Defaults to True.
+            chooses (see `tfgates.plan_pruning`). False: those of its gates as they are now. Defaults to True.
         min_units, round_to: see `tfgates.plan_pruning`.
-        length: int, how long sequences are, where the inputs leave it open: the MACs of attention grow with its
+        length: int, the length of sequences, where the inputs leave it open: the MACs of attention grow with its
             square. Or a dict from the names of inputs to their shapes without the batch. Defaults to None: what
             `gate_model` was given, or sequences of no known length.
 
@@ -192,7 +192,7 @@ def cost(model: Any, chosen: bool = True, min_units: int = 0, round_to: int = 1,
         A `tfgates.pruning.NetworkCost`; `print(cost(model))` shows it as a table.
 
     Raises:
-        ValueError: if the model is no graph of layers, or its budget cannot be kept.
+        ValueError: if the model is not a graph of layers, or its budget cannot be met.
     """
     with lengthened(model, length), networks_shared():
         return NetworkCost(model, chosen, min_units, round_to)
@@ -206,6 +206,6 @@ def summary(model: Any, print_fn: Any = print) -> None:
         print_fn: function that takes the text. Defaults to `print`.
 
     Raises:
-        ValueError: if the model is no graph of layers.
+        ValueError: if the model is not a graph of layers.
     """
     print_fn(str(cost(model)))

@@ -66,7 +66,7 @@ def write_page(
     title: str = "Pruned network",
     facts: Sequence[tuple[str, Any]] = (),
 ) -> None:
-    """Writes the page of `page_of` to a file, which appears whole or not at all; arguments as there."""
+    """Writes the page of `page_of` to a file, which appears whole or not at all; the other arguments are as there."""
     text = page_of(report, title, facts)
     write_whole(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 

@@ -22,9 +22,9 @@ from tfgates.selection import PresetSelection, Rounding, Selection, Side, Unchan
 
 
 class PruningPlan(Result):
-    """What goes and what stays, with reasons; made by `tfgates.plan_pruning`, taken by `tfgates.prune`.
+    """What is removed and what stays, with reasons; made by `tfgates.plan_pruning`, used by `tfgates.prune`.
 
-    `print(plan)` shows it as a table, as notebooks do; `to_dict()` gives it for JSON, `to_pandas()` its layers.
+    `print(plan)` shows it as a table, and so do notebooks; `to_dict()` gives it for JSON, `to_pandas()` its layers.
 
     Attributes:
         layers: list of `LayerPlan`.
@@ -32,21 +32,22 @@ class PruningPlan(Result):
         dense_params, dense_macs: what the network costs with everything kept. MACs are nan if `uncounted`
             names layers.
         left, dense: the same as dicts from the name of each cost (`tfgates.costs.Cost`).
-        uncounted: list of pairs (layer, reason): whose MACs are not known.
-        unknown: dict from the name of each cost that is not known of all layers to such pairs.
+        uncounted: list of pairs (layer, reason): the layers whose MACs are not known.
+        unknown: dict from the name of each cost that is not known for all layers to such pairs.
         kept: list of pairs (layer, reason): closed units that have to stay.
-        alone: list of pairs (layer, reason): layers that are kept as they are, with all around them.
-        unmoved: of a model with a budget, list of pairs (layer, reason): layers that hold a tenth or more of what is
-            left of its first bound, and cost the same whatever gates do.
-        needs_tfgates: list of pairs (layer, reason): layers of tfgates in what is left, so that a file of it needs
-            tfgates to be loaded. Mostly there is none.
+        alone: list of pairs (layer, reason): layers that are kept as they are, with everything around them.
+        unmoved: of a model with a budget, list of pairs (layer, reason): layers that account for a tenth or more of
+            what remains of the cost in its first bound, and cost the same whatever gates do.
+        needs_tfgates: list of pairs (layer, reason): layers of tfgates in the pruned network, which make a file of it
+            need tfgates to be loaded. Usually there is none.
         dropped: names of layers that vanish altogether.
         empty: names of layers that would have no unit left: pruning refuses.
-        selection: the choice of units with which the model keeps its budget (`tfgates.selection`); the
+        selection: the choice of units with which the model meets its budget (`tfgates.selection`); the
             pruned network computes what the model computes with the gate values `selection.values`.
-        chosen: list of pairs (gate, how many units that closes and opens).
+        chosen: list of pairs (gate, how many units the choice closes and opens).
         slices: for each variable of the model a `tfgates.graph.slices.Slice`: which positions of its axes stay.
-            `plan.slices[variable].take(value)` cuts what is shaped like it, an optimizer's slot, say, alike.
+            `plan.slices[variable].take(value)` cuts anything shaped like the variable, an optimizer's slot, say, in the
+            same way.
     """
 
     # Whether "before" is, of a network that shrank in training, that which its training began with.
@@ -247,7 +248,7 @@ class PruningPlan(Result):
         """The plan as text.
 
         Args:
-            cost: the `NetworkCost` of the same model, whose expected costs get columns of their own. Defaults to
+            cost: the `NetworkCost` of the same model, whose expected costs get their own columns. Defaults to
                 None: no such columns.
         """
         return table_of(self, cost)
@@ -258,25 +259,26 @@ def plan_pruning(model: Any, min_units: int = 0, round_to: int = 1, preset: bool
 
     Args:
         model: a Sequential or Functional `keras.Model` with gates, or with filters that are zero.
-        min_units: int, the least number of units left in a layer; the likeliest closed ones stay.
+        min_units: int, the smallest number of units left in a layer; of the closed ones the likeliest stay.
             Defaults to 0: a layer without any open unit is reported, and `prune` refuses.
         round_to: int. The number of units left in a layer is rounded up to a multiple of it by
-            keeping closed ones, which hardware likes. Defaults to 1.
-        preset: bool. True: what the class of the network that was gated can say by its arguments: one width of the
-            MLPs of all layers (`intermediate_dim`), fewer heads where it has a `head_dim`, fewer layers (`num_layers`)
-            where all branches of one are closed and nothing else stays of it. `round_to` is then of the width.
-            What is closed and stays for the width of its layer counts nothing. Defaults to False.
+            keeping closed ones, since hardware prefers such widths. Defaults to 1.
+        preset: bool. True: plan what the class of the network that was gated can express by its arguments: one width of
+            the MLPs of all layers (`intermediate_dim`), fewer heads where it has a `head_dim`, fewer layers
+            (`num_layers`) where all branches of a layer are closed and nothing else of it stays. `round_to` then
+            applies to the width. What is closed but stays for the width of its layer contributes nothing. Defaults to
+            False.
 
-    Of a model with a budget as many units stay as fit it, the likeliest first (`tfgates.selection`): where
-    the gates leave more, the least certain close, where they leave less, more are opened. Widths are
+    In a model with a budget as many units stay as fit it, the likeliest first (`tfgates.selection`): where
+    the gates leave more, the least certain are closed; where they leave less, more are opened. Widths are
     rounded within the budget.
 
     Returns:
         A `PruningPlan`; print it.
 
     Raises:
-        ValueError: if the model is no graph of layers, a gate's value is not finite, or the budget cannot
-            be kept with these widths.
+        ValueError: if the model is not a graph of layers, a gate's value is not finite, or the budget cannot
+            be met with these widths.
     """
     selection = PresetSelection(model, Rounding(min_units, round_to)) if preset else None
     if preset:

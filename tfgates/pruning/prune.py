@@ -37,7 +37,7 @@ from tfgates.selection import PresetSelection, held
 
 
 class PruningError(RuntimeError):
-    """The pruned network does not compute what the original does: a bug, never returned as a result."""
+    """The pruned network does not compute what the original does. This is a bug; such a network is never returned."""
 
 
 def prune(
@@ -52,48 +52,50 @@ def prune(
     """Removes everything that is closed and returns a plain Keras model with equal outputs.
 
     Channels that are closed by gates, or exactly zero for any other reason, are taken out of all
-    layers that carry them; constants that they leave behind are folded into biases, or the averages
-    of a batch normalisation, where that is exact; gates' factors go into the weights; branches that
-    are closed vanish with their addition.
+    layers that carry them. Constants that they leave behind are folded into biases, or into the averages
+    of a batch normalisation, where that is exact. The gates' factors go into the weights. Closed branches
+    vanish together with their addition.
     A model with a budget is pruned to the units that fit it, see `plan_pruning`, never to more.
-    What cannot go without changing the outputs stays, and `plan_pruning` says why; where that is
-    everything, a `tfgates.GatesWarning` says so. The result has no layer of tfgates. `model` is left untouched.
+    What cannot be removed without changing the outputs stays, and `plan_pruning` says why; where that is
+    everything, a `tfgates.GatesWarning` says so. The result has no gate, and no layer of tfgates except those that
+    stand for what Keras has no layer for (`tfgates.layers.Weight` and the like; the plan names them). `model` is left
+    untouched.
 
-    Calls keep their `training` and their masks, so that dropout that is on at inference stays on. The outputs are
+    Calls keep their `training` and their masks, so dropout that is on at inference stays on. The outputs are
     compared as `predict` calls a model (`training=False`) and as a SavedModel does (without `training`).
 
     Args:
         model: a Sequential or Functional `keras.Model`.
         min_units, round_to: see `tfgates.plan_pruning`.
-        inputs: optional data to compare the outputs on, beside random numbers of their sizes. Needed
-            where random numbers do not do: for inputs of strings, and where the model leaves sizes
-            open that its layers cannot take any number of.
+        inputs: optional data to compare the outputs on, in addition to random numbers of their sizes. Needed
+            where random numbers do not work: for inputs of strings, and where the model leaves sizes
+            open for which its layers do not accept every number.
         tolerance: float, the largest difference allowed, as a fraction of the largest output.
-            Defaults to 1e-4, where layers compute in half precision 2e-2, or as much as rounding makes of outputs that
-            are small beside the sums that they come of.
+            Defaults to 1e-4, to 2e-2 where layers compute in half precision, or to as much as rounding can change
+            outputs that are small compared with the sums they come from.
         plan: a `PruningPlan` for this very model, to save making it again.
-        preset: bool. True: the result is an instance of the class that `gate_model` was given, a backbone or a task of
-            KerasHub say, made by its arguments, so that all layers get one width; see `tfgates.plan_pruning`. A task
+        preset: bool. True: the result is an instance of the class that `gate_model` was given (a backbone or a task of
+            KerasHub, say), made from its arguments, so all layers get one width; see `tfgates.plan_pruning`. A task
             keeps its preprocessor in the process in which it was gated. Defaults to False.
 
     Returns:
-        A functional `keras.Model` of the same name, with the names, dtype policies and trainable
-        flags of the layers that are left; compiled with the same loss and metrics and a fresh
-        optimiser like that of the weights if `model` is compiled. If that or a metric cannot be made again from its
+        A functional `keras.Model` of the same name. The remaining layers keep their names, dtype policies and trainable
+        flags. If `model` is compiled, the result is compiled with the same loss and metrics and a fresh
+        optimizer like that of the weights. If that or a metric cannot be made again from its
         config, the result is not compiled, and a `tfgates.GatesWarning` says so. What a
-        subclass has of its own, a `train_step` say, does not come along, which a `tfgates.GatesWarning`
-        says by name. What was removed: `tfgates.report_of(pruned)`.
+        subclass defines itself, a `train_step` say, is not carried over; a `tfgates.GatesWarning`
+        names it. What was removed: `tfgates.report_of(pruned)`.
 
     Raises:
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer that is needed.
-        ValueError: if the model is no graph of layers, if `inputs` are needed, if the outputs of `model`
-            are random with the same seeds too, if a layer that stays whole holds gates, if its budget cannot be
-            kept, and with `preset=True` where the class cannot say what is left.
+        ValueError: if the model is not a graph of layers; if `inputs` are needed; if the outputs of `model`
+            are random even with the same seeds; if a layer that stays whole holds gates; if its budget cannot be
+            met; and, with `preset=True`, where the class cannot express the pruned network.
         PruningError: if the outputs differ by more than `tolerance`.
 
     Warns:
         GatesWarning: if more than a tenth of the units that training left open, or of what they cost, is closed
-            to keep the budget.
+            to meet the budget.
     """
     return pruned_beside(model, None, min_units, round_to, inputs, tolerance, plan, preset)
 

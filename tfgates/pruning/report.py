@@ -18,7 +18,7 @@ _REPORTS: "weakref.WeakKeyDictionary[keras.Model, PruningReport]" = weakref.Weak
 class History(Result):
     """The logs of each epoch of a training in phases, such as `tfgates.compress`.
 
-    Epochs that an earlier process has done, before `resume`, are not in it.
+    Epochs that an earlier process ran, before `resume`, are not in it.
 
     `records()` and `to_pandas()` have a row for each epoch: `phase`, `epoch` (counted from 1), and its logs.
     """
@@ -53,15 +53,15 @@ class History(Result):
 
 
 class PruningReport(Result):
-    """What `tfgates.prune` removed, and of `tfgates.compress` how the training went; see `tfgates.report_of`.
+    """What `tfgates.prune` removed and, for `tfgates.compress`, how the training went; see `tfgates.report_of`.
 
     `print(report)` shows the plan that was followed; `records()` and `to_pandas()` have a row for each layer of the
-    network before.
+    network before pruning.
 
     Attributes:
         plan: the plan as data, a dict (`tfgates.pruning.PruningPlan.to_dict`).
         history: a `History`, with rows after `tfgates.compress`.
-        skeleton: the network before as data, what reads what (`tfgates.pruning.skeleton.skeleton_of`).
+        skeleton: the network before pruning as data, what reads what (`tfgates.pruning.skeleton.skeleton_of`).
     """
 
     def __init__(self, plan: PruningPlan) -> None:
@@ -94,10 +94,10 @@ def remember(pruned: keras.Model, plan: PruningPlan) -> None:
 
 
 def report_of(model: keras.Model) -> PruningReport:
-    """What became of a network in `tfgates.prune` or `tfgates.compress`.
+    """What `tfgates.prune` or `tfgates.compress` did to a network.
 
-    It is kept beside the model, which stays a plain Keras model, for as long as that lives in this process: save
-    `report_of(model).to_dict()` to keep it.
+    The report is kept separately from the model, which stays a plain Keras model, for as long as the model lives in
+    this process. Save `report_of(model).to_dict()` to keep it.
 
     Args:
         model: the `keras.Model` that was returned.
@@ -106,7 +106,7 @@ def report_of(model: keras.Model) -> PruningReport:
         A `tfgates.pruning.PruningReport`.
 
     Raises:
-        ValueError: for any other model, one that was saved and loaded included.
+        ValueError: for any other model, including one that was saved and loaded.
 
     Example:
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 def compressed_bytes(path: str | os.PathLike[str]) -> int:
     """The number of bytes of a saved model when each of its files is compressed by deflate (zip, gzip).
 
-    The zeros that gates on single weights leave take no less room in a file than other numbers; packed,
-    for storage or transport, they take next to none. A file that is an archive itself, such as a
+    The zeros that gates on single weights leave take as much room in a file as other numbers; packed,
+    for storage or transport, they take next to none. A file that is itself an archive, such as a
     `.keras` file, counts by what it holds.
 
     Args:

@@ -30,9 +30,10 @@ class Reconstruction(Result):
     """What `tfgates.reconstruct` changed, and what it could not.
 
     Attributes:
-        layers: list of dicts: `layer`, and `error_before` and `error_after`: the mean square of what its outputs
-            (before the activation) differ from those of the network before by, as a fraction of their variance there.
-        unchanged: list of pairs (layer with weights, why they were left as they are).
+        layers: list of dicts with `layer`, `error_before` and `error_after`. The errors are the mean square of the
+            difference between the layer's outputs (before the activation) and those of the network before pruning, as a
+            fraction of the variance of the latter.
+        unchanged: list of pairs (layer with weights, why its weights were left as they are).
     """
 
     def __init__(self) -> None:
@@ -65,27 +66,29 @@ def reconstruct(
     steps: int = 4,
     verbose: int = 0,
 ) -> Reconstruction:
-    """Gives a pruned network the weights that reproduce the outputs of the network before, layer by layer.
+    """Gives a pruned network the weights that best reproduce the outputs of the network before pruning, layer by layer.
 
-    For each Dense and convolution of `small`, in the order of the network, with X the patches of its inputs as the
-    layers before it, already reconstructed, make them, Y the outputs before the activation of the same layer of
-    `dense` at the units that are left, and W, b the weights now:
+    The Dense layers and convolutions of `small` are treated in the order of the network. For each of them, X are the
+    patches of its inputs as the layers before it, already reconstructed, make them; Y are the outputs before the
+    activation of the same layer of `dense`, at the units that remain; and W, b are the current weights. The new weights
+    V, c solve
 
         min over V, c of |X V + c - Y|^2 + ridge * s * |V - W|^2,     s = mean over entries of the squares of X,
 
-    in closed form. c becomes the bias; where a layer has none and a batch normalisation alone reads it, c goes into
-    its moving mean; else there is no c. No labels and no gradients are needed, and some hundred examples do. What
-    `tfgates.prune` promises, equal outputs, it does not: it makes up for what was removed. Fine-tuning can follow.
+    in closed form. c becomes the bias. Where a layer has no bias and only a batch normalisation reads it, c goes into
+    its moving mean; in all other cases there is no c. No labels and no gradients are needed, and a few hundred examples
+    are enough. It does not give the equal outputs that `tfgates.prune` promises: it compensates for what was removed.
+    Fine-tuning can follow.
 
     Args:
         small: what `tfgates.prune`, `tfgates.prune_by` or `tfgates.finish` returned in this process. Its weights
             are changed in place, those of frozen layers too; its optimizer is not.
         dense: the trained `keras.Model` that it was pruned from, without gates. It is left untouched.
-        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`, of which a fixed
-            random choice is taken. What follows `x` is not looked at.
+        data: a `tf.data.Dataset` of batches `x` or `(x, ...)`, or arrays, `x` or a tuple `(x, ...)`. Of arrays a fixed
+            random selection is used. What follows `x` is ignored.
         ridge: float > 0, see above. Defaults to 1e-2.
         batch_size: int, for arrays. Defaults to 128.
-        steps: int > 0, the largest number of batches. They are held in memory with what the layers make of them.
+        steps: int > 0, the largest number of batches. They are held in memory with what the layers compute from them.
             Defaults to 4.
         verbose: 1 prints a line for each layer. Defaults to 0.
 
@@ -93,8 +96,8 @@ def reconstruct(
         A `tfgates.reconstruction.Reconstruction`.
 
     Raises:
-        ValueError: for a `small` of which it is not known where its layers come from, a `dense` with gates or with
-            other layers, settings that are not positive, data without a batch. Nothing is changed then.
+        ValueError: for a `small` for which it is not known where its layers come from, a `dense` with gates or with
+            other layers, settings that are not positive, or data without a batch. Nothing is changed then.
 
     Reference: the layer-wise least squares of He et al., "Channel Pruning for Accelerating Very Deep Neural
     Networks", ICCV 2017, arXiv 1707.06168, section 3.1.

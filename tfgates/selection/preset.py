@@ -20,26 +20,26 @@ ROUNDS = 25
 
 
 class PresetSelection:
-    """Which units stay when the result has to be of the model's own class; as `Selection`.
+    """Which units stay when the result has to be of the model's own class; used like `Selection`.
 
-    All layers get one width, and, where the class can say it, one number of heads; layers that are closed go. In each
-    layer the likeliest units stay; the k-th ones of all layers go together, by their mean openness. Nothing that is
-    closed is opened: where it stays for the width it counts nothing. Only gates on wholes that end with a normalisation
-    are opened fully where their layer stays: the class knows no half of one.
+    All layers get one width, and, where the class can express it, one number of heads; closed layers are removed. In
+    each layer the likeliest units stay; the k-th units of all layers go together, by their mean openness. Nothing that
+    is closed is opened: where it stays for the width it contributes nothing. Only gates on wholes that end with
+    a normalisation are opened fully where their layer stays: the class cannot express half of one.
 
     Args:
         model: a gated network whose `Original` is known.
         rounding: a `Rounding`: of the width.
-        targets: what each bound may count at most, if not its target.
-        round: how often the choice has been made again.
+        targets: the largest count allowed for each bound, if not its target.
+        round: how often the choice has been repeated.
 
     Attributes:
         values: gate values by gate.
         shape: a `TargetShape`, with the widths that were chosen among its arguments.
-        gone: the layers that go, by number.
+        gone: the layers that are removed, by number.
 
     Raises:
-        ValueError: for a model of no such class, and where no choice fits the bounds.
+        ValueError: for a model that is not of such a class, and where no choice fits the bounds.
     """
 
     def __init__(self, model: Any, rounding: Rounding, targets: np.ndarray | None = None, round: int = 0) -> None:
@@ -193,7 +193,7 @@ class PresetSelection:
         return self._ranking.of_groups(places, root)
 
     def tighter(self, table: Mapping[str, np.ndarray]) -> "PresetSelection | None":
-        """None if a network fits the budget, else another, smaller choice; see `Selection.tighter`."""
+        """None if the pruned network fits the budget, else another, smaller choice; see `Selection.tighter`."""
         found = np.array([bound.of_column(table[bound.name]) for bound in self._bounds])
         excess = found - np.array([bound.target for bound in self._bounds])
         if not np.any(excess > 0):
@@ -204,7 +204,7 @@ class PresetSelection:
         return PresetSelection(self._model, self._rounding, targets, self._round + 1)
 
     def changes(self) -> list[tuple[str, str]]:
-        """Pairs (gate, how many open units are closed in it, or from which value it is opened)."""
+        """Pairs (gate, how many open units of it are closed, or from which value it is opened)."""
         found = []
         for i, gate in enumerate(self._gates):
             units = self._ranking.units(i)

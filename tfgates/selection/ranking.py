@@ -15,14 +15,14 @@ def as_array(tensor: Any) -> np.ndarray:
 class Ranking:
     """All units of all gates in the order in which they stay.
 
-    As gates stand: the open ones first, then by `Gate.openness`, then by the inference value. With
-    `scores`: by the scores alone, all units being open with a gate value of 1. Units that nothing tells
+    With the gates as they are: the open units first, then by `Gate.openness`, then by the inference value. With
+    `scores`: only by the scores, where all units count as open with a gate value of 1. Units that nothing tells
     apart are spread: any number of the first of them has the same share of each gate.
 
     Args:
         gates: list of gates.
         scores: None, or a dict from each gate to the importance of its units.
-        in_order: bool, whether no unit may stay that comes after one that goes.
+        in_order: bool, whether no unit may stay that comes after one that is removed.
 
     Attributes:
         order: numbers of the units, the one that stays longest first.
@@ -59,7 +59,7 @@ class Ranking:
 
         Args:
             places: pairs of a gate and the groups that it lies on.
-            root: per group the representative of those that stay or go with it.
+            root: per group the representative of those that stay or are removed with it.
         """
         number = {gate: i for i, gate in enumerate(self.gates)}
         result = np.full(len(root), -np.inf)

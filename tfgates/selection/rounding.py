@@ -21,10 +21,10 @@ class Side:
 
 
 class Rounding:
-    """Keeps channels beside the open ones until each side of each layer has the width asked for.
+    """Keeps channels in addition to the open ones until each side of each layer has the requested width.
 
     Args:
-        min_units: int, the least number of units left in a layer.
+        min_units: int, the smallest number of units left in a layer.
         round_to: int, widths are rounded up to a multiple of it.
 
     Raises:
@@ -39,12 +39,12 @@ class Rounding:
 
     @property
     def asks(self) -> bool:
-        """Whether anything is asked for."""
+        """Whether any width is requested."""
         return self.min_units > 0 or self.round_to > 1
 
     @property
     def least(self) -> str:
-        """How many units are left in a layer at least, in words."""
+        """The smallest number of units left in a layer, in words."""
         number = self.wanted(1, max(self.min_units, self.round_to))
         return "one unit" if number == 1 else f"{number} units (or all, where there are fewer)"
 

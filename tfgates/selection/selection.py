@@ -25,8 +25,8 @@ WORTH_A_WARNING = 0.1
 class Selection:
     """Which units stay when a model with a budget is pruned.
 
-    Units are ranked (`Ranking`). The longest beginning of the ranking that fits every bound stays; after
-    it single units that fit too, and units whose channels are kept for their layer's width anyway. At
+    Units are ranked (`Ranking`). The longest beginning of the ranking that fits every bound stays. After
+    it, single units that fit too stay, and units whose channels are kept for their layer's width anyway. At
     least one unit stays in each gate, except in gates on whole branches, and something of every layer. A
     bound is compared with the cost after `rounding`.
 
@@ -34,11 +34,11 @@ class Selection:
         structure: the `Structure` of the model, with bounds.
         rounding: a `Rounding`.
         scores, in_order: see `Ranking`.
-        targets: what each bound may count at most, if not its target.
-        round: how often the choice has been made again.
+        targets: the largest count allowed for each bound, if not its target.
+        round: how often the choice has been repeated.
 
     Attributes:
-        values: gate values by gate, of those that have to change; with `scores`, of all.
+        values: gate values by gate, for the gates that have to change; with `scores`, for all.
 
     Raises:
         ValueError: if no choice fits the bounds.
@@ -76,12 +76,12 @@ class Selection:
         return self._ranking.of_groups(places, root)
 
     def tighter(self, table: Mapping[str, np.ndarray]) -> "Selection | None":
-        """None if a network fits the budget, else another, smaller choice.
+        """None if the pruned network fits the budget, else another, smaller choice.
 
         Args:
             table: by the name of each cost what each layer costs.
 
-        What is counted on symbols is never less than what is left, for any rule that keeps to its contract.
+        What is counted on symbols is never less than what remains, for any rule that keeps to its contract.
         """
         found = np.array([bound.of_column(table[bound.name]) for bound in self._bounds])
         targets = np.array([bound.target for bound in self._bounds])
@@ -131,7 +131,7 @@ class Selection:
         return found
 
     def unmoved(self, table: Mapping[str, np.ndarray]) -> list[tuple[str, str]]:
-        """Pairs (layer, how much of what is left it holds whatever gates do, and why), for the first bound.
+        """Pairs (layer, how much of what remains it accounts for whatever gates do, and why), for the first bound.
 
         Args:
             table: see `tighter`.
@@ -177,7 +177,7 @@ class Selection:
 
 
 class Unchanged:
-    """The choice of a model without a budget: the gates as they stand."""
+    """The choice for a model without a budget: the gates as they are."""
 
     def __init__(self) -> None:
         self.values: dict[Any, np.ndarray] = {}
@@ -210,7 +210,7 @@ def opened(test: np.ndarray) -> np.ndarray:
 
 
 def choose_units(model: Any, rounding: Rounding, scores: Any = None, in_order: bool = False) -> "Selection | Unchanged":
-    """The choice of units with which a model keeps its budget; without one, as its gates stand."""
+    """The choice of units with which a model meets its budget; without a budget, the gates as they are."""
     structure = getattr(model, "_structure", None)
     if structure is None or not structure.bounds:
         return Unchanged()
@@ -218,10 +218,10 @@ def choose_units(model: Any, rounding: Rounding, scores: Any = None, in_order: b
 
 
 def expected_cost_of(model: Any, costs: Sequence[Cost] | None = None) -> ExpectedCost:
-    """The `ExpectedCost` that a model has been analysed for already, if it has, else a new one.
+    """The `ExpectedCost` of a model: the one that it has been analysed for already, else a new one.
 
     Args:
-        model: as of `ExpectedCost`; of a `GatedModel` with a budget or penalty, or that was trained, it is known.
+        model: as for `ExpectedCost`; for a `GatedModel` with a budget or penalty, or one that was trained, it is known.
         costs: the costs. Defaults to None: all that are registered.
     """
     costs = registered_costs() if costs is None else tuple(costs)

@@ -10,17 +10,17 @@ from tfgates.selection.ranking import as_array
 
 
 def candidates_of(model: Any, spare: float = 1.0) -> dict[Any, np.ndarray]:
-    """The units that training has as good as closed and that nothing will open again, as far as can be known.
+    """The units that training has practically closed and that nothing will open again, as far as can be known.
 
-    A unit is closed if it is closed at inference and its open probability is at most `Gate.closed_below` of its gate:
-    .05 for hard-concrete gates, which at their bound still open with probability .047, .01 for Bernoulli gates,
-    exactly 0 for scaling factors. A frozen gate is taken at its inference values. In each gate on channels the
-    likeliest unit stays. Under a budget the least likely go first, and only as long as the network with all the
+    A unit counts as closed if it is closed at inference and its open probability is at most `Gate.closed_below` of its
+    gate: .05 for hard-concrete gates, which at their bound still open with probability .047, .01 for Bernoulli gates,
+    exactly 0 for scaling factors. For a frozen gate its inference values count. In each gate on channels the
+    likeliest unit stays. Under a budget the least likely are taken first, and only as long as the network with all the
     others open costs at least what the budget allows: what pruning chooses at the end is then among them.
 
     Args:
         model: a `GatedModel`.
-        spare: float >= 1, how many times what the budget allows is to be left, as long as there is so much, for gates
+        spare: float >= 1, how many times what the budget allows is to remain, as long as there is that much, for gates
             to choose from. Defaults to 1.
 
     Returns:

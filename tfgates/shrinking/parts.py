@@ -21,17 +21,19 @@ from tfgates.training.callback_checks import flat
 def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.callbacks.History:
     """As `model.fit`, of a `GatedModel` that gets smaller, and cheaper to train, while its gates close.
 
-    Between epochs the network is made again without the units that are closed for good (`tfgates.shrink` says what
-    is kept, and in what the training differs from one that keeps them; `tfgates.shrinking.Shrinking` when). `model`
-    itself is left as it was at the first rebuild: the trained one is the `model` of what is returned.
+    Between epochs the network is rebuilt without the units that are closed for good. `tfgates.shrink` says what is
+    kept, and how the training differs from one that keeps these units; `tfgates.shrinking.Shrinking` says when it
+    happens. `model` itself is left as it was at the first rebuild: the trained network is the `model` of what is
+    returned.
 
-    If the network cannot be made again, because of an optimizer whose state cannot be cut or of a fault, a
-    `GatesWarning` says why, and the training goes on as it is to its end.
+    If the network cannot be rebuilt, because of an optimizer whose state cannot be cut or because of a fault, a
+    `GatesWarning` says why, and the training continues as it is to its end.
 
-    Callbacks see one training: they are told once of its begin and its end, epochs are counted through, and their
-    `model` is the one that is trained. The weights that `EarlyStopping` keeps as the best get smaller as well. The logs
-    have `rebuilds`, how often the network has shrunk, which is the mark of a rebuild in TensorBoard. With a
-    `tfgates.callbacks.Resume` an interrupted training goes on from where it was, in the shape that it had.
+    Callbacks see one training run: its beginning and its end are announced to them once, epochs are numbered
+    consecutively, and their `model` is the one that is being trained. The weights that `EarlyStopping` keeps as the
+    best get smaller as well. The logs contain `rebuilds`, how often the network has shrunk; it marks the rebuilds in
+    TensorBoard. With a `tfgates.callbacks.Resume` an interrupted training continues from where it was, in the shape
+    that it had.
 
     Args:
         model: a compiled, functional `GatedModel`.
@@ -42,8 +44,8 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
         The `keras.callbacks.History` of all epochs; its `model` is the network that was trained.
 
     Raises:
-        ValueError: for a model that cannot shrink, and for callbacks that keep files of one network alone
-            (`BackupAndRestore`), or that are one `CallbackList`.
+        ValueError: for a model that cannot shrink, for callbacks whose files are of one network only
+            (`BackupAndRestore`), and for a `CallbackList`.
 
     Example:
 

@@ -61,16 +61,16 @@ class Closed:
 
 
 class ShrinkingPlan(PruningPlan):
-    """What goes of a network that is trained on, and which units of its gates that takes along.
+    """What is removed from a network whose training continues, and which units of its gates are removed with it.
 
-    A unit goes only if all that it closes goes; others stay, with all of their channels.
+    A unit is removed only if everything that it closes can be removed; other units stay, with all of their channels.
 
     Args:
         model: a functional `GatedModel`.
-        closed: dict from a gate to a boolean array, for each of its units whether it is to go.
+        closed: dict from a gate to a boolean array, for each of its units whether it is to be removed.
 
     Attributes:
-        gone: the same dict for what does go, of all gates on channels of the network.
+        gone: the same dict for what is actually removed, for all gates on channels of the network.
     """
 
     counts_before = False
@@ -103,7 +103,7 @@ class ShrinkingPlan(PruningPlan):
         super()._measure()
 
     def gone_of(self, gate: Any) -> np.ndarray:
-        """For each unit of a gate whether it goes."""
+        """For each unit of a gate whether it is removed."""
         return self.gone.get(gate, np.zeros(gate.units, bool))
 
     def _places(self) -> Iterator[tuple[Gate, np.ndarray]]:

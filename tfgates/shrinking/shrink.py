@@ -44,7 +44,7 @@ KEPT = ("report", "_origins", "_taught_by", "_said_that_nothing_closes", "stop_t
 
 
 class ShrinkingError(RuntimeError):
-    """The smaller network does not compute what the larger one does: a bug, never returned as a result."""
+    """The smaller network does not compute what the larger one does. This is a bug; such a network is never used."""
 
 
 def shrink(
@@ -53,35 +53,36 @@ def shrink(
     reset_momentum: bool = False,
     plan: ShrinkingPlan | None = None,
 ) -> Any:
-    """Removes closed units in the midst of training and returns a smaller `GatedModel` to train on.
+    """Removes closed units in the middle of training and returns a smaller `GatedModel` to train on.
 
-    What is left has gates on the units that remain and is in the state of training in which `model` was:
+    The smaller model has gates on the units that remain and is in the state of training in which `model` was:
     weights, gates, averages of batch normalisation, every slot and average of the optimizer, counters of steps, loss
     scale, multipliers and pace of a budget, seeds and metrics. It is compiled with the same loss, metrics and settings.
-    Budgets, penalties and expected costs go on to refer to the dense network that training began with
+    Budgets, penalties and expected costs still refer to the dense network that training began with
     (`GatedModel.dense_reference`), and `l0` to the weights that a unit had there.
 
-    Training goes on as that of `model` with these units held closed would, but for what follows: noise is
-    drawn for fewer units; weight decay and regularisers act on the weights that are left; optimizers that
-    look at a whole variable at once (Muon, LAMB, Adafactor) see a smaller one; a constant other than 0 that a
-    closed unit leaves behind an activation is trained as a bias, and what removed units add to a
-    `GateGenerator`'s other logits stays as it is. A unit that is gone does not come back.
+    Training continues as that of `model` would with these units held closed, with the following exceptions. Noise is
+    drawn for fewer units. Weight decay and regularisers act on the weights that remain. Optimizers that
+    look at a whole variable at once (Muon, LAMB, Adafactor) see a smaller one. A constant other than 0 that a
+    closed unit leaves after an activation is trained as a bias, and what removed units add to a
+    `GateGenerator`'s other logits stays as it is. A unit that was removed does not come back.
 
     Args:
-        model: a functional `GatedModel`, compiled or not. It is left untouched, metrics that were given as objects and
-            the loss excepted, which both share.
-        units: a dict from a gate to a boolean for each of its units, whether it is to go. Defaults to None: those
-            that `tfgates.shrinking.candidates_of` finds. Units stay whose channels cannot go with them.
-        reset_momentum: bool. True: what the optimizer remembers of gradients begins anew at 0. Defaults to False.
-        plan: a `tfgates.shrinking.ShrinkingPlan` of this model, in place of `units`.
+        model: a functional `GatedModel`, compiled or not. It is left untouched, except for metrics that were given as
+            objects and the loss, which both models share.
+        units: a dict from a gate to a boolean for each of its units, whether it is to be removed. Defaults to None:
+            those that `tfgates.shrinking.candidates_of` finds. Units whose channels cannot be removed with them stay.
+        reset_momentum: bool. True: what the optimizer remembers of gradients begins again at 0. Defaults to False.
+        plan: a `tfgates.shrinking.ShrinkingPlan` of this model, instead of `units`.
 
     Returns:
-        The smaller model; `model` itself if nothing can go. Its `removals` say what went, with the sum of the open
-        probabilities that went along: the expected number of units that would have been open in a step.
+        The smaller model; `model` itself if nothing can be removed. Its `removals` say what was removed, with the sum
+        of the open probabilities that were removed with it: the expected number of these units that would have been
+        open in a step.
 
     Raises:
-        ValueError: for a model that is no functional GatedModel, for `units` that are not those of its gates, and for
-            an optimizer whose state cannot be cut.
+        ValueError: for a model that is not a functional GatedModel, for `units` that are not those of its gates, and
+            for an optimizer whose state cannot be cut.
         ClosedLayerError: a `ValueError`, if nothing would be left of a layer.
         ShrinkingError: if the smaller network gives other outputs.
 
@@ -112,7 +113,7 @@ def shrunk(plan: ShrinkingPlan, reset_momentum: bool = False) -> tuple[Any, list
 
 
 def plan_shrinking(model: Any, units: Mapping[Any, Any] | None = None) -> ShrinkingPlan:
-    """What `tfgates.shrink` would remove; arguments as there. `print` shows it as a table."""
+    """What `tfgates.shrink` would remove; the arguments are the same. `print` shows it as a table."""
     known = type(model) is FunctionalGatedModel or isinstance(model, GatedSubclass)
     if not known or not isinstance(model, FunctionalGatedModel):
         raise ValueError(

@@ -26,23 +26,24 @@ REALISED = 0.7
 
 @keras.saving.register_keras_serializable(package="tfgates")
 class Shrinking:
-    """When a network shrinks in the midst of its training.
+    """When a network shrinks in the middle of its training.
 
-    At the end of each epoch the units are found that are closed for good (`tfgates.shrinking.candidates_of`); those
-    that were found in `checks` epochs in a row are ripe. As soon as what ripe units have cost since the last rebuild,
-    because they were still there, comes to what a rebuild costs, the network is made again without them, if that saves
-    half as much again in the epochs that are left: so there are few rebuilds where an epoch takes no longer than
-    tracing a training step, and one after nearly every epoch where it takes an hour.
+    At the end of each epoch the units that are closed for good are found (`tfgates.shrinking.candidates_of`); those
+    found in `checks` consecutive epochs are ripe. The network is rebuilt without the ripe units as soon as what they
+    have cost since the last rebuild, because they were still there, amounts to what a rebuild costs, and if rebuilding
+    saves more than one and a half times as much in the remaining epochs. So there are few rebuilds where an epoch
+    takes no longer than tracing a training step, and one after nearly every epoch where it takes an hour.
 
     Args:
-        checks: int > 0, in how many epochs in a row a unit has to be closed. Defaults to 1.
-        least_saving: float in (0, 1), the least share of the multiply-accumulates that the network has now for which
-            it is made again. Defaults to 0.05.
+        checks: int > 0, in how many consecutive epochs a unit has to be closed. Defaults to 1.
+        least_saving: float in (0, 1), the smallest saving for which the network is rebuilt, as a share of the
+            multiply-accumulates that it has now. Defaults to 0.05.
         rebuild: what a rebuild costs, in training steps of the dense network, a float >= 0. Defaults to 50, about what
-            tracing and making the network again take for convolutional networks on a CPU; small networks trace for
-            hundreds of steps. It is not measured, so that the same seed gives the same run, on all workers.
-        spare: float >= 1, how many times what the budget allows at least stays while there are gates, so that they
-            can still exchange units. Defaults to 1: all that is closed goes, down to the budget.
+            tracing and rebuilding the network take for convolutional networks on a CPU; for small networks tracing
+            takes as long as hundreds of steps. It is not measured, so that the same seed gives the same run, on all
+            workers.
+        spare: float >= 1, how many times what the budget allows stays at least while there are gates, so that they
+            can still exchange units. Defaults to 1: everything closed is removed, down to the budget.
 
     Raises:
         ValueError: for an argument that is out of range.

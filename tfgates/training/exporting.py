@@ -5,12 +5,12 @@ from typing import Any
 
 import keras
 
-# The packages that Keras needs for ONNX, and the extra that has them.
+# The packages that Keras needs for ONNX.
 ONNX = {
-    "torch": (("onnx", "onnxscript"), "onnx"),
-    "jax": (("onnx", "jax2onnx"), "onnx-jax"),
+    "torch": ("onnx", "onnxscript"),
+    "jax": ("onnx", "jax2onnx"),
 }
-ONNX_ELSEWHERE = (("onnx", "tf2onnx"), "onnx")
+ONNX_ELSEWHERE = ("onnx", "tf2onnx")
 
 
 def check_export(format: Any) -> None:
@@ -25,8 +25,7 @@ def check_export(format: Any) -> None:
     """
     backend = keras.backend.backend()
     if format == "onnx":
-        packages, extra = ONNX.get(backend, ONNX_ELSEWHERE)
-        _check_packages("ONNX", packages, extra, format)
+        _check_packages("ONNX", ONNX.get(backend, ONNX_ELSEWHERE), format)
     elif format == "tf_saved_model" and backend == "torch":
         raise ValueError(
             "`format` must be one that PyTorch can make: TensorFlow cannot follow what runs with it. Save the model as "
@@ -34,13 +33,13 @@ def check_export(format: Any) -> None:
             "Received: format='tf_saved_model' with the PyTorch backend"
         )
     elif format == "tf_saved_model":
-        _check_packages("a SavedModel", ("tensorflow",), "tensorflow", format)
+        _check_packages("a SavedModel", ("tensorflow",), format)
 
 
-def _check_packages(kind: str, names: tuple[str, ...], extra: str, format: str) -> None:
+def _check_packages(kind: str, names: tuple[str, ...], format: str) -> None:
     missing = [name for name in names if importlib.util.find_spec(name) is None]
     if missing:
         raise ImportError(
-            f'Exporting as {kind} needs the packages {" and ".join(names)}: pip install "tfgates[{extra}]". '
+            f"Exporting as {kind} needs the packages {' and '.join(names)}: pip install {' '.join(names)}. "
             f"Received: format={format!r}, without {missing}"
         )

@@ -30,35 +30,35 @@ from tfgates.training.within_budget import check_comes_into_force, warn_if_above
 class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     """A Keras model whose layers carry gates.
 
-    Used as `keras.Model`: `GatedModel(inputs, outputs)`, or a subclass with a `call` of its own.
+    It is used like `keras.Model`: `GatedModel(inputs, outputs)`, or a subclass with its own `call`.
 
-    A training step of it is one call with `training=True` and its `compute_loss` in the same thread, as
+    A training step consists of one call with `training=True` and its `compute_loss` in the same thread, as
     in `keras.Model`. `compute_loss` adds what `penalty` and `budget` ask for, and gives Bernoulli gates
-    their gradient (`tfgates.gates.BernoulliGate`): where an estimator needs the loss at another state of the
-    gates, a second forward pass differs from the first in the gates alone: same inputs and other arguments,
-    weights, mode, batch statistics and dropout noise; averages and seeds are updated once. With other gates
-    there is no second pass and no cost.
+    their gradient (`tfgates.gates.BernoulliGate`). Where an estimator needs the loss at another state of the
+    gates, there is a second forward pass, which differs from the first only in the gates: inputs and other arguments,
+    weights, mode, batch statistics and dropout noise are the same; averages and seeds are updated once. With other
+    gates there is no second pass and no cost.
 
-    `loss`, in the logs of training as in those of evaluation, is the task's: the compiled loss, `add_loss` and
-    weight regularisers. What open units cost, by `l0`, penalty and budget, is the metric `structure_loss`; its
-    gradient is in that of `compute_loss`, its value is not.
+    `loss`, in the logs of training as in those of evaluation, is that of the task: the compiled loss, `add_loss` and
+    weight regularisers. What open units cost, by `l0`, penalty and budget, is the metric `structure_loss`;
+    `compute_loss` includes its gradient, but not its value.
 
-    A subclass can have a `train_step`, a `compute_loss` or a `call` of its own. An overridden
-    `compute_loss` is evaluated in each pass, so that the gates see all that it returns, and need not call that of
+    A subclass can have its own `train_step`, `compute_loss` or `call`. An overridden
+    `compute_loss` is evaluated in each pass, so the gates see all that it returns, and it need not call that of
     its base; what it assigns to Keras variables, such as metrics, is kept once. A training step without
-    `compute_loss` adds `structure_loss()`. A gradient for gates whose budget, penalty or estimate the loss
-    does not contain, be it in a custom loop, a distiller or a model around this one, is an error.
+    `compute_loss` adds `structure_loss()`. It is an error to take a gradient for gates whose budget, penalty or
+    estimate the loss does not contain, be it in a custom loop, a distiller or a model around this one.
 
     Args:
-        inputs, outputs, name: as in `keras.Model`; a subclass with a `call` of its own passes none of
+        inputs, outputs, name: as in `keras.Model`; a subclass with its own `call` passes neither of
             the first two.
         penalty: None, or a dict from the name of a cost, such as `"params"` or `"macs"`, to the loss for keeping
-            everything: the loss gets `penalty[name] * E[cost] / dense cost` (see `tfgates.cost`).
-        budget: None, a `tfgates.Budget` or a list of them: bounds on the expected cost, kept by
+            everything: `penalty[name] * E[cost] / dense cost` is added to the loss (see `tfgates.cost`).
+        budget: None, a `tfgates.Budget` or a list of them: bounds on the expected cost, enforced by
             Lagrange multipliers, which are saved with the model.
         dense_reference: a `tfgates.constraints.DenseReference`: what shares, penalties and expected costs
             refer to. Defaults to None: this network with everything kept.
-        length: None, or how long sequences are where the inputs leave it open, see `tfgates.cost`.
+        length: None, or the length of sequences where the inputs leave it open, see `tfgates.cost`.
         **kwargs: as in `keras.Model`.
     """
 
@@ -115,17 +115,17 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         return gates.gates_of(self)
 
     def layers_of(self, name: str) -> list[keras.Layer]:
-        """The layers that took the place of a layer or of a nested model of the network that was gated.
+        """The layers that replace a layer or a nested model of the network that was gated.
 
         `gate_model` lays nested models out flat. To freeze or unfreeze one, set `trainable` of these layers, and
-        compile again; that of a layer is that of the gate inside of it too.
+        compile again; setting it on a layer also sets it on the gate inside that layer.
 
         Args:
             name: str, the name of a layer or nested model, or a path of names separated by slashes, such as
                 `"backbone/block_1"`.
 
         Returns:
-            A list of layers, in the order of the network; gates that stand by themselves are not among them. Pruning
+            A list of layers, in the order of the network, without gates that are layers of their own. Pruning
             keeps their names.
 
         Raises:
@@ -161,17 +161,19 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
 
-        A `tfgates.GatesWarning` says once if nothing asks the gates to close.
+        A `tfgates.GatesWarning` says once if nothing makes the gates close.
+
         Under a budget, callbacks that stop, restore, save or slow down by what they monitor (`EarlyStopping`,
-        `ModelCheckpoint(save_best_only=True)`, `ReduceLROnPlateau`) are shown those epochs alone at whose end the
-        budget is in force and holds: before that the loss rises because gates close. With the defaults of
+        `ModelCheckpoint(save_best_only=True)`, `ReduceLROnPlateau`) see only those epochs at whose end the
+        budget is in force and met: before that the loss rises because gates close. With the defaults of
         `tfgates.Budget` these are among the last three tenths of the epochs of the first `fit`, so choose their
-        patience by those. Whatever else ends the training above the budget, or goes back to weights of
-        before, is told by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose. Callbacks that
-        would fail are refused with a `ValueError` before the first step: some that set a learning rate that follows a
-        schedule, `SwapEMAWeights` without averages, and those that save or restore where this `fit` ends before the
-        budget is in force. So is an optimizer that was built before something was frozen or unfrozen, or for another
-        model.
+        patience accordingly. Whatever else ends the training above the budget, or goes back to earlier weights,
+        is reported by a `tfgates.GatesWarning`, and so is a callback that had no epoch to choose.
+
+        Callbacks that would fail are refused with a `ValueError` before the first step: some that set a learning rate
+        that follows a schedule, `SwapEMAWeights` without averages, and those that save or restore where this `fit` ends
+        before the budget is in force. So is an optimizer that was built before something was frozen or unfrozen, or for
+        another model.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
         if self.optimizer is not None:
@@ -210,7 +212,7 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         input_signature: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """As `keras.Model.export`; says what a format needs that is not there."""
+        """As `keras.Model.export`; says what a format needs where that is missing."""
         check_export(format)
         return super().export(filepath, format=format, verbose=verbose, input_signature=input_signature, **kwargs)
 
