@@ -11,12 +11,10 @@ API = pathlib.Path(__file__).resolve().parents[1] / "api"
 
 
 def public():
-    """Each public name but for modules, in full: what the `__all__` of tfgates and of each of its packages has."""
+    """Each public name but for modules, in full: what `__all__` has of tfgates, its packages and its public modules."""
     package = importlib.import_module("tfgates")
-    modules = [
-        package,
-        *(importlib.import_module(f"tfgates.{m.name}") for m in pkgutil.iter_modules(package.__path__) if m.ispkg),
-    ]
+    parts = [m.name for m in pkgutil.iter_modules(package.__path__) if m.ispkg or m.name in package.__all__]
+    modules = [package, *(importlib.import_module(f"tfgates.{name}") for name in parts)]
     return {
         f"{module.__name__}.{name}": getattr(module, name)
         for module in modules
