@@ -67,6 +67,29 @@ def test_averages_are_those_of_the_test_gates(gate):
     np.testing.assert_allclose(values([pruned.get_layer("second").moving_mean]), before, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("gated", [False, True])
+def test_renormalised_layers_keep_their_averages(gated):
+    """They normalise by these in training too; what a layer behind one gathers is what inference will make."""
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.BatchNormalization(renorm=True, name="first")(keras.layers.Conv2D(8, 3, name="conv")(inputs))
+    x = keras.layers.BatchNormalization(name="second")(keras.layers.Conv2D(8, 3)(keras.layers.ReLU()(x)))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU()(x))))
+    model = half_closed(tfgates.gate_model(model)) if gated else model
+    first, second = (model.get_layer(name) for name in ("first", "second"))
+    for layer in (first, second):
+        for variable in layer.non_trainable_variables:
+            if "seed" not in variable.path:
+                variable.assign(np.random.default_rng(1).uniform(0.5, 3.0, variable.shape))
+    before, x = values(first.non_trainable_variables), images()
+    assert tfgates.reestimate_statistics(model, (x,), batch_size=40) == 1
+    for expected, found in zip(before, values(first.non_trainable_variables), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    seen = inputs_of(model, "second", x)
+    np.testing.assert_allclose(second.moving_mean, seen.mean((0, 1, 2)), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(second.moving_variance, seen.var((0, 1, 2)), rtol=1e-3)
+    assert "call" not in vars(first)
+
+
 def test_calls_of_a_shared_layer_count_alike():
     model, x = network(shared=True), images(16)
     tfgates.reestimate_statistics(model, (x,), batch_size=16)

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import tfgates
+from tfgates.compression.teacher import taught
 from tfgates.testing import METHODS
 
 tf.config.set_logical_device_configuration(
@@ -27,7 +28,7 @@ BUDGET = {"macs": 0.4, "multiplier_rate": 0.1, "warm_up": 0, "ramp": 0}
 def network():
     inputs = keras.Input((5,))
     x = keras.layers.Dense(7, activation="tanh")(inputs)
-    x = keras.layers.Dense(6, activation="tanh")(x)
+    x = keras.layers.Dense(6, activation="tanh", name="second")(x)
     return keras.Model(inputs, keras.layers.Dense(2)(x))
 
 
@@ -55,6 +56,8 @@ CASES = {
     "generator_budget": lambda: gated("hard_concrete", generator="backward", budget=True),
     "shrinking": lambda: gated("hard_concrete", budget=True),
     "monitor": lambda: gated("hard_concrete", budget=True),
+    "taught": lambda: gated("disarm", initial_open_probability=0.8, budget=True),
+    "taught_plain": network,
 }
 
 # Every gate of the list; those above are with what else a run can have.
@@ -71,6 +74,17 @@ def callbacks_of(case):
     return [tfgates.callbacks.SparsityMonitor()] if case == "monitor" else []
 
 
+def teaching(case, model):
+    """A context in which a teacher that is heavier than the labels has a part in each step, in some cases."""
+    if not case.startswith("taught"):
+        return taught(model, None)
+    teacher = tfgates.Teacher(network(), weight=5.0, layers=["second"] if case == "taught_plain" else None)
+    # Apart from the student by a factor, whatever the seeds: both were drawn alike.
+    teacher.model.set_weights([1.5 * w + 0.2 for w in teacher.model.get_weights()])
+    teacher.follow(model, "mse")
+    return taught(model, teacher)
+
+
 def per_replica(variable):
     """The values of a variable on each replica, as lists."""
     value = variable.value
@@ -81,9 +95,11 @@ def per_replica(variable):
 def train(case):
     keras.utils.set_random_seed(0)
     model = CASES[case]()
+    budget = getattr(model, "budget", None)
     # Slow gates under a budget, so that its multiplier is at work in all steps.
-    gate_optimizer = keras.optimizers.SGD(0.01) if model.budget else None
-    model.compile(keras.optimizers.SGD(0.5), "mse", gate_optimizer=gate_optimizer)
+    more = {"gate_optimizer": keras.optimizers.SGD(0.01)} if budget else {}
+    rate = 0.05 if case.startswith("taught") else 0.5
+    model.compile(keras.optimizers.SGD(rate), "mse", **more)
     draw = np.random.default_rng(0)
     x = draw.normal(size=(BATCH * STEPS, 5)).astype("float32")
     y = draw.normal(size=(BATCH * STEPS, 2)).astype("float32")
@@ -92,26 +108,28 @@ def train(case):
     for step in range(STEPS):
         part = slice(step * BATCH, (step + 1) * BATCH)
         # An epoch of one step each, so that its logs are those of the step.
-        history = model.fit(
-            x[part],
-            y[part],
-            batch_size=BATCH,
-            initial_epoch=step,
-            epochs=step + 1,
-            shuffle=False,
-            verbose=0,
-            callbacks=callbacks,
-        )
+        with teaching(case, model):
+            history = model.fit(
+                x[part],
+                y[part],
+                batch_size=BATCH,
+                initial_epoch=step,
+                epochs=step + 1,
+                shuffle=False,
+                verbose=0,
+                callbacks=callbacks,
+            )
         logs.append({name: float(values[-1]) for name, values in history.history.items()})
         if case == "shrinking" and step == 0:
             model = tfgates.shrink(model, {gate: np.arange(gate.units) < 2 for gate in model.gates})
         weights.append([np.asarray(v.numpy()).tolist() for v in model.trainable_variables])
     evaluated = model.evaluate(x, y, batch_size=BATCH, verbose=0, return_dict=True)
     found = {"logs": logs, "weights": weights, "evaluated": {k: float(v) for k, v in evaluated.items()}}
-    if model.multipliers is not None:
+    if getattr(model, "multipliers", None) is not None:
         found["multipliers"] = per_replica(model.multipliers)
         found["steps"] = per_replica(model._structure_step)
-    found["seeds"] = per_replica(model.gates[0].seed_generator.state)
+    if case != "taught_plain":
+        found["seeds"] = per_replica(model.gates[0].seed_generator.state)
     return found
 
 

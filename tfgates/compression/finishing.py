@@ -68,7 +68,9 @@ def reestimate_statistics(
         verbose: 0 (silent) or 1 (a progress bar). Defaults to 0.
 
     Returns:
-        The number of layers whose averages were estimated; frozen layers keep theirs.
+        The number of layers whose averages were estimated. Frozen layers keep theirs, and so does batch
+        renormalisation (`renorm=True`): it normalises by its averages in training too, so the weights were trained
+        for them.
 
     Raises:
         ValueError: if `steps` or `batch_size` is not positive, or `data` is something else or has no batch.
@@ -81,13 +83,17 @@ def reestimate_statistics(
             raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value}")
     data = in_tuple(data)
     check_data(data, model)
-    layers = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
+    moving = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
+    layers = [layer for layer in moving if not _renormalises(layer)]
     if not layers:
         return 0
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
     chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
     with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
+        for layer in moving:
+            if layer not in layers:
+                stack.enter_context(_at_inference(layer))
         progress = stack.enter_context(_progress(data, batch_size, steps, verbose))
         for x, *_ in batches_of(data, batch_size, steps):
             # That of `keras.Model`: a gated one would take notes for a training step.
@@ -127,6 +133,26 @@ def _progress(data: Any, batch_size: int, steps: int, verbose: Any) -> Iterator[
     batches = steps_per_epoch(data, batch_size)
     bar = keras.utils.Progbar(steps if batches is None else min(steps, batches), unit_name="batch")
     yield lambda: bar.add(1)
+
+
+def _renormalises(layer: Any) -> bool:
+    return bool(getattr(layer, "renorm", False))
+
+
+@contextlib.contextmanager
+def _at_inference(layer: Any) -> Iterator[None]:
+    """Within it each call is one at inference: in training its averages would move while others gather theirs."""
+    call = layer.call
+
+    def infer(inputs: Any, training: Any = None, **kwargs: Any) -> Any:
+        return call(inputs, training=False, **kwargs)
+
+    layer.call = infer
+    try:
+        yield
+    finally:
+        # What is left is the method of its class.
+        del layer.call
 
 
 @contextlib.contextmanager

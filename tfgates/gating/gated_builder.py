@@ -233,6 +233,8 @@ class GatedBuilder(Copier):
                     values[name] = values[name] / factor
             if kind is GatedBatchNormalization and "gamma" not in values:
                 values["moving_variance"] = (values["moving_variance"] + node.op.epsilon) * factor**2 - node.op.epsilon
+                for name in {"moving_stddev", "renorm_stddev"} & set(values):
+                    values[name] = values[name] * factor
         return self.make(node, kind, config, values)
 
     def _initial_factor(self, gate: Gate) -> float:

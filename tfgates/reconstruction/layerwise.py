@@ -215,7 +215,8 @@ def _fit(
     if layer.bias is not None:
         layer.bias.assign_add(offset.astype("float32"))
     elif absorbs:
-        reader.op.moving_mean.assign_add(-offset.astype("float32"))
+        for mean in ("moving_mean", "renorm_mean") if reader.op.renorm else ("moving_mean",):
+            getattr(reader.op, mean).assign_add(-offset.astype("float32"))
     before, after = errors / variance if variance else np.zeros(2)
     return {"layer": layer.name, "error_before": number(before), "error_after": number(after)}
 

@@ -156,7 +156,7 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         # Inside of each pass, so that the gates see it.
-        return loss if self._taught_by is None or not training else loss + self._taught_by.loss(x, y_pred)
+        return loss if self._taught_by is None or not training else loss + self._taught_by.loss(self, x, y_pred)
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
