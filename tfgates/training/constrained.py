@@ -1,7 +1,7 @@
 """What penalty and budget add to the training of a model: their loss, their metrics, their multipliers."""
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import keras
 
@@ -83,6 +83,33 @@ class Constrained(MixedInto):
             pace_state = {**state, "initializer": pace}
             self._pace = self.add_weight(shape=(*shape, 3), dtype="float32", name="pace", **pace_state)
             self._structure_step = self.add_weight(shape=(), dtype=STEP_DTYPE, name="structure_step", **state)
+
+    @property
+    def penalty(self) -> Any:
+        """The `penalty` that the model was made with."""
+        return self._penalty
+
+    @penalty.setter
+    def penalty(self, value: Any) -> None:
+        self._refuse_another("penalty", value)
+
+    @property
+    def budget(self) -> Any:
+        """The `budget` that the model was made with, whose multipliers are variables of the model."""
+        return self._budget
+
+    @budget.setter
+    def budget(self, value: Any) -> None:
+        self._refuse_another("budget", value)
+
+    def _refuse_another(self, name: str, value: Any) -> NoReturn:
+        # Losses, metrics and variables are those of what the model was made with.
+        raise AttributeError(
+            f"`{name}` is given when a model is made, and cannot be changed afterwards: "
+            f"`tfgates.GatedModel(model.inputs, model.outputs, {name}=..., dense_reference=model.dense_reference)` "
+            f"has the same layers and gates with another one. Received: {name}={value!r}, in place of "
+            f"{getattr(self, name)!r}"
+        )
 
     @property
     def multipliers(self) -> Any:

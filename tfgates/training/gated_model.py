@@ -90,8 +90,8 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
             _make_functional(type(self))
             super().__init__(inputs, outputs, name=name, **kwargs)
         set_length(self, length)
-        self.penalty = penalty
-        self.budget = budget
+        self._penalty = penalty
+        self._budget = budget
         self._given_reference = dense_reference
         # What `gate_model` has to say of it.
         self.report: Report | None = None
