@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import reprlib
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -58,6 +59,7 @@ def compress(
     importance: Any = None,
     teacher: Any = None,
     shrink: Any = True,
+    length: Any = None,
     report: str | os.PathLike[str] | None = None,
     verbose: Any = 1,
     **gate_arguments: Any,
@@ -114,6 +116,7 @@ def compress(
             2 with weight 1 unless set differently. The logs' `loss` contains it, `val_loss` does not. Defaults to None.
         shrink: True, False, or a `tfgates.shrinking.Shrinking`: whether the network gets smaller while its gates
             close, so that its epochs get cheaper (see `tfgates.fit`). Defaults to True.
+        length: see `tfgates.gate_model`, where `data` do not tell how long sequences are. Defaults to None.
         report: None, or the path of an HTML file to write at the end. It shows the network with what is kept and
             removed of each layer, curves of both training runs, sizes and the table. It is one file, without scripts,
             and can be read without a server. The logs then have what `tfgates.callbacks.SparsityMonitor` adds. Defaults
@@ -158,15 +161,22 @@ def compress(
     check_class(model)
     shrinking = settings_of(shrink) if importance is None else False
     check_targets(data, loss)
+    if validation_data is not None:
+        check_targets(validation_data, loss, "validation_data")
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size}")
     teacher = teacher_of(teacher, model)
     steps = steps_per_epoch(data, batch_size)
     last = fine_tuning_epochs(epochs, fine_tune)
     first = epochs - last
     budgets = list_of(budget)
-    if not budgets or steps is None:
+    if not budgets or not steps:
         name, value = ("data", data) if budgets else ("budget", budget)
-        wanted = "finite arrays or a finite data set" if budgets else "a tfgates.Budget or a list of them"
-        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={value!r}")
+        wanted = "a tfgates.Budget or a list of them"
+        if budgets:
+            wanted = "arrays or a finite data set" + ("" if steps is None else ", with at least one example")
+        # Lists of numbers can be long.
+        raise ValueError(f"`{name}` must be {wanted}. Received: {name}={reprlib.repr(value)}")
     optimizers = PhaseOptimizers(
         optimizer,
         learning_rate,
@@ -181,6 +191,7 @@ def compress(
         "flattened": flattened,
         "budget": budgets,
         "inputs": example_of(data),
+        "length": length,
     }
     phase: GatesPhase | ImportancePhase
     if importance is None:

@@ -102,6 +102,11 @@ class Structure:
             f"not counted: {incomplete(self.cost.unknown[name])}"
         )
 
+    @property
+    def paces_itself(self) -> bool:
+        """Whether a part of the pace of one of the budgets follows the number of steps."""
+        return any("auto" in (each.warm_up, each.ramp) for each in self._budgets)
+
     def pace(self, steps: int | None) -> np.ndarray:
         """Rate, warm-up and ramp for each bound, an array `(bounds, 3)`, for a run of `steps` steps."""
         return np.array([each.pace(steps) for each in self._budgets], "float32").reshape(-1, 3)

@@ -12,10 +12,11 @@ from keras import ops
 from tfgates.gates import gates_of
 from tfgates.graph.slices import Heir, folded
 from tfgates.keras_internals import set_initial_epoch
+from tfgates.notices import warn
 from tfgates.shrinking.record import KeepsRecords, plan_of, replayed, watched_by
 from tfgates.shrinking.shrink import plan_shrinking, shrunk
 from tfgates.shrinking.watch import Pause, Shrinking, Watch
-from tfgates.training.callback_checks import flat
+from tfgates.training.callback_checks import check_instances, flat
 
 
 def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.callbacks.History:
@@ -60,17 +61,19 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     plan_shrinking(model, {})
     callbacks = given.pop("callbacks", None)
     check_callbacks(callbacks)
+    check_instances(callbacks)
     callbacks = flat(callbacks)
     watch = Watch(settings)
     watch.state["gates"] = [gate.name for gate in gates_of(model)]
     pause = Pause(watch)
     model, pause.at_once = resumed(model, callbacks, watch)
     history, start = None, given.pop("initial_epoch", 0)
+    data_from = data_of(given, start)
     continued = Continued(callbacks)
     while True:
         watched_by(model, watch)
         with continued.part(model, pause):
-            part = model.fit(**given, initial_epoch=start, callbacks=[watch, *callbacks, pause])
+            part = model.fit(**{**given, **data_from(start)}, initial_epoch=start, callbacks=[watch, *callbacks, pause])
         history = part if history is None else joined(history, part)
         if not pause.paused:
             return history
@@ -90,6 +93,39 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
         if given.get("verbose", "auto"):
             _say(small, start)
         model = small
+
+
+def data_of(given: dict[str, Any], first: int) -> Callable[[int], dict[str, Any]]:
+    """What `fit` is given as data for a part that begins with an epoch, as it would go on with in one training.
+
+    With `steps_per_epoch` Keras reads on in a data set from epoch to epoch of one `fit`, and begins anew in the next.
+
+    Args:
+        given: the arguments of the whole training.
+        first: its first epoch.
+    """
+    data, steps = given.get("x"), given.get("steps_per_epoch")
+    if steps is None or isinstance(data, (tuple, list, dict)) or hasattr(data, "shape") or hasattr(data, "__next__"):
+        # Arrays are shuffled anew in any case; a generator goes on by itself.
+        return lambda start: {}
+    if not hasattr(data, "skip"):
+        warn(
+            "With `steps_per_epoch` the data begin anew after each rebuild of the network, unless they are a "
+            "`tf.data.Dataset`: give one, leave out `steps_per_epoch`, or give `shrink=False`. "
+            f"Received: steps_per_epoch={steps}, data of type {type(data).__name__}"
+        )
+        return lambda start: {}
+    dataset: Any = data
+    batches = int(dataset.cardinality())
+
+    def rest(start: int) -> dict[str, Any]:
+        read = steps * (start - first)
+        if not read:
+            return {}
+        # Keras begins one whose length it knows again when it has ended.
+        return {"x": dataset.skip(read) if batches < 0 else dataset.skip(read % batches).concatenate(dataset.repeat())}
+
+    return rest
 
 
 def _say(small: Any, epoch: int) -> None:

@@ -40,7 +40,9 @@ from tfgates.training.gated_model import FunctionalGatedModel
 STATE = ("_multipliers", "_pace", "_structure_step")
 
 # What is set on a model, beside its graph, and holds for a smaller one as well.
-KEPT = ("report", "_origins", "_taught_by", "_said_that_nothing_closes", "stop_training")
+KEPT = (
+    "report", "_origins", "_taught_by", "_said_that_nothing_closes", "_paced_epochs", "_said_of_pace", "stop_training",
+)  # fmt: skip
 
 
 class ShrinkingError(RuntimeError):

@@ -49,8 +49,12 @@ def check_data(data: Any, model: Any = None) -> None:
         )
 
 
-def check_targets(data: Any, loss: Any) -> None:
-    """Raises a `ValueError` if a loss is asked for and `data` has nothing to compare the outputs with."""
+def check_targets(data: Any, loss: Any, name: str = "data") -> None:
+    """Raises a `ValueError` if a loss is asked for and `data` has nothing to compare the outputs with.
+
+    Args:
+        name: the argument by which it was given.
+    """
     if loss is None:
         return
     parts = data[0] if isinstance(data, keras.utils.PyDataset) else getattr(data, "element_spec", data)
@@ -64,8 +68,8 @@ def check_targets(data: Any, loss: Any) -> None:
         # What is no data at all is refused elsewhere.
         return
     raise ValueError(
-        "`data` must have targets for `loss`: a data set of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple of "
-        f"arrays like these. Received: data={received}"
+        f"`{name}` must have targets for `loss`: a data set of batches `(x, y)` or `(x, y, sample_weight)`, or a tuple "
+        f"of arrays like these. Received: {name}={received}"
     )
 
 

@@ -15,6 +15,14 @@ def flat(callbacks: Any) -> list[Any]:
     return [each for each in keras.tree.flatten(callbacks) if each is not None]
 
 
+def check_instances(callbacks: Any) -> None:
+    """Refuses what is no callback, such as the class of one."""
+    for each in flat(callbacks):
+        if not isinstance(each, keras.callbacks.Callback):
+            wanted = f"{each.__name__}(...)" if isinstance(each, type) else "keras.callbacks.EarlyStopping(...)"
+            raise ValueError(f"`callbacks` must be instances of callbacks, such as {wanted}. Received: {each!r}")
+
+
 def sets_learning_rate(callback: Any) -> bool:
     """Whether a callback of Keras sets the learning rate."""
     return isinstance(callback, (keras.callbacks.LearningRateScheduler, keras.callbacks.ReduceLROnPlateau))

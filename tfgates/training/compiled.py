@@ -1,18 +1,15 @@
 """Compiling a model with gates: an optimizer of their own for them, paced by the first `fit`."""
 
-import functools
 import weakref
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
 
 from tfgates import distribution
-from tfgates.keras_internals import own_trainable_variables
+from tfgates.keras_internals import layers_within, own_trainable_variables
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 from tfgates.training.compile_config import as_here, portable
 from tfgates.training.pressure import asks_to_close
-from tfgates.training.steps import steps_of
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
 PACED = "paced_gate_optimizer"
@@ -76,14 +73,21 @@ class CompiledWithGates(MixedInto):
         if self.built and getattr(self, "optimizer", None) is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def _set_pace(self, given: Mapping[str, Any]) -> None:
-        """Sets the pace of budget and gates, if this is their first `fit`, by its arguments."""
-        gate_optimizer = None if self._paced_optimizer is None else self._paced_optimizer()
-        steps = functools.cache(lambda: steps_of(given))
-        if self._structure_step is not None and not int(keras.ops.convert_to_numpy(self._structure_step)):
-            self._pace.assign(self._structure.pace_of_fit(steps()))
-        if gate_optimizer is not None and not int(keras.ops.convert_to_numpy(gate_optimizer.iterations)):
-            gate_optimizer.learning_rate = gate_learning_rate(self.gates, steps())
+
+def check_prunable(model: Any) -> None:
+    """Refuses to train layers with gates that nothing could prune afterwards."""
+    low_rank = [layer.name for layer in layers_within(model) if hasattr(layer, "gate") and _is_low_rank(layer)]
+    if low_rank:
+        raise ValueError(
+            f"Layers with gates cannot have LoRA weights: what has these is kept whole when `{model.name}` is pruned. "
+            "Train with gates first, prune, then call `enable_lora` on the layers of the pruned network. "
+            f"Received: {', '.join(low_rank)}"
+        )
+
+
+def _is_low_rank(layer: Any) -> bool:
+    """Whether a layer, or one that it holds, has LoRA weights."""
+    return any(getattr(each, "lora_enabled", False) for each in layer._flatten_layers())
 
 
 def check_built_for(model: Any) -> None:

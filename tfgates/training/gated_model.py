@@ -13,12 +13,13 @@ from tfgates.gates import Gate
 from tfgates.graph.lengths import set_length
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
-from tfgates.training.callback_checks import check_callbacks
-from tfgates.training.compiled import CompiledWithGates, check_built_for
+from tfgates.training.callback_checks import check_callbacks, check_instances
+from tfgates.training.compiled import CompiledWithGates, check_built_for, check_prunable
 from tfgates.training.constrained import Constrained
 from tfgates.training.exporting import check_export
 from tfgates.training.functional import Functional
 from tfgates.training.layers_named import layers_named
+from tfgates.training.pacing import set_pace
 from tfgates.training.pressure import warn_if_nothing_closes
 from tfgates.training.report import Report
 from tfgates.training.saved import SavedWithGates
@@ -104,6 +105,9 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         self._structure: Any = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer: Any = None
+        # Epochs of the `fit` that set the pace, and whether something was said of it.
+        self._paced_epochs: int | None = None
+        self._said_of_pace = False
         self._structure_metric: Any = None
         self._said_that_nothing_closes = False
         if penalty or budget:
@@ -176,10 +180,15 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         another model.
         """
         given = inspect.signature(keras.Model.fit).bind(self, *args, **kwargs).arguments
+        if not self.compiled:
+            # Keras says what is missing.
+            return super().fit(*args, **kwargs)
+        check_instances(given.get("callbacks"))
         if self.optimizer is not None:
             check_callbacks(given.get("callbacks"), self.optimizer)
             check_built_for(self)
-        self._set_pace(given)
+        check_prunable(self)
+        set_pace(self, given)
         if not self._said_that_nothing_closes:
             self._said_that_nothing_closes = True
             warn_if_nothing_closes(self, given.get("callbacks"))
@@ -192,6 +201,14 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         history = super().fit(**{**given, "callbacks": callbacks})
         warn_if_above(self, callbacks)
         return history
+
+    def quantize(self, *args: Any, **kwargs: Any) -> Any:
+        """Refused: quantise the network that `tfgates.prune` returns."""
+        # Keras would quantise the layers that hold no gate, and none of these could be pruned any more.
+        raise ValueError(
+            "A network with gates cannot be quantised; quantise what `tfgates.prune` or `tfgates.finish` returns. "
+            f"Received: model={self.name!r}"
+        )
 
     # The next three are for several workers, see `tfgates.distribution.multi_worker`.
 

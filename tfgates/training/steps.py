@@ -18,7 +18,7 @@ def steps_of(arguments: Mapping[str, Any]) -> int | None:
     if steps is None:
         share = 1.0 - (arguments.get("validation_split") or 0.0)
         steps = steps_per_epoch(arguments.get("x"), arguments.get("batch_size") or 32, share)
-    return None if steps is None or epochs < 1 else steps * epochs
+    return None if steps is None or epochs < 1 else max(1, steps) * epochs
 
 
 def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | None:
@@ -36,8 +36,9 @@ def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | Non
     while isinstance(data, (tuple, list, dict)) and len(data):
         data = next(iter(data.values())) if isinstance(data, dict) else data[0]
     if getattr(data, "shape", None):
-        return max(1, math.ceil(int(data.shape[0] * share) / batch_size))
-    return None
+        return math.ceil(int(data.shape[0] * share) / batch_size)
+    # A loader of PyTorch, say.
+    return len(data) if hasattr(data, "__len__") and not isinstance(data, (tuple, list, dict)) else None
 
 
 def example_of(data: Any) -> Any:
