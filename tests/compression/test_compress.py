@@ -164,6 +164,49 @@ def test_a_loss_that_cannot_be_written_down_trains_both(digits):
     assert small.compiled and int(small.optimizer.iterations) == 1
 
 
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0"),
+        ({"batch_size": None}, "`batch_size` must be a positive integer. Received: batch_size=None"),
+        ({"validation_data": np.zeros((3, 8, 8, 1))}, "`validation_data` must have targets for `loss`"),
+        ({"data": (np.zeros((0, 8, 8, 1)), np.zeros(0))}, "`data` must be .* with at least one example"),
+        ({"data": ([[1.0] * 64] * 500, [0] * 500)}, r"`data` must be arrays or a finite data set. .{1,400}$"),
+    ],
+)
+def test_mistakes_are_told_before_anything_is_gated(digits, change, message):
+    with pytest.raises(ValueError, match=message):
+        tfgates.compress(
+            **{
+                "model": network(),
+                "data": digits,
+                "budget": tfgates.Budget(macs=0.5),
+                "loss": LOSS,
+                "epochs": 2,
+                **change,
+            }
+        )
+
+
+@pytest.mark.parametrize("importance", [None, "magnitude"])
+def test_a_length_where_the_data_do_not_tell_it(importance):
+    tf = tensorflow("its data are of tf.data")
+    inputs = keras.Input((None,), dtype="int32")
+    x = keras.layers.Dense(8, activation="relu")(keras.layers.Embedding(20, 4)(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.GlobalAveragePooling1D()(x)))
+    parts = np.random.default_rng(0).integers(0, 20, (16, 7)), np.zeros(16, "int64")
+    told = tf.data.Dataset.from_tensor_slices(parts).batch(8)
+    open_size = (tf.TensorSpec((None,), "int64"), tf.TensorSpec((), "int64"))
+    data = tf.data.Dataset.from_generator(lambda: zip(*parts, strict=True), output_signature=open_size).padded_batch(8)
+    asked = {"loss": LOSS, "epochs": 2, "verbose": 0, "importance": importance}
+    with pytest.raises(ValueError, match="needs those of every layer to be known.*give `length`"):
+        tfgates.compress(model, data, tfgates.Budget(macs=0.5), **asked)
+    small = tfgates.compress(model, data, tfgates.Budget(macs=0.5), length=7, **asked)
+    assert tfgates.cost(small, length=7).macs <= 0.5 * tfgates.cost(model, length=7).macs
+    small = tfgates.compress(model, told, tfgates.Budget(macs=0.5), **asked)
+    assert tfgates.cost(small, length=7).macs <= 0.5 * tfgates.cost(model, length=7).macs
+
+
 def test_bad_budget(digits):
     with pytest.raises(ValueError, match="`budget` must be a tfgates.Budget"):
         tfgates.compress(network(), digits, None, LOSS, epochs=3)

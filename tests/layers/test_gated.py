@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+import tfgates
 from tfgates.gates import HardConcreteGate
 from tfgates.layers import (
     GatedBatchNormalization,
@@ -154,6 +155,25 @@ def test_quantising_a_model_leaves_its_gated_layers_as_they_are():
     before = np.asarray(model(x))
     model.quantize("int8")
     np.testing.assert_array_equal(model(x), before)
+
+
+def test_a_gated_network_is_not_quantised():
+    """Keras would quantise its other layers, and nothing could be pruned then."""
+    inputs = keras.Input((6,))
+    model = tfgates.gate_model(keras.Sequential([inputs, keras.layers.Dense(5), keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match="A network with gates cannot be quantised; .*`tfgates.finish` returns"):
+        model.quantize("int8")
+    assert all(layer.quantization_mode is None for layer in model.layers)
+
+
+def test_low_rank_weights_are_refused_before_the_training():
+    inputs = keras.Input((6,))
+    model = keras.Sequential([inputs, keras.layers.Dense(5, name="hidden"), keras.layers.Dense(2)])
+    model = tfgates.gate_model(model, l0=0.1)
+    model.get_layer("hidden").enable_lora(2)
+    model.compile("sgd", "mse")
+    with pytest.raises(ValueError, match="Layers with gates cannot have LoRA weights.* Received: hidden$"):
+        model.fit(np.zeros((4, 6)), np.zeros((4, 2)), verbose=0)
 
 
 def test_reloaded_variables_have_the_paths_they_had(tmp_path):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import tfgates
+from tests.calculus import tensorflow
 from tfgates.callbacks import Resume, SparsityMonitor
 from tfgates.shrinking import Shrinking
 
@@ -284,3 +285,70 @@ def test_a_training_that_cannot_shrink_goes_on_and_says_why():
     assert [each.category for each in caught].count(tfgates.GatesWarning) == 1
     assert seen.told == ["begin", *range(10), "end"]
     assert history.model is model and history.history["rebuilds"] == [0] * 10
+
+
+class Numbers(keras.metrics.Metric):
+    """Notes the numbers of the batches, which stand in the first target."""
+
+    def __init__(self):
+        super().__init__(name="numbers")
+        self.last = self.add_variable((), "zeros", name="last")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.last.assign(keras.ops.mean(y_true[:, 0]))
+
+    def reset_state(self):
+        pass
+
+    def result(self):
+        return keras.ops.convert_to_tensor(self.last)
+
+
+def steps_of_numbers(data, shrink, steps=3, epochs=10):
+    model, seen = gated(compiled={"metrics": [Numbers()]}), []
+    note = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(round(logs["numbers"])))
+    history = tfgates.fit(
+        model, data, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=0, callbacks=[note], shrink=shrink
+    )
+    return seen, history
+
+
+@pytest.mark.parametrize("length", ["known", "endless", "unknown"])
+def test_data_go_on_across_rebuilds(length):
+    """With `steps_per_epoch` each batch is used when it would be in a training without rebuilds."""
+    tf = tensorflow("its data are of tf.data")
+    # Keras ends an epoch early where a data set of known length ends in its midst.
+    count = 40 if length == "unknown" else 9
+    y = np.tile(np.arange(count, dtype="float32")[:, None, None], (1, 8, 2)) * [1.0, 0.0]
+    data = tf.data.Dataset.from_tensor_slices((np.resize(X, (count, 8, 6)), y))
+    data = {"known": data, "endless": data.repeat(), "unknown": data.filter(lambda x, y: True)}[length]
+    seen, history = steps_of_numbers(data, SETTINGS)
+    assert history.history["rebuilds"][-1] >= 2
+    assert seen == [step % count for step in range(30)] == steps_of_numbers(data, False)[0]
+
+
+def test_data_that_begin_anew_are_said():
+    class Batches(keras.utils.PyDataset):
+        def __len__(self):
+            return 7
+
+        def __getitem__(self, i):
+            return X[:8], Y[:8]
+
+    with pytest.warns(tfgates.GatesWarning, match="the data begin anew after each rebuild.* data of type Batches"):
+        tfgates.fit(gated(), Batches(), epochs=2, steps_per_epoch=3, verbose=0, shrink=SETTINGS)
+
+
+def test_classes_are_no_callbacks():
+    message = r"such as EarlyStopping\(...\). Received: <class"
+    with pytest.raises(ValueError, match=message):
+        trained(gated(), callbacks=[keras.callbacks.EarlyStopping])
+    with pytest.raises(ValueError, match=message):
+        gated().fit(X, Y, callbacks=[keras.callbacks.EarlyStopping], verbose=0)
+
+
+def test_what_is_not_compiled_is_told_by_keras():
+    model = tfgates.gate_model(keras.Sequential([keras.Input((6,)), keras.layers.Dense(4), keras.layers.Dense(2)]))
+    for train in (model.fit, lambda *given, **more: tfgates.fit(model, *given, **more)):
+        with pytest.raises(ValueError, match="call `compile"):
+            train(X, Y, verbose=0)

@@ -8,6 +8,7 @@ import keras
 from tfgates.compression.prune_by import prune_by
 from tfgates.gating.gate_model import gate_model
 from tfgates.graph.copier import copy_of
+from tfgates.graph.lengths import length_of
 from tfgates.graph.network import Network
 from tfgates.pruning.plan import PruningPlan
 from tfgates.pruning.prune import pruned_beside
@@ -52,9 +53,11 @@ class ImportancePhase:
         taken = sorted(set(given) & {"data", "loss", "batch_size", "round_to", *arguments})
         if taken:
             raise ValueError(f"`importance` must leave to `compress` what is an argument of its own. Received: {taken}")
-        check_reachable(gate_model(model, **arguments), round_to)
+        gated = gate_model(model, **arguments)
+        check_reachable(gated, round_to)
         network = Network(model, arguments.pop("inputs"))
-        self._arguments = {**arguments, **given, "round_to": round_to}
+        # The budget is counted at the end for what it was checked for.
+        self._arguments = {**arguments, **given, "round_to": round_to, "length": length_of(gated)}
         self.model = copy_of(network)
         self.description = f"without gates, {arguments['budget']} by {given.get('importance', 'magnitude')!r}"
 

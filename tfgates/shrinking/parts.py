@@ -56,7 +56,8 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     given = dict(inspect.signature(keras.Model.fit).bind(model, *args, **kwargs).arguments)
     del given["self"]
     settings = settings_of(shrink)
-    if settings is False:
+    if settings is False or not getattr(model, "compiled", True):
+        # Keras says what is missing.
         return model.fit(**given)
     plan_shrinking(model, {})
     callbacks = given.pop("callbacks", None)
@@ -122,7 +123,7 @@ def data_of(given: dict[str, Any], first: int) -> Callable[[int], dict[str, Any]
         read = steps * (start - first)
         if not read:
             return {}
-        # Keras begins one whose length it knows again when it has ended.
+        # One of known length is read again from its own beginning.
         return {"x": dataset.skip(read) if batches < 0 else dataset.skip(read % batches).concatenate(dataset.repeat())}
 
     return rest
