@@ -188,6 +188,8 @@ def test_mistakes_are_told_before_anything_is_gated(digits, change, message):
         )
 
 
+# What is made by a function has no length for Keras, either.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("importance", [None, "magnitude"])
 def test_a_length_where_the_data_do_not_tell_it(importance):
     tf = tensorflow("its data are of tf.data")

@@ -52,7 +52,7 @@ def test_parameters_have_their_own_unit(value):
     assert parse("params", value) == (2.5e5, True)
 
 
-@pytest.mark.parametrize("value", [0, -0.1, 1.5, "many", "-3", True, "0", [0.5], "1.2.3", ".", "2k params"])
+@pytest.mark.parametrize("value", [0, -0.1, 1.5, "many", "-3", True, "0", "0.5", [0.5], "1.2.3", ".", "2k params"])
 def test_bad_bounds_are_named(value):
     with pytest.raises(ValueError, match=r"`macs` must be a fraction in \(0, 1\].*Received: macs="):
         tfgates.Budget(macs=value)
@@ -181,7 +181,8 @@ def test_training_without_fit_follows_what_was_given():
         found.append(keras.ops.convert_to_numpy(model.multipliers) > 0)
     np.testing.assert_array_equal(found, [[False, True], [False, True], [True, True], [True, True]])
     # A later `fit` goes on in the pace of the steps before it.
-    model.fit(x, y, epochs=2, verbose=0)
+    with pytest.warns(tfgates.GatesWarning, match="had been trained before this `fit`, its first"):
+        model.fit(x, y, epochs=2, verbose=0)
     np.testing.assert_allclose(model._pace, [[0.1, 2.0, 0.0], [2e-3, 0.0, 0.0]], rtol=1e-6)
 
 

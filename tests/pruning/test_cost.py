@@ -133,3 +133,8 @@ def test_a_plain_network_has_one_column_for_each_cost():
         "-----------------------",
         "total           8     6",
     ]
+
+
+def test_what_is_no_model_is_said():
+    with pytest.raises(ValueError, match=r"`model` must be a keras.Model; load one .* Received: model='model.keras'"):
+        tfgates.cost("model.keras")

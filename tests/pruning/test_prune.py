@@ -1,5 +1,7 @@
 """`prune`: its checks, its refusals, what it keeps of the model; negative controls."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -438,3 +440,41 @@ def test_layers_of_nested_models_that_share_a_name():
     pruned = tfgates.prune(model)
     assert len({layer.name for layer in pruned.layers}) == len(pruned.layers)
     assert pruned.get_layer("same").units == 4
+
+
+@pytest.mark.parametrize("kind", [K.Dropout, K.AlphaDropout])
+@pytest.mark.parametrize("shape", [(None, 1, 8), (None, None, 8), (None, 6, 1)])
+def test_noise_has_as_many_channels_as_are_left(kind, shape):
+    """At inference there is none: what is pruned has to be trained to see it."""
+    inputs = keras.Input((6, 4))
+    x = kind(0.3, noise_shape=shape, name="noise")(K.Dense(8, activation="relu")(inputs))
+    model = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling1D()(x))))
+    model.gates[0].logits.assign(np.where(np.arange(8) < 5, 3.0, -9.0))
+    pruned = tfgates.prune(model)
+    assert pruned.get_layer("noise").noise_shape == tuple(None if size == 8 else size for size in shape)
+    pruned.compile("sgd", "mse")
+    pruned.fit(np.ones((4, 6, 4), "float32"), np.ones((4, 2), "float32"), verbose=0)
+    assert pruned(np.ones((2, 6, 4), "float32"), training=True).shape == (2, 2)
+
+
+@pytest.mark.parametrize("constraint", ["UnitNorm", "MaxNorm", "NonNeg"])
+@pytest.mark.parametrize("met", [True, False])
+def test_constraints_that_are_met_no_more_are_said(constraint, met):
+    inputs = keras.Input((4,))
+    made = getattr(keras.constraints, constraint)
+    x = K.Dense(8, activation="relu", name="first")(inputs)
+    x = K.Dense(3, kernel_constraint=made(), name="second")(x)
+    model = tfgates.gate_model(keras.Model(inputs, K.Dense(2, kernel_constraint=made(), name="last")(x)))
+    model.gates[0].logits.assign(np.where(np.arange(8) < 5, 9.0, -9.0))
+    for name in ("second", "last"):
+        kernel = model.get_layer(name).kernel
+        kernel.assign(made()(kernel) if met else kernel - 3.0)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        pruned = tfgates.prune(model)
+    said = [str(each.message) for each in found if "Constraints" in str(each.message)]
+    if constraint == "UnitNorm" and met:
+        (text,) = said
+        assert text.endswith(f"Received: {pruned.get_layer('second').kernel.path} (UnitNorm)")
+    else:
+        assert not said

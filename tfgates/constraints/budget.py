@@ -239,9 +239,9 @@ def parse(name: str, value: Any) -> tuple[Any, bool]:
         absolute = True
     if isinstance(number, bool) or not isinstance(number, (int, float)) or not number > 0:
         number = None
-    if number is None or (not absolute and number > 1):
+    if number is None or (not absolute and number > 1) or (isinstance(value, str) and number < 1):
         raise ValueError(
             f"`{name}` must be a fraction in (0, 1], or an absolute number: an integer above 1 or a string "
-            f"such as '200M'. Received: {name}={given!r}"
+            f"such as '200M' (a fraction is a number, not a string). Received: {name}={given!r}"
         )
     return float(number), absolute

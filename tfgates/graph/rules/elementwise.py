@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from tfgates.graph.channels import Channels
+from tfgates.graph.configs import config_of
 from tfgates.graph.elementwise import ElementwiseRule
 from tfgates.graph.formula import TRUE
 from tfgates.graph.network import Node
@@ -103,6 +104,17 @@ class RescalingRule(FunctionRule):
 @register_rule(layers.AlphaDropout, layers.GaussianNoise, layers.ActivityRegularization, layers.Identity)
 class IdentityRule(ElementwiseRule):
     """Does nothing at inference."""
+
+    def emit(self, surgery: Any, node: Node, args: Any, kwargs: Any) -> Any:
+        x = surgery.walk.inputs(node)[0]
+        shape = getattr(node.op, "noise_shape", None)
+        if x is not None and shape is not None and surgery.successor(node.op) is None:
+            size = len(x)
+            if shape[x.axis] == size > 1:
+                # As many as the channels are, however many are left: None says so.
+                shape = tuple(None if axis == x.axis else each for axis, each in enumerate(shape))
+                surgery.make(node, type(node.op), {**config_of(node.op), "noise_shape": shape}, None)
+        return surgery.called(node, args, kwargs)
 
 
 @register_rule(
