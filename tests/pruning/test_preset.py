@@ -17,12 +17,15 @@ TOKENS = np.random.default_rng(1).integers(0, 11, (2, 5))
 @contextlib.contextmanager
 def bounded(gated, share):
     """A budget for a while."""
-    before = gated.budget, gated._structure
-    gated.budget, gated._structure = tfgates.Budget(params=share), Structure(gated, budget=tfgates.Budget(params=share))
+    before = gated._budget, gated._structure
+    gated._budget, gated._structure = (
+        tfgates.Budget(params=share),
+        Structure(gated, budget=tfgates.Budget(params=share)),
+    )
     try:
         yield
     finally:
-        gated.budget, gated._structure = before
+        gated._budget, gated._structure = before
 
 
 @pytest.fixture(scope="module")
