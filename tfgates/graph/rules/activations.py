@@ -11,7 +11,6 @@ from tfgates.anatomy import anatomy_of
 from tfgates.anatomy.normalization import PReLUAnatomy
 from tfgates.graph.probe import obstacle, scales_along
 from tfgates.graph.values import map_constants
-from tfgates.graph.walk import Walk
 from tfgates.keras_internals import tells_training
 
 # What is tried on it, and the result, for each function that is still there.
@@ -110,13 +109,3 @@ def zero_stays(function: Any) -> bool:
     if has_slopes(function):
         return function.built
     return is_elementwise(function) and float(through(function, np.zeros(1))[0]) == 0.0
-
-
-def variables_left(walk: Walk, function: Any, keep: np.ndarray, axis: int) -> list[np.ndarray]:
-    """The variables of an activation that is a layer when the channels `keep` along `axis` are left."""
-    left = []
-    for variable in function.variables if isinstance(function, keras.Layer) else []:
-        value = walk.weight(variable)
-        along = has_slopes(function) and value.shape[axis - 1] > 1
-        left.append(np.compress(keep, value, axis=axis - 1) if along else value)
-    return left
