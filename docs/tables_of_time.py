@@ -59,7 +59,7 @@ ADVICE = {
         '"hard_concrete"` (default)', "a number in [0, 1], often exactly 0", 1, "unless there is a reason not to",
     ),
     "disarm": (
-        '"disarm"` (= `"bernoulli"`)', "0 or 1, exact", 2, "where what is trained shall be what is left, to the bit",
+        '"disarm"` (= `"bernoulli"`)', "0 or 1, exact", 2, "where the pruned network must compute exactly what was trained",
     ),
     "arm": ('"arm"`', "0 or 1", 2, "to compare with its paper; never less noisy than DisARM"),
     "reinforce_leave_one_out": ('"reinforce_leave_one_out"`', "0 or 1", 2, "as a baseline"),
@@ -69,13 +69,13 @@ ADVICE = {
     ),
     "bitflip": ('"bitflip"`', "0 or 1", 2, "to compare with its paper ([variances](../results/estimators.md))"),
     "ugc": ('"ugc"`', "0 or 1", 3, "the same"),
-    "reinmax": ('"reinmax"`', "0 or 1", 1, "for exact gates at the price of hard concrete; its gradient is biased"),
+    "reinmax": ('"reinmax"`', "0 or 1", 1, "for exact gates at the cost of hard concrete; its gradient is biased"),
 }  # fmt: skip
 
 
 def step_time_of_methods(lenet5, resnet20):
     """What a method is for, and a step with it over the dense one, medians by the clock."""
-    yield "`gate=`", "the gate is", "passes", "a training step over the dense one's: LeNet-5, ResNet-20", "take it"
+    yield "`gate=`", "the gate is", "passes", "a training step over the dense one's: LeNet-5, ResNet-20", "use it"
     for name, (word, what, passes, advice) in ADVICE.items():
         ratios = (f"{by_name(result)[name]['clock'][0]:.2f}" for result in (lenet5, resnet20))
         yield f"`{word}", what, f"{passes}", ", ".join(ratios), advice
