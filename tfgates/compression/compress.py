@@ -13,10 +13,10 @@ import numpy as np
 
 from tfgates.callbacks.resume import Resume
 from tfgates.compression.across_phases import AcrossPhases
-from tfgates.compression.finishing import reestimate_statistics
 from tfgates.compression.phase_optimizers import LEARNING_RATE, WEIGHT_DECAY, PhaseOptimizers
 from tfgates.compression.phases import GatesPhase, ImportancePhase, fine_tuning_epochs
 from tfgates.compression.run_page import check_page, watching, write_run
+from tfgates.compression.statistics import reestimate_statistics
 from tfgates.compression.teacher import taught, teacher_of
 from tfgates.constraints import Budget
 from tfgates.constraints.structure import list_of

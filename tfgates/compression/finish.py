@@ -5,7 +5,7 @@ from typing import Any
 
 import keras
 
-from tfgates.compression.finishing import reestimate_statistics
+from tfgates.compression.statistics import reestimate_statistics
 from tfgates.pruning.prune import prune, pruned_beside
 from tfgates.training.batches import first_inputs
 from tfgates.unknown import arguments_of, check_known

@@ -1,4 +1,4 @@
-"""What follows the training of gates: freezing them, and averages that fit what is left."""
+"""Averages of batch normalisation that fit the gates of inference, and what pruning leaves."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -11,34 +11,10 @@ from tfgates.anatomy.normalization import keeps_averages
 from tfgates.gates import gates_of
 from tfgates.graph.equality import state_kept
 from tfgates.keras_internals import layers_within
-from tfgates.layers import GateGenerator
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
 from tfgates.training.batches import batches_of, check_data, in_tuple
 from tfgates.training.steps import steps_per_epoch
-
-
-def freeze_gates(model: Any) -> None:
-    """Freezes all gates, and the generators of their logits, at the values that inference uses.
-
-    Training then continues with the gates' inference values instead of draws, and changes only the
-    weights. Compile the model again afterwards, as after every change of `trainable`. To continue training
-    without the cost of what is closed, use `tfgates.prune` instead.
-
-    Args:
-        model: a `keras.Model` with gates.
-
-    Raises:
-        ValueError: if the model has no gate.
-    """
-    gates = gates_of(model)
-    if not gates:
-        raise ValueError(f"`model` must have gates. Received: model={model.name}, without any")
-    for gate in gates:
-        gate.trainable = False
-    for layer in layers_within(model, include_self=False):
-        if isinstance(layer, GateGenerator):
-            layer.trainable = False
 
 
 def reestimate_statistics(

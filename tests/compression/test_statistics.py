@@ -1,4 +1,4 @@
-"""Averages of batch normalisation for the gates that inference uses, and frozen gates."""
+"""Averages of batch normalisation for the gates that inference uses."""
 
 import keras
 import numpy as np
@@ -179,27 +179,6 @@ def test_batch_sizes(batch_size):
 def test_without_batch_normalisation_there_is_nothing_to_do():
     model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     assert tfgates.reestimate_statistics(model, (np.zeros((4, 4)),)) == 0
-
-
-@pytest.mark.parametrize("generator", [None, "forward"])
-def test_frozen_gates_stay(generator):
-    model = tfgates.gate_model(network(dropout=0.0), generator=generator, budget=tfgates.Budget(macs=0.5))
-    tfgates.freeze_gates(model)
-    model.compile("sgd", "mse")
-    before = [values([gate.value()])[0] for gate in model.gates]
-    x = images()
-    model.fit(x, np.ones((40, 3)), epochs=2, verbose=0)
-    for gate, expected in zip(model.gates, before, strict=True):
-        np.testing.assert_array_equal(values([gate.value()])[0], expected)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False
-    np.testing.assert_allclose(model(x, training=True), model(x, training=False), rtol=1e-5)
-
-
-def test_gates_must_be_there():
-    with pytest.raises(ValueError, match="`model` must have gates. Received: model="):
-        tfgates.freeze_gates(network())
 
 
 def test_single_examples_are_no_batches():
