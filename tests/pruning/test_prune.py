@@ -10,6 +10,8 @@ import tfgates
 from tests.reload import predict_in_fresh_process
 from tfgates import layers
 from tfgates.anatomy.convolution import ConvolutionAnatomy
+from tfgates.graph.rule import Rule
+from tfgates.graph.rules.elementwise import IdentityRule
 from tfgates.graph.rules.normalization import BatchNormalizationRule
 from tfgates.pruning import ClosedLayerError, PruningError
 from tfgates.pruning.surgery import Surgery
@@ -455,6 +457,20 @@ def test_noise_has_as_many_channels_as_are_left(kind, shape):
     pruned.compile("sgd", "mse")
     pruned.fit(np.ones((4, 6, 4), "float32"), np.ones((4, 2), "float32"), verbose=0)
     assert pruned(np.ones((2, 6, 4), "float32"), training=True).shape == (2, 2)
+
+
+def test_what_cannot_be_trained_is_not_returned(monkeypatch):
+    """A negative control: noise of as many channels as there were."""
+    monkeypatch.setattr(IdentityRule, "emit", Rule.emit)
+    inputs = keras.Input((6, 4))
+    x = K.Dropout(0.3, noise_shape=(None, 1, 8))(K.Dense(8, activation="relu")(inputs))
+    model = tfgates.gate_model(keras.Model(inputs, K.Dense(2)(K.GlobalAveragePooling1D()(x))))
+    model.gates[0].logits.assign(np.where(np.arange(8) < 5, 3.0, -9.0))
+    before = [np.array(v) for v in model.variables]
+    with pytest.raises(PruningError, match="cannot be called with `training=True`, as before: nothing was changed"):
+        tfgates.prune(model)
+    for variable, value in zip(model.variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
 
 
 @pytest.mark.parametrize("constraint", ["UnitNorm", "MaxNorm", "NonNeg"])

@@ -19,6 +19,7 @@ from tfgates.graph.equality import (
     first_difference,
     is_random,
     outputs_of,
+    state_kept,
 )
 from tfgates.graph.examples import NoExamplesError, batches, in_parts
 from tfgates.graph.keras_faults import MISPLACED, astray
@@ -236,8 +237,12 @@ def check_plain(model: Any, pruned: Any) -> None:
 
 
 def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | None = None) -> None:
-    """Raises a `PruningError` unless both models give the same outputs at inference, called in each of its ways."""
+    """Raises a `PruningError` unless both models give the same outputs at inference, called in each of its ways.
+
+    And unless the smaller one can be called in training, if the other one can.
+    """
     network = network_of(model)
+    tried = False
     given, tolerance = tolerance, default_tolerance(model) if tolerance is None else tolerance
     for x, call, was_given in examples(network, inputs):
         try:
@@ -251,6 +256,9 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
                     f"Received: {type(error).__name__}: {error}"
                 ) from error
             continue
+        if not tried:
+            check_runs_in_training(model, pruned, x)
+            tried = True
         difference = first_difference(expected, pruned, x, tolerance, call)
         if difference is None:
             continue
@@ -272,6 +280,30 @@ def check_equal(model: Any, pruned: Any, inputs: Any = None, tolerance: float | 
             f"Output {difference.output!r} of the pruned network {difference}{called(call)}. This is a bug in "
             "tfgates, or in a rule that was registered: nothing was changed."
         )
+
+
+def check_runs_in_training(model: Any, pruned: Any, x: Any) -> None:
+    """Raises a `PruningError` if a call in training fails that does not fail for the model before.
+
+    What layers draw and add in training alone has no part in the comparison of outputs, and may be of a size of before.
+    """
+
+    def runs(each: Any) -> Exception | None:
+        try:
+            with state_kept(each):
+                # That of `keras.Model`: a gated one would take notes for a training step.
+                keras.Model.__call__(each, x, training=True)
+        except Exception as error:
+            # A layer of the user's can raise anything.
+            return error
+        return None
+
+    error = runs(pruned)
+    if error is not None and runs(model) is None:
+        raise PruningError(
+            f"What is left of {model.name!r} cannot be called with `training=True`, as before: nothing was changed. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
 
 
 def examples(network: Network, inputs: Any) -> Iterator[tuple[Any, dict[str, Any], bool]]:
