@@ -226,7 +226,8 @@ def choice(runs):
     # The runs at full size have seen test images too, which nothing was chosen by.
     tests = all("test" in run for run in runs.values())
     yield (
-        "MACs asked for", "chosen by", "accuracy (seeds)", "compared with the default, same seeds", "MACs", "parameters",
+        "MACs asked for", "chosen by", "accuracy (seeds)", "compared with the default, same seeds",
+        "MACs", "parameters",
         *(["test accuracy (seeds)"] if tests else []),
     )  # fmt: skip
     groups: dict = {}

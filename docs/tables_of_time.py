@@ -59,7 +59,7 @@ ADVICE = {
         '"hard_concrete"` (default)', "a number in [0, 1], often exactly 0", 1, "unless there is a reason not to",
     ),
     "disarm": (
-        '"disarm"` (= `"bernoulli"`)', "0 or 1, exact", 2, "where the pruned network must compute exactly what was trained",
+        '"disarm"` (= `"bernoulli"`)', "0 or 1, exact", 2, "where the pruned network must be exactly what was trained",
     ),
     "arm": ('"arm"`', "0 or 1", 2, "to compare with its paper; never less noisy than DisARM"),
     "reinforce_leave_one_out": ('"reinforce_leave_one_out"`', "0 or 1", 2, "as a baseline"),
