@@ -132,12 +132,13 @@ def test_compress_with_a_teacher_comes_closer_to_it(arguments):
     for teacher in (None, Teacher(model, weight=20.0)):
         keras.utils.set_random_seed(2)
         small = tfgates.compress(
-            model, (x, noise), budget=tfgates.Budget(params=0.5), loss="sparse_categorical_crossentropy", epochs=6,
+            model, (x, noise), budget=tfgates.Budget(params=0.5), loss="sparse_categorical_crossentropy", epochs=14,
             batch_size=32, learning_rate=0.02, teacher=teacher, verbose=0, **arguments,
         )  # fmt: skip
         p, q = np.asarray(model(x)), np.asarray(small(x))
         apart[teacher is None] = np.mean(np.sum(p * np.log(p / q), axis=-1))
-    assert apart[False] < 0.8 * apart[True]
+    # Between 0.1 and 0.4 over three seeds and both ways; after half of the epochs magnitude stands at 0.85.
+    assert apart[False] < 0.6 * apart[True]
 
 
 def test_the_model_itself_can_teach():
