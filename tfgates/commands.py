@@ -11,10 +11,11 @@ import keras
 from absl import logging
 
 import tfgates
-from tfgates.anatomy.normalization import keeps_averages
+from tfgates.compression.statistics import is_reestimated
 from tfgates.files import export_whole, write_whole
 from tfgates.graph.examples import NoExamplesError
 from tfgates.graph.lengths import set_length
+from tfgates.keras_internals import layers_within
 from tfgates.pruning import NetworkCost, PruningError, PruningPlan, compressed_bytes
 from tfgates.pruning.picture import draw_plan, summary_line
 from tfgates_cli import Failure, as_path
@@ -50,10 +51,11 @@ def prune(model: keras.Model, plan: PruningPlan, arguments: argparse.Namespace) 
     except NoExamplesError as error:
         raise Failure(f"The command has no data: `tfgates.prune` in Python has `inputs`. {error}") from error
     write_whole(out, small.save)
-    if tfgates.gates.gates_of(model) and any(keeps_averages(layer) for layer in small.layers):
+    if tfgates.gates.gates_of(model) and any(is_reestimated(layer) for layer in layers_within(small)):
         say(
-            "The command has no data: averages of batch normalisation stay as training gathered them, under "
-            "gates that changed. `tfgates.reestimate_statistics(small, data)` in Python gathers them again."
+            "The command has no data: averages of batch normalisation stay as they are in the file, gathered under "
+            "gates that changed unless `tfgates.reestimate_statistics` was called since. In Python, "
+            "`tfgates.reestimate_statistics(small, data)` gathers them again."
         )
     lines = [f"{out}: {summary_line(plan)}"]
     if arguments.export is not None:

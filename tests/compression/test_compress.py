@@ -170,6 +170,8 @@ def test_a_loss_that_cannot_be_written_down_trains_both(digits):
         ({"batch_size": 0}, "`batch_size` must be a positive integer. Received: batch_size=0"),
         ({"batch_size": None}, "`batch_size` must be a positive integer. Received: batch_size=None"),
         ({"validation_data": np.zeros((3, 8, 8, 1))}, "`validation_data` must have targets for `loss`"),
+        ({"validation_data": iter([])}, "`validation_data` must be arrays or a data set that can be read again"),
+        ({"batch_size": True}, "`batch_size` must be a positive integer. Received: batch_size=True"),
         ({"data": (np.zeros((0, 8, 8, 1)), np.zeros(0))}, "`data` must be .* with at least one example"),
         ({"data": ([[1.0] * 64] * 500, [0] * 500)}, r"`data` must be arrays or a finite data set. .{1,400}$"),
     ],

@@ -166,14 +166,40 @@ def test_a_gated_network_is_not_quantised():
     assert all(layer.quantization_mode is None for layer in model.layers)
 
 
-def test_low_rank_weights_are_refused_before_the_training():
+@pytest.mark.parametrize("name", ["hidden", "head"])
+def test_low_rank_weights_are_refused_before_the_training(name):
+    """Those of a layer that reads what gates close too: it would be kept whole, with what it reads."""
     inputs = keras.Input((6,))
-    model = keras.Sequential([inputs, keras.layers.Dense(5, name="hidden"), keras.layers.Dense(2)])
-    model = tfgates.gate_model(model, l0=0.1)
-    model.get_layer("hidden").enable_lora(2)
+    dense = keras.Sequential([inputs, keras.layers.Dense(5, name="hidden"), keras.layers.Dense(2, name="head")])
+    model = tfgates.gate_model(dense, l0=0.1)
+    model.get_layer(name).enable_lora(2)
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="Layers with gates cannot have LoRA weights.* Received: hidden$"):
+    with pytest.raises(ValueError, match=f"cannot get LoRA weights.* Received: {name}$"):
         model.fit(np.zeros((4, 6)), np.zeros((4, 2)), verbose=0)
+
+
+def test_low_rank_weights_from_before_are_trained(tmp_path):
+    """No gate is placed around them; nor does it matter what a model of one's own holds."""
+    layers = [keras.layers.Dense(5, name="first"), keras.layers.Dense(4, name="hidden"), keras.layers.Dense(4)]
+    dense = keras.Sequential([keras.Input((6,)), *layers, keras.layers.Dense(2, lora_rank=2, name="head")])
+    model = tfgates.gate_model(dense, l0=0.1)
+    x, y = np.zeros((4, 6)), np.zeros((4, 2))
+    model.save(tmp_path / "model.keras")
+    for each in (model, keras.saving.load_model(tmp_path / "model.keras")):
+        each.compile("sgd", "mse")
+        each.fit(x, y, verbose=0)
+
+    class Own(tfgates.GatedModel):
+        def __init__(self):
+            super().__init__()
+            self.gate, self.last = HardConcreteGate(l0=0.1), keras.layers.Dense(2, lora_rank=2)
+
+        def call(self, inputs, training=None):
+            return self.last(self.gate(inputs, training=training))
+
+    own = Own()
+    own.compile("sgd", "mse")
+    own.fit(x, y, verbose=0)
 
 
 def test_reloaded_variables_have_the_paths_they_had(tmp_path):

@@ -313,18 +313,25 @@ def steps_of_numbers(data, shrink, steps=3, epochs=10):
     return seen, history
 
 
+# What is made by a function has no length for Keras.
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 @pytest.mark.parametrize("length", ["known", "endless", "unknown"])
 def test_data_go_on_across_rebuilds(length):
     """With `steps_per_epoch` each batch is used when it would be in a training without rebuilds."""
     tf = tensorflow("its data are of tf.data")
-    # Keras ends an epoch early where a data set of known length ends in its midst.
-    count = 40 if length == "unknown" else 9
+    # Keras ends an epoch early where data of known length end in its midst.
+    count = 9
     y = np.tile(np.arange(count, dtype="float32")[:, None, None], (1, 8, 2)) * [1.0, 0.0]
     data = tf.data.Dataset.from_tensor_slices((np.resize(X, (count, 8, 6)), y))
     data = {"known": data, "endless": data.repeat(), "unknown": data.filter(lambda x, y: True)}[length]
     seen, history = steps_of_numbers(data, SETTINGS)
     assert history.history["rebuilds"][-1] >= 2
-    assert seen == [step % count for step in range(30)] == steps_of_numbers(data, False)[0]
+    whole = steps_of_numbers(data, False)[0]
+    if length == "unknown":
+        # An epoch in which Keras finds out that they have ended has no step.
+        assert seen[:9] == whole[:9] == list(range(9)) and set(seen[-9:]) == set(range(9))
+    else:
+        assert seen == whole == [step % count for step in range(30)]
 
 
 def test_data_that_begin_anew_are_said():

@@ -84,6 +84,29 @@ def test_data_with_a_length():
     assert tfgates.training.steps.steps_of({"x": [[1.0, 2.0], [3.0, 4.0]], "epochs": 3}) is None
 
 
+def test_data_whose_length_is_asked_in_vain():
+    class Endless(Loader):
+        def __len__(self):
+            raise TypeError("no length")
+
+    for x in (Endless(), "text", np.float32(3.0)):
+        assert tfgates.training.steps.steps_of({"x": x, "epochs": 3}) is None
+
+
+def test_no_epoch_is_no_first_fit():
+    model = gated()
+    assert said(lambda: model.fit(X, Y, epochs=3, initial_epoch=3, verbose=0)) == []
+    assert model._paced_epochs is None and not model._said_of_pace
+
+
+def test_frozen_gates_have_no_pace():
+    model = gated()
+    model.fit(X, Y, epochs=1, verbose=0)
+    tfgates.freeze_gates(model)
+    model.compile("sgd", "mse")
+    assert said(lambda: model.fit(X, Y, epochs=2, verbose=0)) == []
+
+
 def test_a_training_that_began_without_fit():
     model = gated()
     model.train_on_batch(X[:8], Y[:8])

@@ -163,8 +163,14 @@ def compress(
     check_targets(data, loss)
     if validation_data is not None:
         check_targets(validation_data, loss, "validation_data")
-    if not isinstance(batch_size, int) or batch_size < 1:
+        if hasattr(validation_data, "__next__"):
+            raise ValueError(
+                "`validation_data` must be arrays or a data set that can be read again, in each epoch and in both "
+                f"training runs. Received: validation_data of type {type(validation_data).__name__}"
+            )
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
         raise ValueError(f"`batch_size` must be a positive integer. Received: batch_size={batch_size}")
+    batch_size = int(batch_size)
     teacher = teacher_of(teacher, model)
     steps = steps_per_epoch(data, batch_size)
     last = fine_tuning_epochs(epochs, fine_tune)

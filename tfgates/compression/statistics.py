@@ -60,7 +60,7 @@ def reestimate_statistics(
     data = in_tuple(data)
     check_data(data, model)
     moving = [layer for layer in layers_within(model, include_self=False) if keeps_averages(layer) and layer.trainable]
-    layers = [layer for layer in moving if not _renormalises(layer)]
+    layers = [layer for layer in moving if is_reestimated(layer)]
     if not layers:
         return 0
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
@@ -111,8 +111,9 @@ def _progress(data: Any, batch_size: int, steps: int, verbose: Any) -> Iterator[
     yield lambda: bar.add(1)
 
 
-def _renormalises(layer: Any) -> bool:
-    return bool(getattr(layer, "renorm", False))
+def is_reestimated(layer: Any) -> bool:
+    """Whether a layer has averages that `reestimate_statistics` gathers again."""
+    return keeps_averages(layer) and layer.trainable and not getattr(layer, "renorm", False)
 
 
 @contextlib.contextmanager

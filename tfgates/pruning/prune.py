@@ -4,10 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
-import numpy as np
-from keras import ops
 
-from tfgates.backend import array
 from tfgates.gates import Gate
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.graph.equality import (
@@ -29,10 +26,10 @@ from tfgates.graph.randomness import random_reason
 from tfgates.graph.rebuild import rebuild
 from tfgates.graph.rule import rule_of
 from tfgates.graph.shared import network_of, networks_shared
-from tfgates.graph.slices import Heir
 from tfgates.keras_internals import layers_within
 from tfgates.notices import warn
 from tfgates.pruning.compiling import compile_like
+from tfgates.pruning.constraints import has_constraints, warn_of_broken
 from tfgates.pruning.lineage import remember_origins
 from tfgates.pruning.plan import PruningPlan, plan_pruning
 from tfgates.pruning.preset import as_preset
@@ -153,40 +150,12 @@ def pruned_beside(
                 raise
             check_equal(model, pruned, example(), tolerance)
     compile_like(pruned, model, lambda: surgery.heirs(plan.slices))
-    broken = broken_constraints(pruned, lambda: surgery.heirs(plan.slices))
-    if broken:
-        warn(
-            f"Constraints that the weights of `{model.name}` meet are not met without the units that were removed, so "
-            "the first training step of the pruned network will change its outputs to meet them. Train it on with a "
-            f"constraint that allows smaller norms, such as MaxNorm, or with none. Received: {', '.join(broken)}"
-        )
+    if has_constraints(pruned):
+        warn_of_broken(model, surgery.heirs(plan.slices))
     set_length(pruned, length_of(model))
     remember(pruned, plan)
     remember_origins(pruned, plan, surgery)
     return pruned
-
-
-def broken_constraints(pruned: Any, heirs: Callable[[], list[Heir]]) -> list[str]:
-    """The weights, with their constraints, that these would change where they leave the weights of before as they are.
-
-    Args:
-        heirs: a function that says where the variables of the pruned network come from.
-    """
-    if all(variable.constraint is None for variable in pruned.trainable_variables):
-        return []
-
-    def kept_by(constraint: Any, variable: Any) -> bool:
-        weights = ops.convert_to_tensor(variable)
-        return bool(np.allclose(array(constraint(weights)), array(weights), rtol=1e-3, atol=1e-5))
-
-    return [
-        f"{heir.variable.path} ({type(heir.variable.constraint).__name__})"
-        for heir in heirs()
-        if getattr(heir.variable, "constraint", None) is not None
-        and heir.source is not None
-        and kept_by(heir.variable.constraint, heir.source.variable)
-        and not kept_by(heir.variable.constraint, heir.variable)
-    ]
 
 
 def rebuilt(plan: PruningPlan) -> tuple[keras.Model, Surgery]:

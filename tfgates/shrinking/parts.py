@@ -69,12 +69,13 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     pause = Pause(watch)
     model, pause.at_once = resumed(model, callbacks, watch)
     history, start = None, given.pop("initial_epoch", 0)
-    data_from = data_of(given, start)
+    rest_of_data = data_of(given)
     continued = Continued(callbacks)
     while True:
         watched_by(model, watch)
         with continued.part(model, pause):
-            part = model.fit(**{**given, **data_from(start)}, initial_epoch=start, callbacks=[watch, *callbacks, pause])
+            data = rest_of_data(0 if history is None else len(history.epoch))
+            part = model.fit(**{**given, **data}, initial_epoch=start, callbacks=[watch, *callbacks, pause])
         history = part if history is None else joined(history, part)
         if not pause.paused:
             return history
@@ -96,35 +97,39 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
         model = small
 
 
-def data_of(given: dict[str, Any], first: int) -> Callable[[int], dict[str, Any]]:
-    """What `fit` is given as data for a part that begins with an epoch, as it would go on with in one training.
+def data_of(given: dict[str, Any]) -> Callable[[int], dict[str, Any]]:
+    """A function from the number of epochs that were read to what `fit` is given as data for the next part.
 
     With `steps_per_epoch` Keras reads on in a data set from epoch to epoch of one `fit`, and begins anew in the next.
+    A part skips what was read, which means to read it again: order counts here, and rebuilds are few. Where the length
+    of the data is no multiple of `steps_per_epoch`, Keras ends an epoch early; after a rebuild epochs are whole.
 
     Args:
         given: the arguments of the whole training.
-        first: its first epoch.
     """
     data, steps = given.get("x"), given.get("steps_per_epoch")
     if steps is None or isinstance(data, (tuple, list, dict)) or hasattr(data, "shape") or hasattr(data, "__next__"):
         # Arrays are shuffled anew in any case; a generator goes on by itself.
-        return lambda start: {}
+        return lambda epochs: {}
     if not hasattr(data, "skip"):
         warn(
             "With `steps_per_epoch` the data begin anew after each rebuild of the network, unless they are a "
             "`tf.data.Dataset`: give one, leave out `steps_per_epoch`, or give `shrink=False`. "
             f"Received: steps_per_epoch={steps}, data of type {type(data).__name__}"
         )
-        return lambda start: {}
+        return lambda epochs: {}
     dataset: Any = data
     batches = int(dataset.cardinality())
 
-    def rest(start: int) -> dict[str, Any]:
-        read = steps * (start - first)
-        if not read:
+    def rest(epochs: int) -> dict[str, Any]:
+        if not epochs:
             return {}
-        # One of known length is read again from its own beginning.
-        return {"x": dataset.skip(read) if batches < 0 else dataset.skip(read % batches).concatenate(dataset.repeat())}
+        if batches > 0:
+            # In each pass a whole number of epochs begins.
+            epochs %= -(-batches // steps)
+            return {"x": dataset.skip(steps * epochs).concatenate(dataset.repeat())}
+        # Of what is endless `repeat` changes nothing.
+        return {"x": dataset.repeat().skip(steps * epochs)}
 
     return rest
 

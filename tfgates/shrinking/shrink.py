@@ -27,6 +27,7 @@ from tfgates.graph.rebuild import rebuild
 from tfgates.graph.slices import Heir
 from tfgates.keras_internals import compile_settings, layers_within, strategy_of_model
 from tfgates.pruning.before import remember_before
+from tfgates.pruning.constraints import has_constraints, warn_of_broken
 from tfgates.pruning.surgery import closed_layer
 from tfgates.selection import held
 from tfgates.shrinking.candidates import candidates_of
@@ -111,6 +112,8 @@ def shrunk(plan: ShrinkingPlan, reset_momentum: bool = False) -> tuple[Any, list
         small, heirs = _rebuilt(plan)
         _compile_like(small, plan.model, heirs, reset_momentum)
     _check_equal(plan, small)
+    if has_constraints(small):
+        warn_of_broken(plan.model, heirs)
     return small, heirs
 
 

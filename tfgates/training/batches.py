@@ -57,7 +57,13 @@ def check_targets(data: Any, loss: Any, name: str = "data") -> None:
     """
     if loss is None:
         return
-    parts = data[0] if isinstance(data, keras.utils.PyDataset) else getattr(data, "element_spec", data)
+    if isinstance(data, keras.utils.PyDataset):
+        if not data.num_batches:
+            # What holds nothing is refused elsewhere.
+            return
+        parts = data[0]
+    else:
+        parts = getattr(data, "element_spec", data)
     if isinstance(parts, (tuple, list)):
         if len(parts) > 1 and parts[1] is not None:
             return

@@ -9,6 +9,7 @@ from tfgates import distribution
 from tfgates.keras_internals import layers_within, own_trainable_variables
 from tfgates.optimizers.gate_optimizer import gate_learning_rate, with_gate_optimizer
 from tfgates.training.compile_config import as_here, portable
+from tfgates.training.functional import Functional
 from tfgates.training.pressure import asks_to_close
 
 # In a compile config: the first `fit` sets the learning rate of the gates.
@@ -75,19 +76,24 @@ class CompiledWithGates(MixedInto):
 
 
 def check_prunable(model: Any) -> None:
-    """Refuses to train layers with gates that nothing could prune afterwards."""
-    low_rank = [layer.name for layer in layers_within(model) if hasattr(layer, "gate") and _is_low_rank(layer)]
+    """Refuses to train layers that have got LoRA weights since the model was made: nothing around them can be removed.
+
+    Where they had these before, `gate_model` has placed no gate around them.
+    """
+    # What is no graph of layers was not gated by `gate_model`.
+    low_rank = sorted(low_rank_layers(model) - model._low_rank) if isinstance(model, Functional) else []
     if low_rank:
         raise ValueError(
-            f"Layers with gates cannot have LoRA weights: what has these is kept whole when `{model.name}` is pruned. "
-            "Train with gates first, prune, then call `enable_lora` on the layers of the pruned network. "
+            "Layers of a network with gates cannot get LoRA weights: what has these is kept whole when "
+            f"`{model.name}` is pruned, and so is all around it. Call `enable_lora` before `gate_model`, which then "
+            "places no gate there, or on layers of the pruned network. "
             f"Received: {', '.join(low_rank)}"
         )
 
 
-def _is_low_rank(layer: Any) -> bool:
-    """Whether a layer, or one that it holds, has LoRA weights."""
-    return any(getattr(each, "lora_enabled", False) for each in layer._flatten_layers())
+def low_rank_layers(model: Any) -> set[str]:
+    """The names of the layers with LoRA weights."""
+    return {each.name for each in layers_within(model, include_self=False) if getattr(each, "lora_enabled", False)}
 
 
 def check_built_for(model: Any) -> None:

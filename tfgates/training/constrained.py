@@ -108,7 +108,7 @@ class Constrained(MixedInto):
             f"`{name}` is given when a model is made, and cannot be changed afterwards: "
             f"`tfgates.GatedModel(model.inputs, model.outputs, {name}=..., dense_reference=model.dense_reference)` "
             f"has the same layers and gates with another one. Received: {name}={value!r}, in place of "
-            f"{getattr(self, name)!r}"
+            f"{getattr(self, f'_{name}', None)!r}"
         )
 
     @property

@@ -14,7 +14,7 @@ from tfgates.graph.lengths import set_length
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
 from tfgates.training.callback_checks import check_callbacks, check_instances
-from tfgates.training.compiled import CompiledWithGates, check_built_for, check_prunable
+from tfgates.training.compiled import CompiledWithGates, check_built_for, check_prunable, low_rank_layers
 from tfgates.training.constrained import Constrained
 from tfgates.training.exporting import check_export
 from tfgates.training.functional import Functional
@@ -105,6 +105,8 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
         self._structure: Any = None
         self._multipliers = self._pace = self._structure_step = None
         self._paced_optimizer: Any = None
+        # Layers that have LoRA weights from the start.
+        self._low_rank = low_rank_layers(self)
         # Epochs of the `fit` that set the pace, and whether something was said of it.
         self._paced_epochs: int | None = None
         self._said_of_pace = False

@@ -18,6 +18,10 @@ def set_pace(model: Any, given: Mapping[str, Any]) -> None:
     A `GatesWarning` says once where it cannot be the pace that was meant: the steps are not known, the training had
     begun without `fit`, or the first `fit` was one of many of an epoch each.
     """
+    epochs = given.get("epochs", 1) - given.get("initial_epoch", 0)
+    if epochs < 1:
+        # Nothing is trained, so this is not the first.
+        return
     steps = functools.cache(lambda: steps_of(given))
     gate_optimizer = None if model._paced_optimizer is None else model._paced_optimizer()
     if gate_optimizer is not None and not int(array(gate_optimizer.iterations)):
@@ -28,9 +32,10 @@ def set_pace(model: Any, given: Mapping[str, Any]) -> None:
         problem = _of_a_later_fit(model)
     else:
         model._pace.assign(model._structure.pace_of_fit(steps()))
-        model._paced_epochs = given.get("epochs", 1) - given.get("initial_epoch", 0)
+        model._paced_epochs = epochs
         problem = _of_unknown_steps(given) if steps() is None else None
-    if problem is not None and model._structure.paces_itself and not model._said_of_pace:
+    trained = any(gate.trainable for gate in model.gates)
+    if problem is not None and trained and model._structure.paces_itself and not model._said_of_pace:
         model._said_of_pace = True
         warn(f"{problem}. Received: budget={model.budget}")
 

@@ -28,7 +28,8 @@ def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | Non
         share: share of the examples that is used, for arrays.
     """
     if hasattr(data, "cardinality"):
-        steps = int(data.cardinality())
+        # Of what `tf.distribute` makes it is a number.
+        steps = int(data.cardinality() if callable(data.cardinality) else data.cardinality)
         # -1 is infinite; an unknown cardinality is counted once, which reads the data.
         return steps if steps > 0 else None if steps == -1 else sum(1 for _ in data)
     if hasattr(data, "num_batches"):
@@ -37,8 +38,13 @@ def steps_per_epoch(data: Any, batch_size: int, share: float = 1.0) -> int | Non
         data = next(iter(data.values())) if isinstance(data, dict) else data[0]
     if getattr(data, "shape", None):
         return math.ceil(int(data.shape[0] * share) / batch_size)
-    # A loader of PyTorch, say.
-    return len(data) if hasattr(data, "__len__") and not isinstance(data, (tuple, list, dict)) else None
+    if isinstance(data, (str, tuple, list, dict)):
+        return None
+    try:
+        # A loader of PyTorch, say, which has no length where its data have none.
+        return len(data)
+    except TypeError:
+        return None
 
 
 def example_of(data: Any) -> Any:

@@ -109,10 +109,12 @@ class IdentityRule(ElementwiseRule):
         x = surgery.walk.inputs(node)[0]
         shape = getattr(node.op, "noise_shape", None)
         if x is not None and shape is not None and surgery.successor(node.op) is None:
-            size = len(x)
-            if shape[x.axis] == size > 1:
-                # As many as the channels are, however many are left: None says so.
-                shape = tuple(None if axis == x.axis else each for axis, each in enumerate(shape))
+            # One that is shorter than the input's is of its last axes, and of these None says nothing.
+            rank, size = len(surgery.walk.shape(node.inputs[0])), len(x)
+            place = len(shape) - (rank - x.axis)
+            if place >= 0 and shape[place] == size > 1:
+                left = None if len(shape) == rank else int(np.sum(surgery.keep(x.group)))
+                shape = (*shape[:place], left, *shape[place + 1 :])
                 surgery.make(node, type(node.op), {**config_of(node.op), "noise_shape": shape}, None)
         return surgery.called(node, args, kwargs)
 
