@@ -130,6 +130,17 @@ class Batches(keras.utils.PyDataset):
         return images(24)[8 * index : 8 * index + 8], np.zeros(8)
 
 
+def test_weights_that_a_layer_sets_in_training_stay():
+    inputs = keras.Input((6, 6, 2))
+    x = keras.layers.SpectralNormalization(keras.layers.Conv2D(8, 3))(inputs)
+    x = keras.layers.ReLU()(keras.layers.BatchNormalization()(x))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(x)))
+    before = values(model.trainable_variables)
+    assert tfgates.reestimate_statistics(model, (images(),), batch_size=16) == 1
+    for expected, found in zip(before, values(model.trainable_variables), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_every_kind_of_data_gives_the_same():
     tf = tensorflow("its data are of tf.data")
     x, found = images(24), []

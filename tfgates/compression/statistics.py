@@ -10,6 +10,7 @@ from keras import ops
 from tfgates.anatomy.normalization import keeps_averages
 from tfgates.gates import gates_of
 from tfgates.graph.equality import state_kept
+from tfgates.graph.kept import values_kept
 from tfgates.keras_internals import layers_within
 from tfgates.pruning.plan import PruningPlan
 from tfgates.selection import held
@@ -66,6 +67,8 @@ def reestimate_statistics(
     gates = {gate: ops.convert_to_numpy(gate.test_gates()) for gate in gates_of(model)}
     chosen = PruningPlan(model, min_units, round_to).selection.values if getattr(model, "budget", None) else {}
     with held({**gates, **chosen}), state_kept(model), contextlib.ExitStack() as stack:
+        # `SpectralNormalization` sets the weights in training.
+        stack.enter_context(values_kept(model.trainable_variables))
         means = [stack.enter_context(_gathered(layer)) for layer in layers]
         for layer in moving:
             if layer not in layers:

@@ -130,15 +130,14 @@ class Teacher:
         assert self._inside is not None
         return self._inside.called(student, inputs, **told)
 
-    def loss(self, student: keras.Model, x: Any, y_pred: Any) -> Any:
-        """What is added to the loss of a step, a scalar; of a replica its share, as Keras does with other losses."""
+    def loss(self, x: Any, y_pred: Any) -> Any:
+        """What is added to the loss of a step, a scalar."""
         inside = self._inside
         made = self.model(x, training=False) if inside is None else inside.teacher(x, training=False)
         given = tree.flatten(made if inside is None else made["outputs"])
         found = zip(self._kinds, given, tree.flatten(y_pred), strict=True)
         total = self.weight * sum(divergence(kind, ops.stop_gradient(t), s, self.temperature) for kind, t, s in found)
-        total = total if inside is None else total + self.layer_weight * inside.distance(made["tensors"])
-        return as_reported(student, total)
+        return total if inside is None else total + self.layer_weight * inside.distance(made["tensors"])
 
 
 def flat_losses(loss: Any, model: keras.Model) -> list[Any]:
@@ -220,7 +219,8 @@ def taught(model: keras.Model, teacher: Teacher | None) -> Iterator[None]:
         x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: Any = True
     ) -> Any:
         loss = compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
-        return loss + teacher.loss(model, x, y_pred) if training else loss
+        # Of a replica its share.
+        return loss + as_reported(model, teacher.loss(x, y_pred)) if training else loss
 
     trained: Any = model
     trained.compute_loss = with_teacher

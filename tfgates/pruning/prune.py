@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from tfgates.backend import full_precision
 from tfgates.gates import Gate
 from tfgates.graph.classes import own_methods, user_class
 from tfgates.graph.equality import (
@@ -19,6 +20,7 @@ from tfgates.graph.equality import (
     state_kept,
 )
 from tfgates.graph.examples import NoExamplesError, batches, in_parts
+from tfgates.graph.kept import values_kept
 from tfgates.graph.keras_faults import MISPLACED, astray
 from tfgates.graph.lengths import length_of, set_length
 from tfgates.graph.network import Network
@@ -259,7 +261,8 @@ def check_runs_in_training(model: Any, pruned: Any, x: Any) -> None:
 
     def runs(each: Any) -> Exception | None:
         try:
-            with state_kept(each):
+            # `SpectralNormalization` sets the weights in training, too.
+            with state_kept(each), values_kept(each.trainable_variables), full_precision():
                 # That of `keras.Model`: a gated one would take notes for a training step.
                 keras.Model.__call__(each, x, training=True)
         except Exception as error:

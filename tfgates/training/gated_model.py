@@ -11,6 +11,7 @@ from tfgates import distribution, gates
 from tfgates.constraints import Budget, DenseReference
 from tfgates.gates import Gate
 from tfgates.graph.lengths import set_length
+from tfgates.keras_internals import as_reported
 from tfgates.training import passes
 from tfgates.training.ahead import build_ahead
 from tfgates.training.callback_checks import check_callbacks, check_instances
@@ -162,7 +163,9 @@ class GatedModel(CompiledWithGates, Constrained, SavedWithGates, keras.Model):
     ) -> Any:
         loss = super().compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=training)
         # Inside of each pass, so that the gates see it.
-        return loss if self._taught_by is None or not training else loss + self._taught_by.loss(self, x, y_pred)
+        if self._taught_by is None or not training:
+            return loss
+        return loss + as_reported(self, self._taught_by.loss(x, y_pred))
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
         """As `keras.Model.fit`. Before the first step it sets the pace of budget and gates by the number of steps.
