@@ -609,6 +609,23 @@ def test_compensation_without_gamma():
     assert_same(model, gated, data(model), 1e-5)
 
 
+def test_compensation_without_gamma_of_batch_renormalisation():
+    """It normalises by its averages in training too."""
+    inputs = keras.Input((4, 4, 3))
+    x = K.BatchNormalization(scale=False, renorm=True)(K.Conv2D(6, 1)(inputs))
+    model = keras.Model(inputs, K.Dense(2)(K.Flatten()(K.ReLU()(x))))
+    layer, generator = model.layers[2], np.random.default_rng(0)
+    layer.moving_variance.assign(generator.uniform(0.5, 2.0, 6))
+    for variable in (layer.moving_stddev, layer.renorm_stddev):
+        variable.assign(np.sqrt(layer.moving_variance + layer.epsilon))
+    gated, x = tfgates.gate_model(model, initial_open_probability=0.7, compensate=True), data(model)
+    (gate,) = gated.gates
+    for training in (False, True):
+        with gate.held(gate.test_gates()):
+            found = np.asarray(keras.Model.__call__(gated, x, training=training))
+        np.testing.assert_allclose(found, model(x, training=training), rtol=1e-4, atol=1e-5)
+
+
 # The report.
 
 

@@ -114,6 +114,18 @@ def test_a_layer_without_bias_leaves_its_offset_to_a_normalisation_alone(has_rea
     assert np.mean((np.asarray(first(small)) - np.asarray(first(dense))).mean(0) ** 2) < (1e-8 if has_reader else 1.0)
 
 
+def test_both_means_of_batch_renormalisation_take_up_an_offset():
+    inputs = keras.Input((6,))
+    x = L.Dense(4, use_bias=False, name="second")(L.Dense(5, activation="relu", name="first")(inputs))
+    dense = keras.Model(inputs, L.BatchNormalization(renorm=True, name="norm")(x))
+    data = np.random.default_rng(2).normal(size=(60, 6)).astype("float32")
+    small = tfgates.prune_by(dense, tfgates.Budget(params=0.8))
+    tfgates.reconstruct(small, dense, (data,))
+    norm = small.get_layer("norm")
+    assert np.abs(norm.moving_mean).max() > 1e-3
+    np.testing.assert_array_equal(norm.renorm_mean, norm.moving_mean)
+
+
 def test_nested_models_and_layers_that_are_called_twice():
     keras.utils.set_random_seed(3)
     inner_inputs = keras.Input((8,))

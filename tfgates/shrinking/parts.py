@@ -36,6 +36,9 @@ def fit(model: Any, *args: Any, shrink: Any = True, **kwargs: Any) -> keras.call
     TensorBoard. With a `tfgates.callbacks.Resume` an interrupted training continues from where it was, in the shape
     that it had.
 
+    With `steps_per_epoch` a `tf.data.Dataset` goes on after a rebuild where it was: what was read is skipped, which
+    means to read it once more. Other data that Keras would read on in begin anew, and a `GatesWarning` says so.
+
     Args:
         model: a compiled, functional `GatedModel`.
         *args, **kwargs: as in `keras.Model.fit`.
